@@ -1,0 +1,150 @@
+//! The database: connections, pool, migrations, schema and column types.
+//!
+//! Not here: statements, which live in the `store` file of what they are about.
+
+mod connection;
+mod migrations;
+pub mod schema;
+mod status;
+pub mod time;
+
+use std::{sync::Arc, time::Duration};
+
+use diesel::result::DatabaseErrorKind;
+use r2d2::ManageConnection;
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub(crate) use connection::on_db;
+pub use connection::{AnyConn, ConnectError};
+pub use migrations::MigrationError;
+pub use status::{InvalidStatus, Status};
+pub use time::UtcTime;
+
+use crate::settings::DatabaseSettings;
+use connection::Manager;
+
+/// The configured database, migrated and pooled. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Db {
+    pool: r2d2::Pool<Manager>,
+    /// One permit per connection: callers queue here, not on threads of the blocking pool.
+    connections: Arc<Semaphore>,
+    /// SQLite has one writer at a time: writers queue here in order, and do not sit on connections
+    /// that readers could use.
+    writer: Arc<Semaphore>,
+    wait: Duration,
+}
+
+/// The database could not be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// No connection could be made.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The schema could not be brought up to date.
+    #[error(transparent)]
+    Migrate(#[from] MigrationError),
+    /// The pool could not be filled.
+    #[error(transparent)]
+    Pool(#[from] r2d2::Error),
+}
+
+/// A statement gave no answer.
+#[derive(Debug, Error)]
+pub enum DbError {
+    /// Every connection, or the right to write, was taken for all of the configured wait.
+    #[error("no connection or write lock became free in time")]
+    Busy,
+    /// The pool could make no connection.
+    #[error("cannot connect: {0}")]
+    Unavailable(#[from] r2d2::Error),
+    /// The database refused the statement.
+    #[error(transparent)]
+    Statement(diesel::result::Error),
+    /// The statement's thread panicked: its transaction was rolled back.
+    #[error("the statement's thread stopped: {0}")]
+    Stopped(#[from] tokio::task::JoinError),
+}
+
+impl From<diesel::result::Error> for DbError {
+    fn from(error: diesel::result::Error) -> Self {
+        match &error {
+            // Diesel has no kind for SQLITE_BUSY.
+            diesel::result::Error::DatabaseError(DatabaseErrorKind::Unknown, info)
+                if info.message() == "database is locked" =>
+            {
+                Self::Busy
+            }
+            _ => Self::Statement(error),
+        }
+    }
+}
+
+impl Db {
+    /// Opens the database, makes it if it is missing, and migrates it. Blocks.
+    pub fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
+        let manager = Manager::new(settings)?;
+        let migrated = migrations::run(&mut manager.connect()?)?;
+        if migrated > 0 {
+            log::info!("database: ran {migrated} migration(s)");
+        }
+        let wait = settings.pool_wait();
+        let pool = r2d2::Pool::builder()
+            .max_size(settings.pool_size)
+            .min_idle(Some(1))
+            .connection_timeout(wait)
+            .test_on_check_out(false)
+            .build(manager)?;
+        Ok(Self {
+            pool,
+            connections: Arc::new(Semaphore::new(settings.pool_size as usize)),
+            writer: Arc::new(Semaphore::new(1)),
+            wait,
+        })
+    }
+
+    /// Runs `work`, which only reads, on a connection of the pool, off the async threads.
+    pub async fn read<T, F>(&self, work: F) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut AnyConn) -> diesel::QueryResult<T> + Send + 'static,
+    {
+        let connection = self.permit(&self.connections).await?;
+        self.run(work, connection).await
+    }
+
+    /// Runs `work`, which writes, as [`Db::read`] does, one at a time. Once begun it runs to its
+    /// end, even if the caller is dropped.
+    pub async fn write<T, F>(&self, work: F) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut AnyConn) -> diesel::QueryResult<T> + Send + 'static,
+    {
+        let writer = self.permit(&self.writer).await?;
+        let connection = self.permit(&self.connections).await?;
+        self.run(work, (writer, connection)).await
+    }
+
+    async fn permit(&self, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, DbError> {
+        tokio::time::timeout(self.wait, Arc::clone(of).acquire_owned())
+            .await
+            .map_err(|_elapsed| DbError::Busy)?
+            .map_err(|_closed| DbError::Busy)
+    }
+
+    /// `permits` are given back only when the work is done, not when its caller loses interest.
+    async fn run<T, F>(&self, work: F, permits: impl Send + 'static) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut AnyConn) -> diesel::QueryResult<T> + Send + 'static,
+    {
+        let pool = self.pool.clone();
+        tokio::task::spawn_blocking(move || {
+            let _permits = permits;
+            let mut conn = pool.get()?;
+            Ok(work(&mut conn)?)
+        })
+        .await?
+    }
+}

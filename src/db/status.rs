@@ -1,0 +1,75 @@
+//! An appointment's status: the column's type, shared by the statements that store and count it.
+
+use std::str::FromStr;
+
+use diesel::{
+    backend::Backend,
+    deserialize::{self, FromSql, FromSqlRow},
+    expression::AsExpression,
+    serialize::{self, Output, ToSql},
+    sql_types::Text,
+};
+use serde::Serialize;
+use thiserror::Error;
+
+/// Where an appointment stands. A cancelled one counts nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, FromSqlRow, Serialize)]
+#[diesel(sql_type = Text)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Waits for the patient's word.
+    Pending,
+    /// The patient will come.
+    Confirmed,
+    /// Will not take place.
+    Cancelled,
+}
+
+impl Status {
+    /// As it is written in the database and over HTTP.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Confirmed => "confirmed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Not a status: the message says what is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("must be one of pending, confirmed, cancelled")]
+pub struct InvalidStatus;
+
+impl FromStr for Status {
+    type Err = InvalidStatus;
+
+    fn from_str(raw: &str) -> Result<Self, InvalidStatus> {
+        [Self::Pending, Self::Confirmed, Self::Cancelled]
+            .into_iter()
+            .find(|status| status.as_str() == raw)
+            .ok_or(InvalidStatus)
+    }
+}
+
+impl<DB> ToSql<Text, DB> for Status
+where
+    DB: Backend,
+    str: ToSql<Text, DB>,
+{
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
+        self.as_str().to_sql(out)
+    }
+}
+
+impl<DB> FromSql<Text, DB> for Status
+where
+    DB: Backend,
+    String: FromSql<Text, DB>,
+{
+    fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<Self> {
+        let text = String::from_sql(value)?;
+        text.parse().map_err(|invalid| format!("status {text:?} {invalid}").into())
+    }
+}
