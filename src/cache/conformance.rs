@@ -1,0 +1,348 @@
+//! What every backend must do: one function per property, run over each backend by name.
+//!
+//! `safety!` holds for all of them; `caching!` for those that keep anything.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use super::{Entry, Generation, Lookup, StatsCache, StatsKey};
+use crate::tenant::TenantId;
+
+/// The time to live that backends under test are made with: long enough for any property but the
+/// ones about its end.
+pub(crate) const TTL: Duration = Duration::from_secs(30);
+
+/// Two ways into one backend, as two instances of the service have.
+pub(crate) struct Handles {
+    pub(crate) a: Arc<dyn StatsCache>,
+    pub(crate) b: Arc<dyn StatsCache>,
+}
+
+impl Handles {
+    /// For a backend that lives in this process: both are the same.
+    pub(crate) fn one(cache: impl StatsCache) -> Self {
+        let a: Arc<dyn StatsCache> = Arc::new(cache);
+        Self { b: Arc::clone(&a), a }
+    }
+}
+
+/// Makes a test of each property named, over the handles that `$backend`, a future, gives.
+macro_rules! conformance_tests {
+    ($backend:expr => $($property:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $property() {
+                $crate::cache::conformance::$property($backend.await).await;
+            }
+        )*
+    };
+}
+
+/// Properties of every backend, also of one that keeps nothing.
+macro_rules! safety {
+    ($backend:expr) => {
+        $crate::cache::conformance::conformance_tests! { $backend =>
+            lookups_are_fenced_from_fence_to_release
+            what_was_computed_before_a_write_is_never_hit_after_it
+            a_store_while_the_fence_stands_is_never_hit
+            the_older_of_two_computations_may_store_last_but_is_not_hit
+            no_read_is_older_than_the_last_acknowledged_write
+        }
+    };
+}
+
+/// Properties of the backends that keep something.
+macro_rules! caching {
+    ($backend:expr) => {
+        $crate::cache::conformance::conformance_tests! { $backend =>
+            what_is_stored_is_hit_byte_for_byte
+            the_last_of_several_fences_opens_the_cache_again
+            a_release_opens_the_cache_under_a_new_generation
+            tenants_do_not_fence_or_invalidate_each_other
+            kinds_and_segments_are_kept_apart
+            the_time_to_live_runs_from_the_start_of_the_computation
+            a_hit_does_not_extend_the_time_to_live
+            the_age_of_a_hit_grows
+            keys_are_listed_in_order_page_by_page
+            keys_that_would_not_be_hit_are_not_listed
+        }
+    };
+}
+
+pub(crate) use {caching, conformance_tests, safety};
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::parse(name).unwrap()
+}
+
+fn key(name: &str) -> StatsKey {
+    StatsKey::new("mega_stats", &tenant(name), &[&"America/Recife", &"2025-10-31"])
+}
+
+fn entry(body: &'static str) -> Entry {
+    Entry { body: Bytes::from_static(body.as_bytes()), age: Duration::ZERO }
+}
+
+/// The generation that a lookup hands out, if it does.
+async fn seen(cache: &dyn StatsCache, key: &StatsKey) -> Option<Generation> {
+    match cache.lookup(key).await.unwrap() {
+        Lookup::Miss(generation) => Some(generation),
+        Lookup::Hit(_) | Lookup::Fenced => None,
+    }
+}
+
+async fn fill(cache: &dyn StatsCache, key: &StatsKey, entry: Entry) {
+    let seen = seen(cache, key).await.expect("a miss before the first store");
+    cache.store(key, seen, entry).await.unwrap();
+}
+
+async fn hit(cache: &dyn StatsCache, key: &StatsKey) -> Option<Bytes> {
+    match cache.lookup(key).await.unwrap() {
+        Lookup::Hit(entry) => Some(entry.body),
+        Lookup::Miss(_) | Lookup::Fenced => None,
+    }
+}
+
+async fn write(cache: &dyn StatsCache, name: &str) {
+    let fence = cache.fence(&tenant(name)).await.unwrap();
+    cache.release(fence).await.unwrap();
+}
+
+pub(crate) async fn lookups_are_fenced_from_fence_to_release(Handles { a, b }: Handles) {
+    let key = key("clinic");
+    if let Some(seen) = seen(&*a, &key).await {
+        a.store(&key, seen, entry("before")).await.unwrap();
+    }
+    let fence = a.fence(key.tenant()).await.unwrap();
+    assert_eq!(a.lookup(&key).await.unwrap(), Lookup::Fenced);
+    assert_eq!(b.lookup(&key).await.unwrap(), Lookup::Fenced);
+    a.release(fence).await.unwrap();
+    assert_eq!(hit(&*a, &key).await, None, "what stood before the write");
+    assert_eq!(hit(&*b, &key).await, None, "what stood before the write");
+}
+
+pub(crate) async fn what_was_computed_before_a_write_is_never_hit_after_it(
+    Handles { a, b }: Handles,
+) {
+    let key = key("clinic");
+    let Some(before) = seen(&*a, &key).await else { return };
+    write(&*b, "clinic").await;
+    a.store(&key, before, entry("before")).await.unwrap();
+    assert_eq!(hit(&*a, &key).await, None);
+    assert_eq!(hit(&*b, &key).await, None);
+}
+
+pub(crate) async fn a_store_while_the_fence_stands_is_never_hit(Handles { a, b }: Handles) {
+    let key = key("clinic");
+    let Some(before) = seen(&*a, &key).await else { return };
+    let fence = b.fence(key.tenant()).await.unwrap();
+    a.store(&key, before, entry("before")).await.unwrap();
+    assert_eq!(a.lookup(&key).await.unwrap(), Lookup::Fenced);
+    b.release(fence).await.unwrap();
+    assert_eq!(hit(&*a, &key).await, None);
+    assert_eq!(hit(&*b, &key).await, None);
+}
+
+pub(crate) async fn the_older_of_two_computations_may_store_last_but_is_not_hit(
+    Handles { a, b }: Handles,
+) {
+    let key = key("clinic");
+    let Some(older) = seen(&*a, &key).await else { return };
+    write(&*b, "clinic").await;
+    let newer = seen(&*b, &key).await.expect("a new generation");
+    b.store(&key, newer, entry("newer")).await.unwrap();
+    a.store(&key, older, entry("older")).await.unwrap();
+    for cache in [&a, &b] {
+        assert_ne!(hit(&**cache, &key).await, Some(Bytes::from_static(b"older")));
+    }
+}
+
+/// A database of one number and its cache, written and read at once: the number only grows, so an
+/// answer below what was acknowledged before the question is stale.
+pub(crate) async fn no_read_is_older_than_the_last_acknowledged_write(
+    Handles { a, b }: Handles,
+) {
+    const WRITES: u64 = 200;
+    let key = key("clinic");
+    let (database, acknowledged) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let writer = |cache: Arc<dyn StatsCache>| {
+        let (database, acknowledged) = (Arc::clone(&database), Arc::clone(&acknowledged));
+        tokio::spawn(async move {
+            for _ in 0..WRITES {
+                let fence = cache.fence(&tenant("clinic")).await.unwrap();
+                tokio::task::yield_now().await;
+                let written = database.fetch_add(1, Ordering::SeqCst) + 1;
+                tokio::task::yield_now().await;
+                cache.release(fence).await.unwrap();
+                acknowledged.fetch_max(written, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_micros(50)).await;
+            }
+        })
+    };
+    let reader = |cache: Arc<dyn StatsCache>| {
+        let (database, acknowledged) = (Arc::clone(&database), Arc::clone(&acknowledged));
+        let key = key.clone();
+        tokio::spawn(async move {
+            while acknowledged.load(Ordering::SeqCst) < 2 * WRITES {
+                let at_least = acknowledged.load(Ordering::SeqCst);
+                let answer = match cache.lookup(&key).await.unwrap() {
+                    Lookup::Hit(entry) => std::str::from_utf8(&entry.body).unwrap().parse().unwrap(),
+                    Lookup::Miss(seen) => {
+                        let computed = database.load(Ordering::SeqCst);
+                        tokio::task::yield_now().await;
+                        let body = Bytes::from(computed.to_string());
+                        let entry = Entry { body, age: Duration::ZERO };
+                        cache.store(&key, seen, entry).await.unwrap();
+                        computed
+                    }
+                    Lookup::Fenced => database.load(Ordering::SeqCst),
+                };
+                assert!(answer >= at_least, "read {answer} after {at_least} was acknowledged");
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    let (a, b) = (|| Arc::clone(&a), || Arc::clone(&b));
+    let tasks = [writer(a()), writer(b()), reader(a()), reader(b()), reader(a()), reader(b())];
+    for task in join_all(tasks).await {
+        task.unwrap();
+    }
+}
+
+pub(crate) async fn what_is_stored_is_hit_byte_for_byte(Handles { a, b }: Handles) {
+    for (name, body) in [("zeros", r#"{"today":{"confirmed":0}}"#), ("empty", ""), ("odd", "\0\n\"é")] {
+        let key = key(name);
+        fill(&*a, &key, entry(body)).await;
+        assert_eq!(hit(&*a, &key).await, Some(Bytes::from_static(body.as_bytes())));
+        assert_eq!(hit(&*b, &key).await, Some(Bytes::from_static(body.as_bytes())));
+    }
+}
+
+pub(crate) async fn the_last_of_several_fences_opens_the_cache_again(Handles { a, b }: Handles) {
+    let key = key("clinic");
+    let first = a.fence(key.tenant()).await.unwrap();
+    let second = b.fence(key.tenant()).await.unwrap();
+    a.release(first).await.unwrap();
+    assert_eq!(a.lookup(&key).await.unwrap(), Lookup::Fenced, "the second still writes");
+    b.release(second).await.unwrap();
+    assert!(seen(&*a, &key).await.is_some());
+    assert!(seen(&*b, &key).await.is_some());
+}
+
+pub(crate) async fn a_release_opens_the_cache_under_a_new_generation(Handles { a, b }: Handles) {
+    let key = key("clinic");
+    let before = seen(&*a, &key).await.expect("a miss");
+    assert_eq!(seen(&*b, &key).await, Some(before), "nothing was written");
+    write(&*b, "clinic").await;
+    let after = seen(&*a, &key).await.expect("a miss");
+    assert_ne!(before, after);
+    a.store(&key, after, entry("after")).await.unwrap();
+    assert_eq!(hit(&*b, &key).await, Some(Bytes::from_static(b"after")));
+}
+
+pub(crate) async fn tenants_do_not_fence_or_invalidate_each_other(Handles { a, b }: Handles) {
+    let others: Vec<_> = (0..8).map(|n| key(&format!("other-{n}"))).collect();
+    for other in &others {
+        fill(&*a, other, entry("other")).await;
+    }
+    let fence = b.fence(&tenant("clinic")).await.unwrap();
+    let untouched = |hits: Vec<Option<Bytes>>| hits.into_iter().flatten().count();
+    // A bounded table of generations lets two tenants meet once in a long while.
+    let during = join_all(others.iter().map(|other| hit(&*a, other))).await;
+    assert!(untouched(during) >= 7);
+    b.release(fence).await.unwrap();
+    let after = join_all(others.iter().map(|other| hit(&*a, other))).await;
+    assert!(untouched(after) >= 7);
+}
+
+pub(crate) async fn kinds_and_segments_are_kept_apart(Handles { a, .. }: Handles) {
+    let tenant = tenant("clinic");
+    let recife: &dyn std::fmt::Display = &"America/Recife";
+    let keys = [
+        StatsKey::new("mega_stats", &tenant, &[recife, &"2025-10-31"]),
+        StatsKey::new("mega_stats", &tenant, &[recife, &"2025-11-01"]),
+        StatsKey::new("mega_stats", &tenant, &[&"America/Bahia", &"2025-10-31"]),
+        StatsKey::new("summary", &tenant, &[recife, &"2025-10-31"]),
+    ];
+    for (key, body) in keys.iter().zip(["1", "2", "3", "4"]) {
+        fill(&*a, key, entry(body)).await;
+    }
+    for (key, body) in keys.iter().zip(["1", "2", "3", "4"]) {
+        assert_eq!(hit(&*a, key).await, Some(Bytes::from_static(body.as_bytes())));
+    }
+}
+
+/// Polls until `key` is no longer hit.
+async fn gone(cache: &dyn StatsCache, key: &StatsKey) {
+    while hit(cache, key).await.is_some() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub(crate) async fn the_time_to_live_runs_from_the_start_of_the_computation(
+    Handles { a, b }: Handles,
+) {
+    let nearly_over = Entry { age: TTL - Duration::from_secs(1), ..entry("slow") };
+    fill(&*a, &key("slow"), nearly_over).await;
+    let stored = std::time::Instant::now();
+    gone(&*b, &key("slow")).await;
+    assert!(stored.elapsed() < TTL / 2, "the entry lived on for a time to live of its own");
+    fill(&*a, &key("too-slow"), Entry { age: TTL, ..entry("too slow") }).await;
+    assert_eq!(hit(&*a, &key("too-slow")).await, None);
+}
+
+pub(crate) async fn a_hit_does_not_extend_the_time_to_live(Handles { a, .. }: Handles) {
+    let nearly_over = Entry { age: TTL - Duration::from_secs(1), ..entry("polled") };
+    fill(&*a, &key("polled"), nearly_over).await;
+    assert!(hit(&*a, &key("polled")).await.is_some());
+    let polled = std::time::Instant::now();
+    gone(&*a, &key("polled")).await;
+    assert!(polled.elapsed() < TTL / 2, "polling kept the entry alive");
+}
+
+pub(crate) async fn the_age_of_a_hit_grows(Handles { a, b }: Handles) {
+    let began = Duration::from_secs(5);
+    fill(&*a, &key("clinic"), Entry { age: began, ..entry("old") }).await;
+    let Lookup::Hit(entry) = b.lookup(&key("clinic")).await.unwrap() else { panic!("no hit") };
+    assert!(entry.age >= began && entry.age < TTL, "{:?}", entry.age);
+}
+
+pub(crate) async fn keys_are_listed_in_order_page_by_page(Handles { a, b }: Handles) {
+    let mut all: Vec<_> = (0..5).map(|n| key(&format!("clinic-{n}"))).collect();
+    for key in &all {
+        fill(&*a, key, entry("{}")).await;
+    }
+    all.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    let (mut listed, mut after) = (Vec::new(), None);
+    loop {
+        let page = b.keys(after.as_deref(), 2).await.unwrap();
+        assert_eq!(page.total, 5);
+        assert!(page.keys.len() <= 2);
+        after = page.keys.last().cloned();
+        listed.extend(page.keys);
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(listed, all.iter().map(StatsKey::as_str).collect::<Vec<_>>());
+    let past_the_end = b.keys(listed.last().map(String::as_str), 2).await.unwrap();
+    assert!(past_the_end.keys.is_empty() && !past_the_end.more);
+}
+
+pub(crate) async fn keys_that_would_not_be_hit_are_not_listed(Handles { a, b }: Handles) {
+    fill(&*a, &key("written"), entry("{}")).await;
+    fill(&*a, &key("over"), Entry { age: TTL - Duration::from_millis(300), ..entry("{}") }).await;
+    fill(&*a, &key("kept"), entry("{}")).await;
+    write(&*b, "written").await;
+    gone(&*a, &key("over")).await;
+    let page = b.keys(None, 10).await.unwrap();
+    assert_eq!((page.total, page.keys), (1, vec![key("kept").as_str().to_owned()]));
+}

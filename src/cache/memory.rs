@@ -1,0 +1,230 @@
+//! The backend `memory`: entries in this process, bounded in number and in time.
+//!
+//! Generations and fences live in a fixed table of slots, so that a flood of tenants cannot grow
+//! it. Two tenants that share a slot invalidate each other, never more than that.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cached::ShardedLruTtlCache;
+
+use super::{CacheError, Entry, Fence, Generation, KeyPage, Lookup, StatsCache, StatsKey};
+use crate::tenant::TenantId;
+
+/// How many tenants can have a generation of their own. Half a megabyte.
+const SLOTS: usize = 1 << 16;
+
+/// Entries per lock, before more locks are used.
+const ENTRIES_PER_SHARD: usize = 64;
+
+/// Enough locks that the workers of any one machine rarely meet at one.
+const MAX_SHARDS: usize = 64;
+
+/// Keeps entries in a sharded LRU map with a time to live.
+#[derive(Debug, Clone)]
+pub struct MemoryCache {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    entries: ShardedLruTtlCache<StatsKey, Stored>,
+    slots: Box<[Slot]>,
+    /// Seeded at random, so that no client can choose a tenant that shares another's slot.
+    hasher: RandomState,
+    ttl: Duration,
+}
+
+#[derive(Debug, Clone)]
+struct Stored {
+    generation: Generation,
+    body: Bytes,
+    born: Instant,
+}
+
+impl MemoryCache {
+    /// Holds at most `max_entries`, at least 1, each for `ttl` from the start of its computation.
+    #[must_use]
+    pub fn new(ttl: Duration, max_entries: usize) -> Self {
+        let shards = (max_entries / ENTRIES_PER_SHARD).clamp(1, MAX_SHARDS);
+        let shards = 1 << shards.ilog2();
+        let entries = ShardedLruTtlCache::builder()
+            .shards(shards)
+            // Rounded down: the bound holds for the sum.
+            .per_shard_max_size((max_entries / shards).max(1))
+            .ttl(ttl)
+            .build()
+            .expect("the settings bound the size and the time to live, both above zero");
+        let slots = (0..SLOTS).map(|_| Slot::default()).collect();
+        Self { inner: Arc::new(Inner { entries, slots, hasher: RandomState::new(), ttl }) }
+    }
+}
+
+impl Inner {
+    fn slot(&self, tenant: &TenantId) -> &Slot {
+        let hash = self.hasher.hash_one(tenant.as_str());
+        let index = usize::try_from(hash % SLOTS as u64).expect("below SLOTS, which is a usize");
+        &self.slots[index]
+    }
+
+    /// The age of `stored`, while it may still be used.
+    fn live_age(&self, stored: &Stored) -> Option<Duration> {
+        Some(stored.born.elapsed()).filter(|age| *age < self.ttl)
+    }
+
+    fn keys(&self, after: Option<&str>, limit: usize) -> KeyPage {
+        let mut total = 0;
+        let mut keys = Vec::new();
+        // What could never be hit again goes at the same time.
+        self.entries.retain(|key, stored| {
+            let current = self.slot(key.tenant()).read().generation == stored.generation;
+            let live = current && self.live_age(stored).is_some();
+            if live {
+                total += 1;
+                if after.is_none_or(|after| key.as_str() > after) {
+                    keys.push(key.as_str().to_owned());
+                }
+            }
+            live
+        });
+        let more = keys.len() > limit;
+        keys.sort_unstable();
+        keys.truncate(limit);
+        KeyPage { total, keys, more }
+    }
+}
+
+#[async_trait]
+impl StatsCache for MemoryCache {
+    async fn lookup(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
+        // The slot is read before the entry: an entry of this generation held when it was read.
+        let slot = self.inner.slot(key.tenant()).read();
+        if slot.fences > 0 {
+            return Ok(Lookup::Fenced);
+        }
+        let hit = self
+            .inner
+            .entries
+            .get(key)
+            .filter(|stored| stored.generation == slot.generation)
+            .and_then(|stored| {
+                self.inner.live_age(&stored).map(|age| Entry { body: stored.body, age })
+            });
+        Ok(hit.map_or(Lookup::Miss(slot.generation), Lookup::Hit))
+    }
+
+    async fn store(
+        &self,
+        key: &StatsKey,
+        seen: Generation,
+        entry: Entry,
+    ) -> Result<(), CacheError> {
+        let outdated = self.inner.slot(key.tenant()).read().generation != seen;
+        let born = Instant::now().checked_sub(entry.age);
+        if let (false, Some(born)) = (outdated, born) {
+            let stored = Stored { generation: seen, body: entry.body, born };
+            self.inner.entries.set(key.clone(), stored);
+        }
+        Ok(())
+    }
+
+    async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
+        self.inner.slot(tenant).raise();
+        Ok(Fence { tenant: tenant.clone() })
+    }
+
+    async fn release(&self, fence: Fence) -> Result<(), CacheError> {
+        self.inner.slot(&fence.tenant).release();
+        Ok(())
+    }
+
+    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
+        let inner = Arc::clone(&self.inner);
+        let after = after.map(str::to_owned);
+        tokio::task::spawn_blocking(move || inner.keys(after.as_deref(), limit))
+            .await
+            .map_err(|error| CacheError::Unavailable(error.to_string()))
+    }
+}
+
+/// A generation and the fences that stand, in one word, so that a lookup sees both at one moment.
+#[derive(Debug, Default)]
+struct Slot(AtomicU64);
+
+#[derive(Debug, Clone, Copy)]
+struct SlotState {
+    generation: Generation,
+    fences: u64,
+}
+
+/// The low bits count fences: a million writes at once, far more than connections. The rest is the
+/// generation: it returns after 2^44 writes to one slot.
+const FENCE_BITS: u32 = 20;
+const FENCE_MASK: u64 = (1 << FENCE_BITS) - 1;
+const NEXT_GENERATION: u64 = 1 << FENCE_BITS;
+
+impl Slot {
+    fn read(&self) -> SlotState {
+        let word = self.0.load(Ordering::SeqCst);
+        SlotState { generation: Generation(word >> FENCE_BITS), fences: word & FENCE_MASK }
+    }
+
+    fn raise(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A new generation and one fence less, at one moment. Wraps around at the end of time.
+    fn release(&self) {
+        self.0.fetch_add(NEXT_GENERATION - 1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::conformance, *};
+
+    conformance::safety!(async { conformance::Handles::one(MemoryCache::new(conformance::TTL, 1000)) });
+    conformance::caching!(async { conformance::Handles::one(MemoryCache::new(conformance::TTL, 1000)) });
+
+    async fn fill(cache: &MemoryCache, tenants: usize) {
+        for n in 0..tenants {
+            let tenant = TenantId::parse(&format!("tenant-{n}")).unwrap();
+            let key = StatsKey::new("mega_stats", &tenant, &[]);
+            let Lookup::Miss(seen) = cache.lookup(&key).await.unwrap() else { panic!("not a miss") };
+            let entry = Entry { body: Bytes::from_static(b"{}"), age: Duration::ZERO };
+            cache.store(&key, seen, entry).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_tenants_stays_within_max_entries() {
+        for max_entries in [1, 7, 100, 1000] {
+            let cache = MemoryCache::new(conformance::TTL, max_entries);
+            fill(&cache, 3000).await;
+            let held = cache.keys(None, usize::MAX).await.unwrap().total;
+            assert!(held <= max_entries, "{held} of {max_entries}");
+            assert!(held * 2 >= max_entries, "{held} of {max_entries}");
+        }
+    }
+
+    #[tokio::test]
+    async fn release_lowers_one_fence_and_changes_the_generation_at_one_moment() {
+        let slot = Slot::default();
+        slot.raise();
+        slot.raise();
+        let before = slot.read();
+        slot.release();
+        assert_eq!(slot.read().fences, 1);
+        assert_ne!(slot.read().generation, before.generation);
+        slot.release();
+        assert_eq!(slot.read().fences, 0);
+    }
+}

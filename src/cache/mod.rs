@@ -1,0 +1,123 @@
+//! The cache: bytes under a key for a tenant, and the promise that no lookup hits what an
+//! acknowledged write has outdated.
+//!
+//! Lives here: the trait, its backends, single flight, and reading and changing through them.
+//! Not here: what the bytes mean, or where they come from.
+//!
+//! # How a cached answer stays fresh
+//! Every tenant has a *generation*, a mark that only `==` means anything to. A lookup that misses
+//! returns the generation it saw, the later store carries it, and an entry hits only while its
+//! generation is still the tenant's current one. A write raises a *fence* before it commits and
+//! releases it afterwards, which replaces the generation; while any fence stands, lookups say
+//! [`Lookup::Fenced`]. What was computed before a write may thus be stored late, but is never hit.
+
+#[cfg(test)]
+mod conformance;
+mod disabled;
+mod flights;
+mod key;
+mod memory;
+mod read_through;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use thiserror::Error;
+
+pub use disabled::DisabledCache;
+pub use flights::Lost;
+pub use key::StatsKey;
+pub use memory::MemoryCache;
+pub use read_through::{Answer, ChangeError, Outcome, ReadError, ReadThrough};
+
+use crate::{
+    settings::{CacheBackend, CacheSettings},
+    tenant::TenantId,
+};
+
+/// Keeps entries until their time to live has passed or their tenant has changed.
+///
+/// Once `release` has returned, no lookup that starts later hits a value stored under a generation
+/// handed out before the fence. `conformance` holds every backend to this, one test per property.
+#[async_trait]
+pub trait StatsCache: Send + Sync + 'static {
+    /// What is kept under `key`, if it may be used.
+    async fn lookup(&self, key: &StatsKey) -> Result<Lookup, CacheError>;
+
+    /// Keeps `entry` under `key`, for as long as `seen` is the tenant's generation and the time to
+    /// live, which runs from the start of the entry's computation, has not passed.
+    async fn store(&self, key: &StatsKey, seen: Generation, entry: Entry)
+    -> Result<(), CacheError>;
+
+    /// Raises a fence on `tenant`: before a write to it commits. An error means that the write
+    /// must not take place, since its invalidation cannot be promised.
+    async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError>;
+
+    /// Gives the fence's tenant a new generation and takes the fence down: after the write, however
+    /// it ended, and before anybody is told that it took place.
+    async fn release(&self, fence: Fence) -> Result<(), CacheError>;
+
+    /// The keys that would be hit now and sort after `after`, at most `limit` of them, in order.
+    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError>;
+}
+
+/// What a lookup found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// An entry that holds.
+    Hit(Entry),
+    /// Nothing; what is computed from now on may be stored under this generation.
+    Miss(Generation),
+    /// The tenant is being written to, or nothing is kept at all: what is computed must be neither
+    /// stored nor shared with requests that arrive after the computation began.
+    Fenced,
+}
+
+/// A cached answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The answer, ready to be sent.
+    pub body: Bytes,
+    /// The time since its computation began.
+    pub age: Duration,
+}
+
+/// A mark on the state of a tenant's data; it changes with every write and never returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Generation(u64);
+
+/// The right and the duty to call [`StatsCache::release`].
+#[derive(Debug)]
+#[must_use = "a fence that is not released keeps its tenant out of the cache"]
+pub struct Fence {
+    tenant: TenantId,
+}
+
+/// One page of [`StatsCache::keys`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPage {
+    /// How many keys would be hit now, on all pages.
+    pub total: usize,
+    /// The keys of this page.
+    pub keys: Vec<String>,
+    /// Whether more keys follow.
+    pub more: bool,
+}
+
+/// The cache could not do what was asked.
+#[derive(Debug, Error)]
+pub enum CacheError {
+    /// The backend could not be reached, or its own work failed.
+    #[error("cache backend: {0}")]
+    Unavailable(String),
+}
+
+/// Makes the configured backend.
+#[must_use]
+pub fn from_settings(settings: &CacheSettings) -> Arc<dyn StatsCache> {
+    match settings.backend {
+        CacheBackend::Memory => Arc::new(MemoryCache::new(settings.ttl(), settings.max_entries)),
+        CacheBackend::None => Arc::new(DisabledCache),
+    }
+}
