@@ -1,0 +1,178 @@
+//! The one error that leaves over HTTP.
+//!
+//! Lives here: its JSON form, and which inner error becomes which status. Not here: the inner
+//! errors. A client's mistake says what is wrong and what is allowed; a 5xx says nothing of the
+//! inside, and the log says all.
+//!
+//! | status | when |
+//! |---|---|
+//! | 400 | the query or the JSON cannot be read at all |
+//! | 404, 405 | no such route, appointment or method |
+//! | 413, 415 | the body is too large, or not JSON |
+//! | 422 | it can be read, but a field has no allowed value; `errors` names each |
+//! | 500 | our fault |
+//! | 503 | the database is busy or away; `Retry-After` says when to come back |
+
+use std::fmt;
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    error::{JsonPayloadError, QueryPayloadError},
+    http::{StatusCode, header},
+};
+use serde::Serialize;
+
+use crate::{
+    cache::{CacheError, ChangeError, ReadError},
+    db::DbError,
+};
+
+/// How long a client should wait after a 503, in seconds.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// An answer that is not the one asked for, in the members of RFC 9457. It is sent as
+/// `application/json`, since `AlignWork`'s client parses nothing else, and shows `detail`.
+#[derive(Debug, Clone, Serialize)]
+pub struct ApiError {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    #[serde(serialize_with = "as_number")]
+    status: StatusCode,
+    detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+}
+
+/// What is wrong with one field of a query or body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// The field, as the client spells it.
+    pub field: &'static str,
+    /// What is allowed.
+    pub message: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn as_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u16(status.as_u16())
+}
+
+impl ApiError {
+    /// An error of `status`, which is a 4xx or 5xx; `detail` is for the client's eyes.
+    #[must_use]
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        // RFC 9457, section 4.2.1: with "about:blank" the title is that of the status.
+        let title = status.canonical_reason().unwrap_or("Error");
+        Self { kind: "about:blank", title, status, detail: detail.into(), errors: Vec::new() }
+    }
+
+    /// 422: these fields have no allowed value.
+    #[must_use]
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let each: Vec<_> = errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, each.join("; ")) }
+    }
+
+    /// 404: there is no such thing.
+    #[must_use]
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    fn internal(cause: &dyn fmt::Display) -> Self {
+        log::error!("answered 500: {cause}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The service failed to answer.")
+    }
+
+    fn unavailable(cause: &dyn fmt::Display) -> Self {
+        log::warn!("answered 503: {cause}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "The service is busy. Try again in a moment.")
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.status, self.detail)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
+        }
+        response.insert_header((header::CACHE_CONTROL, "no-store")).json(self)
+    }
+}
+
+impl From<&DbError> for ApiError {
+    fn from(error: &DbError) -> Self {
+        match error {
+            DbError::Busy | DbError::Unavailable(_) => Self::unavailable(error),
+            DbError::Statement(_) | DbError::Stopped(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<DbError> for ApiError {
+    fn from(error: DbError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<ReadError<DbError>> for ApiError {
+    fn from(error: ReadError<DbError>) -> Self {
+        match error {
+            ReadError::Compute(cause) => Self::from(&*cause),
+            ReadError::Lost(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<ChangeError<DbError>> for ApiError {
+    fn from(error: ChangeError<DbError>) -> Self {
+        match error {
+            ChangeError::Commit(cause) => Self::from(cause),
+            ChangeError::Fence(_) => Self::unavailable(&error),
+            ChangeError::Lost => Self::internal(&error),
+        }
+    }
+}
+
+impl From<CacheError> for ApiError {
+    fn from(error: CacheError) -> Self {
+        Self::unavailable(&error)
+    }
+}
+
+impl From<JsonPayloadError> for ApiError {
+    fn from(error: JsonPayloadError) -> Self {
+        match error {
+            JsonPayloadError::ContentType => Self::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The Content-Type must be application/json.",
+            ),
+            JsonPayloadError::Overflow { limit }
+            | JsonPayloadError::OverflowKnownLength { limit, .. } => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("The body must be at most {limit} bytes."),
+            ),
+            JsonPayloadError::Deserialize(error) => {
+                Self::new(StatusCode::BAD_REQUEST, format!("The body is not a valid request: {error}."))
+            }
+            _ => Self::new(StatusCode::BAD_REQUEST, "The body could not be read."),
+        }
+    }
+}
+
+impl From<QueryPayloadError> for ApiError {
+    fn from(error: QueryPayloadError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, format!("The query cannot be read: {error}."))
+    }
+}

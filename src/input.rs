@@ -1,0 +1,172 @@
+//! Reading untrusted queries and bodies field by field, so that one answer names everything that
+//! is wrong. Lives here: what is allowed in fields that several routes take. Not here: what is
+//! particular to one.
+
+use std::fmt::Display;
+
+use jiff::{Timestamp, civil::date, tz::TimeZone};
+use serde_json::Value;
+
+use crate::{
+    db::UtcTime,
+    error::{ApiError, FieldError},
+};
+
+/// The years that instants may lie in: those the calendar and the databases agree on.
+const FIRST_YEAR: i16 = 1970;
+const LAST_YEAR: i16 = 2199;
+
+/// The first instant wanted, and the first no longer wanted.
+pub type Range = (Option<UtcTime>, Option<UtcTime>);
+
+/// Collects what is wrong with the fields of one request.
+#[derive(Debug, Default)]
+pub struct Fields {
+    errors: Vec<FieldError>,
+}
+
+impl Fields {
+    /// Reads a field that must be there; `None` means that a complaint was noted.
+    pub fn required<R, T, E: Display>(
+        &mut self,
+        field: &'static str,
+        raw: Option<R>,
+        parse: impl FnOnce(R) -> Result<T, E>,
+    ) -> Option<T> {
+        let Some(raw) = raw else {
+            self.refuse(field, "is required");
+            return None;
+        };
+        parse(raw).map_err(|error| self.refuse(field, error)).ok()
+    }
+
+    /// Reads a field that may be missing; `None` means that a complaint was noted.
+    #[expect(clippy::option_option, reason = "wrong and missing are two things")]
+    pub fn optional<R, T, E: Display>(
+        &mut self,
+        field: &'static str,
+        raw: Option<R>,
+        parse: impl FnOnce(R) -> Result<T, E>,
+    ) -> Option<Option<T>> {
+        match raw {
+            None => Some(None),
+            Some(raw) => self.required(field, Some(raw), parse).map(Some),
+        }
+    }
+
+    /// Reads the bounds `from` and `to`, each of which may be missing, in this order.
+    pub fn range(&mut self, from: Option<String>, to: Option<String>) -> Option<Range> {
+        let from = self.optional("from", from, |raw| instant(&raw));
+        let to = self.optional("to", to, |raw| instant(&raw));
+        let (from, to) = (from?, to?);
+        if let (Some(from), Some(to)) = (from, to)
+            && from > to
+        {
+            self.refuse("to", "must not be before from");
+            return None;
+        }
+        Some((from, to))
+    }
+
+    /// Notes a complaint.
+    pub fn refuse(&mut self, field: &'static str, message: impl Display) {
+        self.errors.push(FieldError { field, message: message.to_string() });
+    }
+
+    /// The complaints, if there are any.
+    pub fn check(&mut self) -> Result<(), ApiError> {
+        if self.errors.is_empty() { Ok(()) } else { Err(self.error()) }
+    }
+
+    /// The complaints as one error.
+    pub fn error(&mut self) -> ApiError {
+        ApiError::invalid(std::mem::take(&mut self.errors))
+    }
+}
+
+/// A whole number from `min` to `max`, written in decimal digits.
+pub fn integer(raw: &str, min: i64, max: i64) -> Result<i64, String> {
+    in_range(raw.parse().ok(), min, max)
+}
+
+/// A JSON whole number from `min` to `max`.
+pub fn json_integer(raw: &Value, min: i64, max: i64) -> Result<i64, String> {
+    in_range(raw.as_i64(), min, max)
+}
+
+fn in_range(number: Option<i64>, min: i64, max: i64) -> Result<i64, String> {
+    number
+        .filter(|number| (min..=max).contains(number))
+        .ok_or_else(|| format!("must be a whole number from {min} to {max}"))
+}
+
+/// A JSON string.
+pub fn json_text(raw: &Value) -> Result<&str, &'static str> {
+    raw.as_str().ok_or("must be a string")
+}
+
+/// An instant in RFC 3339, with its offset.
+pub fn instant(raw: &str) -> Result<UtcTime, String> {
+    let parsed: Option<Timestamp> = if raw.contains('[') { None } else { raw.parse().ok() };
+    let (first, last) = range();
+    parsed.filter(|instant| (first..last).contains(instant)).map(UtcTime::from).ok_or_else(|| {
+        format!(
+            "must be an RFC 3339 date and time with offset, from {FIRST_YEAR} to {LAST_YEAR}, \
+             e.g. 2025-10-31T14:30:00Z or 2025-10-31T11:30:00-03:00 (in a query, + is written %2B)"
+        )
+    })
+}
+
+fn range() -> (Timestamp, Timestamp) {
+    let start_of = |year| {
+        let midnight = date(year, 1, 1).at(0, 0, 0, 0);
+        TimeZone::UTC.to_timestamp(midnight).expect("every year of the range has a first instant")
+    };
+    (start_of(FIRST_YEAR), start_of(LAST_YEAR + 1))
+}
+
+/// A JSON string that holds an [`instant`].
+pub fn json_instant(raw: &Value) -> Result<UtcTime, String> {
+    instant(json_text(raw)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_need_an_offset_and_a_possible_date() {
+        for raw in [
+            "2025-10-31T14:30:00",
+            "2025-10-31",
+            "2025-02-29T00:00:00Z",
+            "2025-13-01T00:00:00Z",
+            "2025-10-31T25:00:00Z",
+            "2025-10-31T00:00:00 03:00",
+            "2025-10-31T00:00:00-03:00[America/Recife]",
+            "1969-12-31T23:59:59Z",
+            "2200-01-01T00:00:00Z",
+            "+012025-10-31T00:00:00Z",
+            "tomorrow",
+            "1761921000",
+            "",
+        ] {
+            assert!(instant(raw).is_err(), "{raw}");
+        }
+    }
+
+    #[test]
+    fn instants_with_the_same_offset_or_another_are_the_same() {
+        let utc = instant("2025-10-31T14:30:00Z").unwrap();
+        assert_eq!(instant("2025-10-31T11:30:00-03:00").unwrap(), utc);
+        assert_eq!(instant("2025-10-31T14:30:00.0000009+00:00").unwrap(), utc);
+    }
+
+    #[test]
+    fn integers_are_whole_and_within_their_range() {
+        for raw in ["0", "101", "-1", "1.0", "", " 1", "1e1", "99999999999999999999"] {
+            assert!(integer(raw, 1, 100).is_err(), "{raw}");
+        }
+        assert_eq!(integer("100", 1, 100), Ok(100));
+    }
+}

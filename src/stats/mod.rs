@@ -1,0 +1,17 @@
+//! The statistics of a tenant's appointments.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | [`http`] | routes |
+//! | [`service`] | reading through the cache, telling it that a tenant changes |
+//! | [`store`] | the counting statement |
+//! | [`model`] | the answers |
+//! | [`windows`] | which instants a bucket covers: pure |
+//! | [`zones`] | time zones by name |
+
+pub mod http;
+pub mod model;
+pub mod service;
+pub mod store;
+pub mod windows;
+pub mod zones;
