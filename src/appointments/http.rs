@@ -1,0 +1,219 @@
+//! The routes of the appointments.
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, http::header, web};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    model::{
+        Appointment, Changes, InvalidPatient, ListFilter, MAX_DURATION_MIN, MAX_ID,
+        MIN_DURATION_MIN, NewAppointment, PatientId,
+    },
+    store,
+};
+use crate::{
+    clock::Clock,
+    db::{Db, Status},
+    error::ApiError,
+    input::{Fields, integer, json_instant, json_integer, json_text},
+    stats::service::StatsService,
+    tenant::TenantId,
+};
+
+const DEFAULT_PAGE_SIZE: i64 = 50;
+const MAX_PAGE_SIZE: i64 = 100;
+
+/// What the routes work with.
+#[derive(Debug, Clone)]
+pub struct Appointments {
+    /// Where the appointments are.
+    pub db: Db,
+    /// What must know when they change.
+    pub stats: Arc<StatsService>,
+    /// Tells when.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Adds the routes, below the prefix of the appointments. They come after all other routes there:
+/// `/{id}` takes every name.
+pub fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(
+            web::resource("").get(list).route(web::head().to(list)).route(web::post().to(create)),
+        )
+        .service(
+            web::resource("/{id}").get(get).route(web::head().to(get)).route(web::patch().to(update)),
+        );
+}
+
+#[derive(Debug, Deserialize)]
+struct ListQuery {
+    #[serde(rename = "tenantId")]
+    tenant_id: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    page: Option<String>,
+    page_size: Option<String>,
+}
+
+async fn list(
+    query: web::Query<ListQuery>,
+    appointments: web::Data<Appointments>,
+) -> Result<HttpResponse, ApiError> {
+    let query = query.into_inner();
+    let mut fields = Fields::default();
+    let tenant = fields.required("tenantId", query.tenant_id, |raw| TenantId::parse(&raw));
+    let range = fields.range(query.from, query.to);
+    let page = fields.optional("page", query.page, |raw| integer(&raw, 1, MAX_ID));
+    let page_size =
+        fields.optional("page_size", query.page_size, |raw| integer(&raw, 1, MAX_PAGE_SIZE));
+    let (Some(tenant), Some((from, to)), Some(page), Some(page_size)) =
+        (tenant, range, page, page_size)
+    else {
+        return Err(fields.error());
+    };
+    let filter = ListFilter {
+        tenant,
+        from,
+        to,
+        page: page.unwrap_or(1),
+        page_size: page_size.unwrap_or(DEFAULT_PAGE_SIZE),
+    };
+    let page = appointments.db.read(move |conn| store::list(conn, &filter)).await?;
+    // An empty list has a first page.
+    if page.page > page.total_pages.max(1) {
+        fields.refuse("page", format!("must be at most {}, the last page", page.total_pages.max(1)));
+        return Err(fields.error());
+    }
+    Ok(HttpResponse::Ok().json(page))
+}
+
+async fn get(
+    id: web::Path<String>,
+    appointments: web::Data<Appointments>,
+) -> Result<HttpResponse, ApiError> {
+    let id = parse_id(&id)?;
+    Ok(HttpResponse::Ok().json(find(&appointments, id).await?))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CreateBody {
+    tenant_id: Option<Value>,
+    patient_id: Option<Value>,
+    starts_at: Option<Value>,
+    duration_min: Option<Value>,
+    status: Option<Value>,
+    consultorio_id: Option<Value>,
+}
+
+async fn create(
+    body: web::Json<CreateBody>,
+    appointments: web::Data<Appointments>,
+) -> Result<HttpResponse, ApiError> {
+    let new = read_new(body.into_inner())?;
+    let (db, now) = (appointments.db.clone(), appointments.clock.now().into());
+    let tenant = new.tenant.clone();
+    let commit = async move { db.write(move |conn| store::create(conn, &new, now)).await };
+    let created = appointments.stats.tenant_changed(&tenant, commit).await?;
+    let location = format!("/api/v1/appointments/{}", created.id);
+    Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(created))
+}
+
+fn read_new(body: CreateBody) -> Result<NewAppointment, ApiError> {
+    let mut fields = Fields::default();
+    let tenant = fields.required("tenantId", body.tenant_id, |raw| {
+        TenantId::parse(json_text(&raw)?).map_err(|error| error.to_string())
+    });
+    let patient = fields.required("patientId", body.patient_id, patient);
+    let starts_at = fields.required("startsAt", body.starts_at, |raw| json_instant(&raw));
+    let duration_min = fields.required("durationMin", body.duration_min, duration);
+    let status = fields.optional("status", body.status, status);
+    let consultorio_id =
+        fields.optional("consultorioId", body.consultorio_id, |raw| json_integer(&raw, 1, MAX_ID));
+    let (Some(tenant), Some(patient), Some(starts_at), Some(duration_min)) =
+        (tenant, patient, starts_at, duration_min)
+    else {
+        return Err(fields.error());
+    };
+    let (Some(status), Some(consultorio_id)) = (status, consultorio_id) else {
+        return Err(fields.error());
+    };
+    let status = status.unwrap_or(Status::Pending);
+    Ok(NewAppointment { tenant, patient, consultorio_id, starts_at, duration_min, status })
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UpdateBody {
+    status: Option<Value>,
+    starts_at: Option<Value>,
+    duration_min: Option<Value>,
+}
+
+async fn update(
+    id: web::Path<String>,
+    body: web::Json<UpdateBody>,
+    appointments: web::Data<Appointments>,
+) -> Result<HttpResponse, ApiError> {
+    let id = parse_id(&id)?;
+    let changes = read_changes(body.into_inner())?;
+    // An appointment never changes its tenant, so the fence is on the right one.
+    let stored = find(&appointments, id).await?;
+    let tenant = TenantId::parse(&stored.tenant_id).map_err(|_invalid| unknown(id))?;
+    let (db, now) = (appointments.db.clone(), appointments.clock.now().into());
+    let commit = async move { db.write(move |conn| store::update(conn, id, changes, now)).await };
+    let updated = appointments.stats.tenant_changed(&tenant, commit).await?;
+    Ok(HttpResponse::Ok().json(updated.ok_or_else(|| unknown(id))?))
+}
+
+fn read_changes(body: UpdateBody) -> Result<Changes, ApiError> {
+    let mut fields = Fields::default();
+    let status = fields.optional("status", body.status, status);
+    let starts_at = fields.optional("startsAt", body.starts_at, |raw| json_instant(&raw));
+    let duration_min = fields.optional("durationMin", body.duration_min, duration);
+    let (Some(status), Some(starts_at), Some(duration_min)) = (status, starts_at, duration_min)
+    else {
+        return Err(fields.error());
+    };
+    let changes = Changes { status, starts_at, duration_min };
+    if changes.is_empty() {
+        fields.refuse("status", "at least one of status, startsAt, durationMin is required");
+    }
+    fields.check().map(|()| changes)
+}
+
+async fn find(appointments: &Appointments, id: i64) -> Result<Appointment, ApiError> {
+    let found = appointments.db.read(move |conn| store::get(conn, id)).await?;
+    found.ok_or_else(|| unknown(id))
+}
+
+fn unknown(id: i64) -> ApiError {
+    ApiError::not_found(format!("There is no appointment {id}."))
+}
+
+fn parse_id(raw: &str) -> Result<i64, ApiError> {
+    let mut fields = Fields::default();
+    fields.required("id", Some(raw), |raw| integer(raw, 1, MAX_ID)).ok_or_else(|| fields.error())
+}
+
+fn patient(raw: Value) -> Result<PatientId, InvalidPatient> {
+    match raw {
+        Value::String(text) => PatientId::parse(text),
+        Value::Number(number) if number.as_u64().is_some_and(|number| number > 0) => {
+            PatientId::parse(number.to_string())
+        }
+        _ => Err(InvalidPatient),
+    }
+}
+
+fn duration(raw: Value) -> Result<i32, String> {
+    let minutes = json_integer(&raw, MIN_DURATION_MIN.into(), MAX_DURATION_MIN.into())?;
+    i32::try_from(minutes).map_err(|error| error.to_string())
+}
+
+fn status(raw: Value) -> Result<Status, String> {
+    json_text(&raw)?.parse().map_err(|error: crate::db::InvalidStatus| error.to_string())
+}

@@ -1,0 +1,141 @@
+//! What an appointment is, and what a client may say of it.
+
+use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::{
+    db::{Status, UtcTime, schema::appointments},
+    tenant::TenantId,
+};
+
+/// How long an appointment made here may last, in minutes. Imported ones may be outside.
+pub const MIN_DURATION_MIN: i32 = 15;
+/// See [`MIN_DURATION_MIN`].
+pub const MAX_DURATION_MIN: i32 = 480;
+
+/// The longest patient identifier, in characters.
+pub const MAX_PATIENT_CHARS: usize = 64;
+
+/// The largest identifier: the largest whole number that every JSON client reads exactly.
+pub const MAX_ID: i64 = (1 << 53) - 1;
+
+/// An appointment as it is stored and sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Queryable, Selectable, Insertable)]
+#[diesel(table_name = appointments)]
+pub struct Appointment {
+    /// Given by the database, or kept from an import.
+    pub id: i64,
+    /// Whose it is.
+    pub tenant_id: String,
+    /// The patient's identifier in the client's system.
+    pub patient_id: String,
+    /// The consulting room's identifier in the client's system.
+    pub consultorio_id: Option<i64>,
+    /// When it starts.
+    pub starts_at: UtcTime,
+    /// How long it lasts, in minutes.
+    pub duration_min: i32,
+    /// Where it stands.
+    pub status: Status,
+    /// When it was made.
+    pub created_at: UtcTime,
+    /// When it last changed.
+    pub updated_at: UtcTime,
+}
+
+/// An appointment to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAppointment {
+    /// Whose it will be.
+    pub tenant: TenantId,
+    /// See [`Appointment::patient_id`].
+    pub patient: PatientId,
+    /// See [`Appointment::consultorio_id`].
+    pub consultorio_id: Option<i64>,
+    /// When it starts.
+    pub starts_at: UtcTime,
+    /// How long it lasts, in minutes.
+    pub duration_min: i32,
+    /// Where it stands.
+    pub status: Status,
+}
+
+/// What changes in an appointment; `None` leaves a column as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, AsChangeset)]
+#[diesel(table_name = appointments)]
+pub struct Changes {
+    /// Where it stands from now on.
+    pub status: Option<Status>,
+    /// When it starts from now on.
+    pub starts_at: Option<UtcTime>,
+    /// How long it lasts from now on, in minutes.
+    pub duration_min: Option<i32>,
+}
+
+impl Changes {
+    /// Whether nothing would change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self { status: None, starts_at: None, duration_min: None }
+    }
+}
+
+/// A patient's identifier in the client's system: 1 to 64 characters, not blank, without control
+/// characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatientId(String);
+
+impl PatientId {
+    /// Checks and wraps `raw`, which is kept as it is.
+    pub fn parse(raw: String) -> Result<Self, InvalidPatient> {
+        let valid = !raw.trim().is_empty()
+            && raw.chars().count() <= MAX_PATIENT_CHARS
+            && !raw.chars().any(char::is_control);
+        if valid { Ok(Self(raw)) } else { Err(InvalidPatient) }
+    }
+
+    /// The identifier as it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Not a patient's identifier: the message says what is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error(
+    "must be a positive whole number, or a string of 1 to {MAX_PATIENT_CHARS} characters, not \
+     blank, without control characters"
+)]
+pub struct InvalidPatient;
+
+/// Which appointments of a tenant to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListFilter {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The first start wanted.
+    pub from: Option<UtcTime>,
+    /// The first start no longer wanted.
+    pub to: Option<UtcTime>,
+    /// The page, from 1.
+    pub page: i64,
+    /// Appointments on a page.
+    pub page_size: i64,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Page {
+    /// The appointments, by start and then by id.
+    pub data: Vec<Appointment>,
+    /// How many there are on all pages.
+    pub total: i64,
+    /// This page, from 1.
+    pub page: i64,
+    /// Appointments on a full page.
+    pub page_size: i64,
+    /// How many pages there are; 0 when there is nothing to list.
+    pub total_pages: i64,
+}

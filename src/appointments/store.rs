@@ -1,0 +1,85 @@
+//! The statements that read and write appointments.
+
+use diesel::{
+    Connection, ExpressionMethods, OptionalExtension, QueryDsl, QueryResult, RunQueryDsl,
+    SelectableHelper,
+};
+
+use super::model::{Appointment, Changes, ListFilter, NewAppointment, Page};
+use crate::db::{AnyConn, UtcTime, on_db, schema::appointments};
+
+/// The appointment with that id, if there is one.
+pub fn get(conn: &mut AnyConn, id: i64) -> QueryResult<Option<Appointment>> {
+    on_db!(conn, |c| {
+        appointments::table.find(id).select(Appointment::as_select()).first(c).optional()
+    })
+}
+
+/// One page of a tenant's appointments and how many there are, from one snapshot.
+pub fn list(conn: &mut AnyConn, filter: &ListFilter) -> QueryResult<Page> {
+    macro_rules! filtered {
+        () => {{
+            let mut query = appointments::table
+                .filter(appointments::tenant_id.eq(filter.tenant.as_str()))
+                .into_boxed();
+            if let Some(from) = filter.from {
+                query = query.filter(appointments::starts_at.ge(from));
+            }
+            if let Some(to) = filter.to {
+                query = query.filter(appointments::starts_at.lt(to));
+            }
+            query
+        }};
+    }
+    let (page, page_size) = (filter.page, filter.page_size);
+    let (total, data) = on_db!(conn, |c| {
+        c.transaction(|c| {
+            let total: i64 = filtered!().count().get_result(c)?;
+            let data = filtered!()
+                .order((appointments::starts_at, appointments::id))
+                .limit(page_size)
+                .offset((page - 1).saturating_mul(page_size))
+                .select(Appointment::as_select())
+                .load(c)?;
+            QueryResult::Ok((total, data))
+        })
+    })?;
+    let total_pages = (total + page_size - 1) / page_size;
+    Ok(Page { data, total, page, page_size, total_pages })
+}
+
+/// Makes an appointment at `now`.
+pub fn create(conn: &mut AnyConn, new: &NewAppointment, now: UtcTime) -> QueryResult<Appointment> {
+    let values = (
+        appointments::tenant_id.eq(new.tenant.as_str()),
+        appointments::patient_id.eq(new.patient.as_str()),
+        appointments::consultorio_id.eq(new.consultorio_id),
+        appointments::starts_at.eq(new.starts_at),
+        appointments::duration_min.eq(new.duration_min),
+        appointments::status.eq(new.status),
+        appointments::created_at.eq(now),
+        appointments::updated_at.eq(now),
+    );
+    on_db!(conn, |c| {
+        diesel::insert_into(appointments::table)
+            .values(values)
+            .returning(Appointment::as_returning())
+            .get_result(c)
+    })
+}
+
+/// Changes the appointment with that id at `now`, if there is one.
+pub fn update(
+    conn: &mut AnyConn,
+    id: i64,
+    changes: Changes,
+    now: UtcTime,
+) -> QueryResult<Option<Appointment>> {
+    on_db!(conn, |c| {
+        diesel::update(appointments::table.find(id))
+            .set((changes, appointments::updated_at.eq(now)))
+            .returning(Appointment::as_returning())
+            .get_result(c)
+            .optional()
+    })
+}

@@ -1,0 +1,34 @@
+//! megastats answers the appointment statistics that a clinic's dashboard polls: from a cache, and
+//! never older than the last acknowledged write.
+//!
+//! # Map
+//! A module imports only from modules below it (`tests/architecture.rs` holds it to that).
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`server`] | wiring: routes, middleware, start, drain |
+//! | [`appointments`] | the appointments themselves: model, SQL, HTTP, import from `AlignWork` |
+//! | [`stats`] | the statistics: zones, windows, the counting statement, read-through, HTTP |
+//! | [`input`] | reading untrusted queries and bodies field by field |
+//! | [`error`] | the one error that leaves over HTTP |
+//! | [`cache`] | bytes under a key for a tenant: the trait, its backends, single flight |
+//! | [`metrics`] | what is counted while serving |
+//! | [`db`] | connections, pool, migrations, schema and column types |
+//! | [`settings`] | what ops configure, read from file and environment |
+//! | [`clock`], [`tenant`], [`tasks`] | the time of day; who an appointment belongs to; work that outlives its request |
+//!
+//! SQL is written in `store` files and `db`, HTTP in `http` files, [`error`], [`input`] and
+//! [`server`], and nowhere else.
+
+pub mod appointments;
+pub mod cache;
+pub mod clock;
+pub mod db;
+pub mod error;
+pub mod input;
+pub mod metrics;
+pub mod server;
+pub mod settings;
+pub mod stats;
+pub mod tasks;
+pub mod tenant;

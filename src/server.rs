@@ -1,0 +1,264 @@
+//! The service as a whole. Lives here: wiring, routes, middleware, start and drain. Not here: what
+//! a route does.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_cors::Cors;
+use actix_web::{
+    App, HttpResponse, HttpServer, ResponseError,
+    body::BoxBody,
+    dev::{Server as Running, ServiceResponse},
+    http::{StatusCode, header},
+    middleware::{DefaultHeaders, ErrorHandlerResponse, ErrorHandlers, NormalizePath},
+    web,
+};
+use thiserror::Error;
+use tokio::{
+    runtime::Handle,
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::{
+    appointments::{self, http::Appointments},
+    cache::{self, StatsCache},
+    clock::{Clock, SystemClock},
+    db::{self, Db},
+    error::ApiError,
+    metrics::{self, CacheMetrics},
+    settings::{CorsSettings, ServerSettings, Settings, Tzdb},
+    stats::{
+        self,
+        http::Ttl,
+        service::StatsService,
+        zones::{Zones, ZonesError},
+    },
+    tasks::Tasks,
+};
+
+const PREFIX: &str = "/api/v1/appointments";
+
+/// How long a client may take to send a request's head.
+const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an idle connection is kept: longer than a dashboard's 30 s between polls.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// The service did not start, or stopped other than by being told to.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The database could not be opened.
+    #[error("database.url: {url}: {source}")]
+    Database {
+        /// The database, without secrets.
+        url: String,
+        /// Why not.
+        source: db::OpenError,
+    },
+    /// The time zones could not be read.
+    #[error("stats.tzdb: {0}")]
+    Zones(#[from] ZonesError),
+    /// The address could not be listened on.
+    #[error("server.host, server.port: cannot listen on {host}:{port}: {source}")]
+    Listen {
+        /// `server.host`.
+        host: String,
+        /// `server.port`.
+        port: u16,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The signals that stop the service could not be listened for.
+    #[error("cannot listen for signals: {0}")]
+    Signals(io::Error),
+    /// The web server failed while it served.
+    #[error("the server failed: {0}")]
+    Serve(io::Error),
+}
+
+/// Serves until SIGTERM or SIGINT, then drains.
+pub async fn run(settings: Settings) -> Result<(), StartError> {
+    let cache = cache::from_settings(&settings.cache);
+    let server = Server::bind(settings, Arc::new(SystemClock), cache, stop_signal()?).await?;
+    server.serve().await
+}
+
+/// Resolves at the first SIGTERM or SIGINT.
+fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, StartError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => log::info!("SIGTERM: finishing what was accepted"),
+            _ = interrupt.recv() => log::info!("SIGINT: finishing what was accepted"),
+        }
+    })
+}
+
+/// A service that listens.
+#[expect(missing_debug_implementations, reason = "the web server has none")]
+pub struct Server {
+    running: Running,
+    addresses: Vec<SocketAddr>,
+    tasks: Tasks,
+    drain_limit: Duration,
+}
+
+impl Server {
+    /// Opens the database, migrates it and listens. The service stops when `stop` resolves.
+    pub async fn bind(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        cache: Arc<dyn StatsCache>,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Self, StartError> {
+        let zones = match settings.stats.tzdb {
+            Tzdb::Bundled => Zones::bundled(),
+            Tzdb::System => Zones::system()?,
+        };
+        let db = open_database(&settings).await?;
+        let tasks = Tasks::new(Handle::current());
+        let metrics = Arc::new(CacheMetrics::default());
+        tokio::spawn(keep_window(Arc::downgrade(&metrics)));
+        let stats = Arc::new(StatsService::new(
+            db.clone(),
+            cache,
+            Arc::clone(&clock),
+            zones,
+            metrics,
+            tasks.clone(),
+        ));
+        let appointments = Appointments { db, stats: Arc::clone(&stats), clock };
+        let state = State { appointments, stats, ttl: Ttl(settings.cache.ttl()) };
+
+        let ServerSettings { host, port, max_body_bytes, .. } = settings.server.clone();
+        let cors = settings.cors.clone();
+        let server = HttpServer::new(move || {
+            let state = state.clone();
+            App::new()
+                .configure(|config| routes(config, state, max_body_bytes))
+                .wrap(ErrorHandlers::new().handler(StatusCode::METHOD_NOT_ALLOWED, explain_405))
+                .wrap(DefaultHeaders::new().add((header::CACHE_CONTROL, "no-store")))
+                .wrap(cross_origin(&cors))
+                .wrap(NormalizePath::trim())
+        })
+        .workers(settings.server.worker_count())
+        .client_request_timeout(REQUEST_HEAD_TIMEOUT)
+        .keep_alive(KEEP_ALIVE)
+        .shutdown_timeout(settings.server.shutdown_timeout_seconds)
+        .shutdown_signal(stop)
+        .bind((host.as_str(), port))
+        .map_err(|source| StartError::Listen { host, port, source })?;
+        let addresses = server.addrs();
+        for address in &addresses {
+            log::info!(
+                "listening on http://{address} (database {}, cache {:?}, {} workers)",
+                settings.database.url,
+                settings.cache.backend,
+                settings.server.worker_count(),
+            );
+        }
+        let drain_limit = settings.server.shutdown_timeout();
+        Ok(Self { running: server.run(), addresses, tasks, drain_limit })
+    }
+
+    /// The addresses listened on.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Serves until told to stop, then finishes what was accepted.
+    pub async fn serve(self) -> Result<(), StartError> {
+        self.running.await.map_err(StartError::Serve)?;
+        // Writes and computations whose clients went away.
+        if self.tasks.drain(self.drain_limit).await {
+            log::info!("stopped");
+        } else {
+            log::warn!("stopped with work unfinished after {:?}", self.drain_limit);
+        }
+        Ok(())
+    }
+}
+
+async fn open_database(settings: &Settings) -> Result<Db, StartError> {
+    let database = settings.database.clone();
+    let url = database.url.to_string();
+    let opened = tokio::task::spawn_blocking(move || Db::open(&database)).await;
+    opened
+        .expect("opening a database does not panic")
+        .map_err(|source| StartError::Database { url, source })
+}
+
+/// Moves the metrics' window on, for as long as there are metrics.
+async fn keep_window(metrics: std::sync::Weak<CacheMetrics>) {
+    let mut ticks = tokio::time::interval(metrics::TICK);
+    loop {
+        ticks.tick().await;
+        let Some(metrics) = metrics.upgrade() else { return };
+        metrics.tick();
+    }
+}
+
+#[derive(Clone)]
+struct State {
+    appointments: Appointments,
+    stats: Arc<StatsService>,
+    ttl: Ttl,
+}
+
+fn routes(config: &mut web::ServiceConfig, state: State, max_body_bytes: usize) {
+    config
+        .app_data(web::Data::new(state.appointments))
+        .app_data(web::Data::new(state.stats))
+        .app_data(web::Data::new(state.ttl))
+        .app_data(
+            web::JsonConfig::default()
+                .limit(max_body_bytes)
+                .error_handler(|error, _request| ApiError::from(error).into()),
+        )
+        .app_data(
+            web::QueryConfig::default()
+                .error_handler(|error, _request| ApiError::from(error).into()),
+        )
+        .service(
+            web::scope(PREFIX).configure(stats::http::routes).configure(appointments::http::routes),
+        )
+        .default_service(web::to(no_such_route));
+}
+
+async fn no_such_route() -> HttpResponse {
+    ApiError::not_found("There is no such route.").error_response()
+}
+
+/// Any header, since browsers ask for whatever a front end sends; the origins are what is checked.
+fn cross_origin(settings: &CorsSettings) -> Cors {
+    let cors = Cors::default()
+        .allowed_methods(["GET", "HEAD", "POST", "PATCH"])
+        .allow_any_header()
+        .expose_headers(["X-Cache", "Cache-Status", "Location", "Retry-After"])
+        .supports_credentials()
+        .max_age(3600);
+    settings.allowed_origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+}
+
+/// A wrong method is answered in the same JSON as every other mistake, with `Allow` kept.
+#[expect(clippy::unnecessary_wraps, reason = "the middleware's signature")]
+fn explain_405<B>(response: ServiceResponse<B>) -> actix_web::Result<ErrorHandlerResponse<BoxBody>> {
+    let allow = response.headers().get(header::ALLOW).cloned();
+    let detail = allow.as_ref().and_then(|allow| allow.to_str().ok()).map_or_else(
+        || "This method is not allowed here.".to_owned(),
+        |allow| format!("This method is not allowed here. Allowed: {allow}."),
+    );
+    let mut explained = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, detail).error_response();
+    if let Some(allow) = allow {
+        explained.headers_mut().insert(header::ALLOW, allow);
+    }
+    let explained = ServiceResponse::new(response.into_parts().0, explained);
+    Ok(ErrorHandlerResponse::Response(explained.map_into_left_body()))
+}
