@@ -1,0 +1,210 @@
+//! A service inside the test's process, on a runtime of its own, as `main` gives it one.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+};
+
+use megastats::{
+    cache::{self, StatsCache},
+    clock::{Clock, SystemClock},
+    server::Server,
+    settings::{DatabaseUrl, Settings},
+};
+use reqwest::{Method, StatusCode, header::HeaderMap};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+/// What a test wants of its service.
+pub struct Builder {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    cache: Option<Arc<dyn StatsCache>>,
+    folder: TempDir,
+}
+
+/// A service that runs until it is dropped.
+pub struct TestServer {
+    url: String,
+    client: reqwest::Client,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    folder: TempDir,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Reply {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    /// A header, or nothing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Builder {
+    /// Changes the settings.
+    pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    /// Has the service ask `clock` for the time.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Has the service use `cache`, made from what it would have used.
+    pub fn cache<C: StatsCache>(
+        mut self,
+        wrap: impl FnOnce(Arc<dyn StatsCache>) -> Arc<C>,
+    ) -> Self {
+        self.cache = Some(wrap(cache::from_settings(&self.settings.cache)));
+        self
+    }
+
+    /// Starts the service.
+    pub fn start(self) -> TestServer {
+        let Self { settings, clock, cache, folder } = self;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (tell, listening) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async move {
+                let cache = cache.unwrap_or_else(|| cache::from_settings(&settings.cache));
+                let stop = async move {
+                    let _ = stopped.await;
+                };
+                let server = Server::bind(settings, clock, cache, stop).await.unwrap();
+                tell.send(server.addresses()[0]).unwrap();
+                server.serve().await.unwrap();
+            });
+        });
+        let address = listening.recv().expect("the service starts");
+        TestServer {
+            url: format!("http://{address}"),
+            client: reqwest::Client::new(),
+            stop: Some(stop),
+            thread: Some(thread),
+            folder,
+        }
+    }
+}
+
+impl TestServer {
+    /// A service with the default settings.
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// A service to be described.
+    pub fn builder() -> Builder {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = Settings::default();
+        settings.server.port = 0;
+        settings.server.workers = 2;
+        settings.database.url = DatabaseUrl::Sqlite(database(folder.path()));
+        Builder { settings, clock: Arc::new(SystemClock), cache: None, folder }
+    }
+
+    /// `http://host:port`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The SQLite file.
+    pub fn database(&self) -> PathBuf {
+        database(self.folder.path())
+    }
+
+    /// Sends a request without a body; `path` starts with `/`.
+    pub async fn send(&self, method: Method, path: &str) -> Reply {
+        self.request(self.client.request(method, format!("{}{path}", self.url))).await
+    }
+
+    /// `GET /api/v1/appointments` + `path`.
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(Method::GET, &format!("/api/v1/appointments{path}")).await
+    }
+
+    /// `GET /mega-stats` of `tenant`.
+    pub async fn mega_stats(&self, tenant: &str) -> Reply {
+        let url = format!("{}/api/v1/appointments/mega-stats", self.url);
+        self.request(self.client.get(url).query(&[("tenantId", tenant)])).await
+    }
+
+    /// `POST /` with a JSON body.
+    pub async fn post(&self, body: &Value) -> Reply {
+        let url = format!("{}/api/v1/appointments/", self.url);
+        self.request(self.client.post(url).json(body)).await
+    }
+
+    /// `PATCH /{id}` with a JSON body.
+    pub async fn patch(&self, id: i64, body: &Value) -> Reply {
+        let url = format!("{}/api/v1/appointments/{id}", self.url);
+        self.request(self.client.patch(url).json(body)).await
+    }
+
+    /// Sends a request of the test's own making.
+    pub async fn request(&self, request: reqwest::RequestBuilder) -> Reply {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        Reply { status, headers, body: response.text().await.unwrap() }
+    }
+
+    /// The client that the other methods use.
+    pub fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    /// Creates an appointment that starts at `starts_at`, in RFC 3339, and returns its id.
+    pub async fn book(&self, tenant: &str, starts_at: &str, status: &str) -> i64 {
+        let reply = self
+            .post(&serde_json::json!({
+                "tenantId": tenant, "patientId": 1, "startsAt": starts_at,
+                "durationMin": 30, "status": status,
+            }))
+            .await;
+        assert_eq!(reply.status, StatusCode::CREATED, "{reply:?}");
+        reply.json()["id"].as_i64().unwrap()
+    }
+
+    /// Tells the service to stop, as SIGTERM does, and waits until it has.
+    pub fn stop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.stop.take();
+        // A test that fails has a story of its own to tell.
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn database(folder: &Path) -> PathBuf {
+    folder.join("megastats.db")
+}
