@@ -1,0 +1,230 @@
+//! Which time zones there are and whose rules they follow: naming, parsing and looking up.
+//!
+//! chrono-tz says what a zone may be called; its rules are those of an older IANA tzdb and are
+//! never asked. The rules are jiff's, bundled or the machine's. What is done with a zone, the
+//! calendar, lives in [`windows`](crate::stats::windows).
+
+use std::path::{Path, PathBuf};
+
+use chrono_tz::Tz;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+use thiserror::Error;
+
+/// Where a Unix machine keeps its compiled tzdb, unless `TZDIR` names another directory.
+const SYSTEM_DIRECTORY: &str = "/usr/share/zoneinfo";
+
+/// The zone an unnamed `tz` stands for: a database without it can serve nobody.
+const DEFAULT_ZONE: &str = "America/Recife";
+
+/// A time zone that has a name and rules; made by [`Zones::get`].
+#[derive(Debug, Clone)]
+pub struct Zone {
+    name: Tz,
+    rules: TimeZone,
+}
+
+impl Zone {
+    /// The IANA name as it was asked for: a link keeps its own name, so `US/Eastern` is not
+    /// `America/New_York`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name.name()
+    }
+
+    /// The zone's offsets and transitions by the database it was looked up in.
+    #[must_use]
+    pub fn rules(&self) -> &TimeZone {
+        &self.rules
+    }
+}
+
+/// The name is none of the IANA tzdb's, or the database has no rules for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("must be an IANA time zone name, e.g. America/Recife")]
+pub struct UnknownZone;
+
+/// The machine's tzdb cannot be used.
+#[derive(Debug, Error)]
+pub enum ZonesError {
+    /// The directory is absent, unreadable, or holds no compiled zone at all.
+    #[error("no time zones in {}: {reason}", directory.display())]
+    Unreadable {
+        /// Where they were looked for.
+        directory: PathBuf,
+        /// What jiff met there.
+        reason: jiff::Error,
+    },
+    /// The directory holds zones, but not the one that is used when a request names none.
+    #[error("no rules for {DEFAULT_ZONE} in {}", directory.display())]
+    Incomplete {
+        /// Where they were looked for.
+        directory: PathBuf,
+    },
+}
+
+/// The time zones that requests may name, by one tzdb.
+///
+/// Clones share one database and what it has already parsed.
+#[derive(Debug, Clone)]
+pub struct Zones {
+    rules: TimeZoneDatabase,
+}
+
+impl Zones {
+    /// The tzdb that was built into this binary: the same on every machine, whatever it has
+    /// installed, and as old as the build.
+    #[must_use]
+    pub fn bundled() -> Self {
+        Self {
+            rules: TimeZoneDatabase::bundled(),
+        }
+    }
+
+    /// The machine's tzdb: `TZDIR` or else `/usr/share/zoneinfo`.
+    ///
+    /// Files that change later are noticed within five minutes, without a restart.
+    ///
+    /// # Errors
+    /// When that directory is absent or empty, or has no America/Recife. Nothing else is tried:
+    /// who asked for the machine's rules must not get others unnoticed.
+    pub fn system() -> Result<Self, ZonesError> {
+        match std::env::var_os("TZDIR") {
+            Some(directory) => Self::in_directory(Path::new(&directory)),
+            None => Self::in_directory(Path::new(SYSTEM_DIRECTORY)),
+        }
+    }
+
+    fn in_directory(directory: &Path) -> Result<Self, ZonesError> {
+        let rules =
+            TimeZoneDatabase::from_dir(directory).map_err(|reason| ZonesError::Unreadable {
+                directory: directory.into(),
+                reason,
+            })?;
+        let zones = Self { rules };
+        zones
+            .get(DEFAULT_ZONE)
+            .map_err(|UnknownZone| ZonesError::Incomplete {
+                directory: directory.into(),
+            })?;
+        Ok(zones)
+    }
+
+    /// The zone of an IANA name, spelled as the tzdb spells it, case included.
+    ///
+    /// # Errors
+    /// [`UnknownZone`] for every other text: paths, offsets, POSIX rules, other spellings.
+    pub fn get(&self, name: &str) -> Result<Zone, UnknownZone> {
+        // chrono-tz comes first: jiff would ignore case and look for a file of that name.
+        let name: Tz = name.parse().map_err(|_| UnknownZone)?;
+        let rules = self.rules.get(name.name()).map_err(|_| UnknownZone)?;
+        Ok(Zone { name, rules })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use chrono_tz::TZ_VARIANTS;
+
+    use super::*;
+
+    /// A compiled zone (RFC 9636) that is three hours west of UTC for ever.
+    fn three_hours_west() -> Vec<u8> {
+        let counts = [0, 0, 0, 0, 1, 4].map(u32::to_be_bytes).concat();
+        let header = [&b"TZif2"[..], &[0; 15], &counts].concat();
+        let types = [&(-3 * 3600_i32).to_be_bytes()[..], &[0, 0], b"-03\0"].concat();
+        [&header[..], &types, &header, &types, b"\n<-03>3\n"].concat()
+    }
+
+    #[test]
+    fn every_name_that_parses_has_bundled_rules_and_keeps_its_spelling() {
+        let zones = Zones::bundled();
+        for variant in TZ_VARIANTS {
+            let zone = zones.get(variant.name());
+            assert_eq!(zone.as_ref().map(Zone::name), Ok(variant.name()));
+            assert_ne!(zone.unwrap().rules(), &TimeZone::unknown(), "{variant}");
+        }
+    }
+
+    #[test]
+    fn only_iana_names_are_zones() {
+        let zones = Zones::bundled();
+        for name in [
+            "",
+            " America/Recife",
+            "America/Recife ",
+            "America/Recife\0",
+            "america/recife",
+            "AMERICA/RECIFE",
+            "America/Olinda",
+            "Recife",
+            "../zoneinfo/America/Recife",
+            "/usr/share/zoneinfo/America/Recife",
+            "posix/America/Recife",
+            "localtime",
+            "Factory",
+            "Etc/Unknown",
+            "UTC-3",
+            "-03:00",
+            "<-03>3",
+            "BRT3BRST",
+        ] {
+            assert_eq!(zones.get(name).err(), Some(UnknownZone), "{name:?}");
+        }
+        assert_eq!(
+            UnknownZone.to_string(),
+            "must be an IANA time zone name, e.g. America/Recife"
+        );
+    }
+
+    #[test]
+    fn the_machines_rules_are_those_of_its_files() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("America")).unwrap();
+        for name in ["America/Recife", "America/New_York", "America/Olinda"] {
+            fs::write(directory.path().join(name), three_hours_west()).unwrap();
+        }
+        let zones = Zones::in_directory(directory.path()).unwrap();
+
+        let new_york = zones.get("America/New_York").unwrap();
+        let offset = new_york.rules().to_offset(jiff::Timestamp::UNIX_EPOCH);
+        assert_eq!(offset, jiff::tz::offset(-3));
+        assert_eq!(
+            zones.get("Asia/Tokyo").err(),
+            Some(UnknownZone),
+            "parses, but has no file"
+        );
+        assert_eq!(
+            zones.get("America/Olinda").err(),
+            Some(UnknownZone),
+            "has a file, but no name"
+        );
+    }
+
+    #[test]
+    fn a_machine_without_zones_is_an_error_that_names_the_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let absent = directory.path().join("absent");
+        let empty = directory.path().join("empty");
+        let partial = directory.path().join("partial");
+        fs::create_dir_all(&empty).unwrap();
+        fs::create_dir_all(partial.join("Asia")).unwrap();
+        fs::write(partial.join("Asia/Tokyo"), three_hours_west()).unwrap();
+
+        for without in [absent, empty] {
+            let error = Zones::in_directory(&without).unwrap_err();
+            assert!(matches!(error, ZonesError::Unreadable { .. }), "{error}");
+            assert!(
+                error.to_string().contains(without.to_str().unwrap()),
+                "{error}"
+            );
+        }
+        let error = Zones::in_directory(&partial).unwrap_err();
+        assert!(matches!(error, ZonesError::Incomplete { .. }), "{error}");
+        assert!(
+            error.to_string().contains(partial.to_str().unwrap()),
+            "{error}"
+        );
+    }
+}
