@@ -1,0 +1,94 @@
+//! The command line. Lives here: its grammar and its help. Not here: doing what it asks (`main`
+//! and the library), and settings, which come from a file and the environment.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const CONFIG_HELP: &str = "A TOML file that overrides the built-in defaults; variables spelt \
+                           MEGASTATS__SECTION__KEY override both";
+
+/// Appointment statistics for a clinic's dashboard: cached, and never older than the last
+/// acknowledged write.
+#[derive(Debug, Parser)]
+#[command(name = "megastats", version)]
+pub(crate) struct Cli {
+    #[arg(long, value_name = "FILE", global = true, help = CONFIG_HELP)]
+    pub(crate) config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum Command {
+    /// Serve over HTTP until told to stop; what happens when no command is given
+    Serve,
+    #[command(about = "Copy the appointments of an AlignWork database into this one")]
+    Import(ImportArgs),
+    /// Print the effective settings as a config file, without secrets
+    Config,
+}
+
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct ImportArgs {
+    /// What to read; it is not changed
+    #[arg(value_name = "FILE")]
+    pub(crate) source: PathBuf,
+
+    /// Check every row and write none
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Where to write the rows that cannot be imported, with the reasons
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rejects: Option<PathBuf>,
+
+    /// Read the status FROM as TO (pending, confirmed or cancelled); may be repeated
+    #[arg(long = "status", value_name = "FROM=TO")]
+    pub(crate) statuses: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Cli {
+        Cli::try_parse_from(line.split(' ')).unwrap()
+    }
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_config_file_is_given_before_or_after_the_command_or_without_one() {
+        for line in [
+            "megastats --config x.toml",
+            "megastats --config x.toml config",
+        ] {
+            assert_eq!(parse(line).config.as_deref(), Some(Path::new("x.toml")));
+        }
+        assert_eq!(
+            parse("megastats serve --config x").config.as_deref(),
+            Some(Path::new("x"))
+        );
+        assert_eq!(parse("megastats").command, None);
+    }
+
+    #[test]
+    fn an_import_may_map_several_statuses() {
+        let line = "megastats import a.db --status faltou=cancelled --dry-run --status x=pending";
+        let Some(Command::Import(import)) = parse(line).command else {
+            panic!("not an import")
+        };
+        assert_eq!(import.source, Path::new("a.db"));
+        assert_eq!(import.statuses, ["faltou=cancelled", "x=pending"]);
+        assert!(import.dry_run && import.rejects.is_none());
+    }
+}

@@ -1,0 +1,263 @@
+//! What ops configure. Lives here: every setting with its unit and range, and how the effective
+//! settings are shown. `load` says where values come from, `value` how one value is checked. Not
+//! here: what a setting does, which is for the module that takes it.
+
+mod database_url;
+mod error;
+mod load;
+mod value;
+
+use std::{num::NonZeroUsize, thread, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    database_url::{DatabaseUrl, InvalidDatabaseUrl},
+    error::SettingsError,
+};
+
+/// The effective settings: `config/default.toml`, then the file given, then the environment.
+///
+/// `Debug` and [`Settings::to_toml`] show no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Where and how the service listens.
+    pub server: ServerSettings,
+    /// Where the appointments are kept.
+    pub database: DatabaseSettings,
+    /// Where computed statistics are kept, and for how long.
+    pub cache: CacheSettings,
+    /// How the statistics are computed.
+    pub stats: StatsSettings,
+    /// Which web pages of other origins may call the service.
+    pub cors: CorsSettings,
+    /// What is logged.
+    pub log: LogSettings,
+}
+
+/// Where and how the service listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSettings {
+    /// The address or host name to listen on, without a port; `127.0.0.1` by default.
+    #[serde(deserialize_with = "value::host")]
+    pub host: String,
+    /// The TCP port, 0 to 65535, where 0 takes any free one; 8000 by default.
+    #[serde(deserialize_with = "value::integer::<_, _, 0, 65_535>")]
+    pub port: u16,
+    /// Threads that serve requests, 0 to 256, where 0 is one per core; 0 by default. See
+    /// [`ServerSettings::worker_count`].
+    #[serde(deserialize_with = "value::integer::<_, _, 0, 256>")]
+    pub workers: usize,
+    /// The largest request body accepted, in bytes, 1024 to 1048576; 65536 by default.
+    #[serde(deserialize_with = "value::integer::<_, _, 1_024, 1_048_576>")]
+    pub max_body_bytes: usize,
+    /// How long accepted requests may take to finish once the service is told to stop, in seconds,
+    /// 1 to 3600; 30 by default.
+    #[serde(deserialize_with = "value::integer::<_, _, 1, 3_600>")]
+    pub shutdown_timeout_seconds: u64,
+}
+
+impl ServerSettings {
+    /// How many threads serve requests, at least 1: `workers`, or one per core where that is 0.
+    #[must_use]
+    pub fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            workers => workers,
+        }
+    }
+
+    /// How long accepted requests may take to finish once the service is told to stop.
+    #[must_use]
+    pub fn shutdown_timeout(&self) -> Duration {
+        Duration::from_secs(self.shutdown_timeout_seconds)
+    }
+}
+
+/// Where the appointments are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSettings {
+    /// The database; `sqlite://data/megastats.db` by default.
+    #[serde(deserialize_with = "value::database_url")]
+    pub url: DatabaseUrl,
+    /// Connections kept open, 1 to 256; 4 by default.
+    #[serde(deserialize_with = "value::integer::<_, _, 1, 256>")]
+    pub pool_size: u32,
+    /// How long a request waits for a connection, in milliseconds, 1 to 60000; 5000 by default.
+    #[serde(deserialize_with = "value::integer::<_, _, 1, 60_000>")]
+    pub pool_wait_ms: u64,
+    /// How long `SQLite` waits for another writer's lock, in milliseconds, 1 to 60000; 5000 by
+    /// default.
+    #[serde(deserialize_with = "value::integer::<_, _, 1, 60_000>")]
+    pub busy_timeout_ms: u64,
+}
+
+impl DatabaseSettings {
+    /// How long a request waits for a connection.
+    #[must_use]
+    pub fn pool_wait(&self) -> Duration {
+        Duration::from_millis(self.pool_wait_ms)
+    }
+
+    /// How long `SQLite` waits for another writer's lock.
+    #[must_use]
+    pub fn busy_timeout(&self) -> Duration {
+        Duration::from_millis(self.busy_timeout_ms)
+    }
+}
+
+/// Where computed statistics are kept, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheSettings {
+    /// What keeps the entries; memory by default.
+    #[serde(deserialize_with = "value::choice")]
+    pub backend: CacheBackend,
+    /// How long an entry lives, in seconds, 1 to 3600; 30 by default. A hit does not extend it.
+    #[serde(deserialize_with = "value::integer::<_, _, 1, 3_600>")]
+    pub ttl_seconds: u64,
+    /// The most entries kept in memory, 1 to 10000000; 10000 by default.
+    #[serde(deserialize_with = "value::integer::<_, _, 1, 10_000_000>")]
+    pub max_entries: usize,
+}
+
+impl CacheSettings {
+    /// How long an entry lives.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        Duration::from_secs(self.ttl_seconds)
+    }
+}
+
+/// What keeps the cache's entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheBackend {
+    /// This process, for itself alone.
+    Memory,
+    /// Nothing: every request reads the database.
+    None,
+}
+
+impl value::Choice for CacheBackend {
+    const ALL: &'static [(&'static str, Self)] = &[("memory", Self::Memory), ("none", Self::None)];
+}
+
+/// How the statistics are computed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatsSettings {
+    /// Whose time zone rules say when a day begins; bundled by default.
+    #[serde(deserialize_with = "value::choice")]
+    pub tzdb: Tzdb,
+}
+
+/// Whose time zone rules say when a day begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tzdb {
+    /// Those built into this program.
+    Bundled,
+    /// The machine's, which follow a change of law without a new build.
+    System,
+}
+
+impl value::Choice for Tzdb {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("bundled", Self::Bundled), ("system", Self::System)];
+}
+
+/// Which web pages of other origins may call the service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorsSettings {
+    /// Each `scheme://host[:port]` as a browser sends it; with none, no other origin may call. The
+    /// default is `AlignWork`'s development front ends.
+    #[serde(deserialize_with = "value::origins")]
+    pub allowed_origins: Vec<String>,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    /// Comma-separated `LEVEL` or `TARGET=LEVEL`, where a level is off, error, warn, info, debug or
+    /// trace; `info` by default. It is `env_logger`'s syntax without what that takes for a filter
+    /// by mistake: a lone target, which may be a misspelt level, and a `/` with a pattern.
+    #[serde(deserialize_with = "value::log_filter")]
+    pub filter: String,
+}
+
+impl Settings {
+    /// The effective settings as a config file. It can be loaded again, unless it hides a secret.
+    #[must_use]
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "no setting is of a kind that TOML lacks"
+    )]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("strings, integers and lists are TOML")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reload(shown: &str) -> Settings {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), shown).unwrap();
+        Settings::load_from(Some(file.path()), []).unwrap()
+    }
+
+    #[test]
+    fn what_is_shown_can_be_loaded_again() {
+        let mut settings = Settings::default();
+        settings.server.host = "::1".into();
+        settings.server.workers = 3;
+        settings.database.url = DatabaseUrl::Sqlite("/srv/a \"quoted\" \\ é/x.db".into());
+        settings.cache.backend = CacheBackend::None;
+        settings.stats.tzdb = Tzdb::System;
+        settings.cors.allowed_origins.clear();
+        settings.log.filter = "warn,megastats=debug".into();
+        assert_ne!(settings, Settings::default());
+        assert_eq!(reload(&settings.to_toml()), settings);
+        assert_eq!(reload(&Settings::default().to_toml()), Settings::default());
+    }
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let settings = Settings::default();
+        assert_eq!(
+            (settings.server.host.as_str(), settings.server.port),
+            ("127.0.0.1", 8000)
+        );
+        assert_eq!(settings.server.max_body_bytes, 65_536);
+        assert_eq!(settings.server.shutdown_timeout(), Duration::from_secs(30));
+        assert_eq!(
+            settings.database.url,
+            DatabaseUrl::Sqlite("data/megastats.db".into())
+        );
+        assert_eq!(settings.database.pool_size, 4);
+        assert_eq!(settings.database.pool_wait(), Duration::from_secs(5));
+        assert_eq!(settings.database.busy_timeout(), Duration::from_secs(5));
+        assert_eq!(settings.cache.backend, CacheBackend::Memory);
+        assert_eq!(settings.cache.ttl(), Duration::from_secs(30));
+        assert_eq!(settings.cache.max_entries, 10_000);
+        assert_eq!(settings.stats.tzdb, Tzdb::Bundled);
+        assert_eq!(settings.cors.allowed_origins.len(), 4);
+        assert_eq!(settings.log.filter, "info");
+    }
+
+    #[test]
+    fn no_workers_means_one_per_core() {
+        let mut server = Settings::default().server;
+        assert_eq!(server.workers, 0);
+        assert!(server.worker_count() >= 1);
+        server.workers = 7;
+        assert_eq!(server.worker_count(), 7);
+    }
+}

@@ -1,0 +1,339 @@
+//! Reading one value. Lives here: what each kind of setting allows, and how a refused value is
+//! shown. `config` would take `true` or `"on"` for 1 and round 30.7; nothing here does. Not here:
+//! where the value comes from (`load`).
+
+use std::net::IpAddr;
+
+use config::{Value, ValueKind};
+use serde::{Deserialize, Deserializer, de::Error};
+
+use super::{DatabaseUrl, error::one_line};
+
+/// A setting that is one of a few words.
+pub(super) trait Choice: Copy + 'static {
+    /// Every word, and what it means.
+    const ALL: &'static [(&'static str, Self)];
+}
+
+/// Reads one of [`Choice::ALL`].
+pub(super) fn choice<'de, D: Deserializer<'de>, T: Choice>(from: D) -> Result<T, D::Error> {
+    let given = Value::deserialize(from)?;
+    if let ValueKind::String(word) = &given.kind
+        && let Some((_, choice)) = T::ALL.iter().find(|(name, _)| name == word)
+    {
+        return Ok(*choice);
+    }
+    let words: Vec<_> = T::ALL
+        .iter()
+        .map(|(name, _)| format!("\"{name}\""))
+        .collect();
+    Err(refused(&given.kind, &words.join(" or ")))
+}
+
+/// Reads a whole number from `MIN` to `MAX`.
+pub(super) fn integer<'de, D, T, const MIN: i64, const MAX: i64>(from: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<i64>,
+{
+    let given = Value::deserialize(from)?;
+    match given.kind {
+        ValueKind::I64(number) if (MIN..=MAX).contains(&number) => T::try_from(number).ok(),
+        _ => None,
+    }
+    .ok_or_else(|| refused(&given.kind, &format!("a whole number from {MIN} to {MAX}")))
+}
+
+/// Reads an IP address or a host name.
+pub(super) fn host<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    text(
+        from,
+        is_host,
+        "an IP address or a host name, without a scheme, a port or brackets",
+    )
+}
+
+/// Reads a filter that `env_logger` understands as a whole: it merely warns about the rest.
+pub(super) fn log_filter<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    const ALLOWED: &str = "LEVEL or TARGET=LEVEL, separated by commas, where a level is off, \
+                           error, warn, info, debug or trace";
+    text(
+        from,
+        |filter| filter.split(',').all(is_log_directive),
+        ALLOWED,
+    )
+}
+
+/// Reads the database's URL.
+pub(super) fn database_url<'de, D: Deserializer<'de>>(from: D) -> Result<DatabaseUrl, D::Error> {
+    let given = Value::deserialize(from)?;
+    match given.kind {
+        ValueKind::String(url) => DatabaseUrl::parse(&url).map_err(D::Error::custom),
+        other => Err(refused(&other, "a URL")),
+    }
+}
+
+/// Reads a list of origins.
+pub(super) fn origins<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let given = Value::deserialize(from)?;
+    let ValueKind::Array(list) = given.kind else {
+        return Err(refused(&given.kind, "a list of origins"));
+    };
+    list.into_iter()
+        .map(|item| match item.kind {
+            ValueKind::String(origin) if is_origin(&origin) => Ok(origin),
+            ValueKind::String(star) if star == "*" => Err(D::Error::custom(
+                "given \"*\", allowed is a list of origins, each by name: credentials are \
+                 allowed to every one of them",
+            )),
+            other => Err(refused(
+                &other,
+                "scheme://host[:port] as browsers send it: lower case, without a path, a \
+                 trailing slash or the scheme's own port",
+            )),
+        })
+        .collect()
+}
+
+fn text<'de, D: Deserializer<'de>>(
+    from: D,
+    is_allowed: impl Fn(&str) -> bool,
+    allowed: &str,
+) -> Result<String, D::Error> {
+    let given = Value::deserialize(from)?;
+    match given.kind {
+        ValueKind::String(text) if is_allowed(&text) => Ok(text),
+        other => Err(refused(&other, allowed)),
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok() || is_host_name(text)
+}
+
+fn is_host_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+    };
+    // A last label of digits is a mistyped address, such as 127.0.0.
+    let is_number = |label: &str| label.chars().all(|c| c.is_ascii_digit());
+    text.len() <= 253
+        && text.split('.').all(is_label)
+        && !text.rsplit('.').next().is_some_and(is_number)
+}
+
+fn is_log_directive(directive: &str) -> bool {
+    let is_level = |text: &str| text.trim().parse::<log::LevelFilter>().is_ok();
+    match directive.trim().split_once('=') {
+        None => is_level(directive),
+        Some((target, level)) => {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || "_:-.".contains(c);
+            !target.is_empty() && target.chars().all(is_name) && is_level(level)
+        }
+    }
+}
+
+/// Browsers compare origins byte by byte, so one that they would write otherwise never matches.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, authority)) = text.split_once("://") else {
+        return false;
+    };
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c));
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let is_host = match host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        Some(address) => address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_ipv6()),
+        None => is_host(host) && !host.contains(':'),
+    };
+    let own_port = match scheme {
+        "http" => Some("80"),
+        "https" => Some("443"),
+        _ => None,
+    };
+    is_scheme
+        && is_host
+        && !host.contains(|c: char| c.is_ascii_uppercase())
+        && (port.is_none() || port != own_port)
+        && port.is_none_or(|port| {
+            port.parse::<u16>()
+                .is_ok_and(|number| number > 0 && number.to_string() == port)
+        })
+}
+
+fn refused<E: Error>(given: &ValueKind, allowed: &str) -> E {
+    E::custom(format_args!("given {}, allowed is {allowed}", shown(given)))
+}
+
+fn shown(given: &ValueKind) -> String {
+    match given {
+        ValueKind::String(text) => format!("\"{}\"", one_line(&without_secrets(text))),
+        ValueKind::Array(_) => "a list".into(),
+        ValueKind::Table(_) => "a section".into(),
+        ValueKind::Nil => "nothing".into(),
+        scalar => scalar.to_string(),
+    }
+}
+
+/// Hides what may be a password when a URL was given to the wrong key: all but the scheme of
+/// whatever has user information or a query.
+fn without_secrets(text: &str) -> String {
+    const SHOWN_CHARS: usize = 80;
+    if text.contains(['@', '?']) {
+        let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+        let scheme = if scheme.contains(['@', '?', ':']) {
+            ""
+        } else {
+            scheme
+        };
+        return if scheme.is_empty() {
+            "***".into()
+        } else {
+            format!("{scheme}://***")
+        };
+    }
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_addresses_or_names_and_nothing_more() {
+        for host in [
+            "127.0.0.1",
+            "0.0.0.0",
+            "::",
+            "::1",
+            "localhost",
+            "db-1.clinic.example",
+            "a_b",
+        ] {
+            assert!(is_host(host), "{host}");
+        }
+        for host in [
+            "",
+            " ",
+            "[::1]",
+            "127.0.0.1:80",
+            "127.0.0",
+            "http://x",
+            "a..b",
+            "a b",
+            "x/",
+        ] {
+            assert!(!is_host(host), "{host:?}");
+        }
+        assert!(!is_host(&"a".repeat(64)) && !is_host(&["a"; 128].join(".")));
+    }
+
+    #[test]
+    fn origins_are_written_as_browsers_send_them() {
+        for origin in [
+            "http://localhost:8080",
+            "https://clinic.example",
+            "https://clinic.example:8443",
+            "http://127.0.0.1:5173",
+            "http://[::1]:5173",
+            "http://[::1]",
+            "capacitor://localhost",
+            "http://clinic.example:443",
+        ] {
+            assert!(is_origin(origin), "{origin}");
+        }
+        for origin in [
+            "",
+            "*",
+            "null",
+            "localhost:8080",
+            "clinic.example",
+            "http://",
+            "://clinic.example",
+            "http://clinic.example/",
+            "http://clinic.example/app",
+            "http://clinic.example?x",
+            "http://*.clinic.example",
+            "http://ana@clinic.example",
+            "http://Clinic.example",
+            "HTTP://clinic.example",
+            "http://clinic.example:",
+            "http://clinic.example:80",
+            "https://clinic.example:443",
+            "http://clinic.example:0",
+            "http://clinic.example:08",
+            "http://clinic.example:+8",
+            "http://clinic.example:65536",
+            "http://::1",
+            "http://[127.0.0.1]",
+            " http://clinic.example",
+            "http://a,http://b",
+        ] {
+            assert!(!is_origin(origin), "{origin:?}");
+        }
+    }
+
+    #[test]
+    fn log_filters_are_levels_for_all_or_for_a_target() {
+        for filter in [
+            "info",
+            "OFF",
+            "warn,megastats=debug",
+            "actix_web::x=trace, info",
+            "a=b=c",
+        ] {
+            let expected = filter != "a=b=c";
+            assert_eq!(
+                filter.split(',').all(is_log_directive),
+                expected,
+                "{filter}"
+            );
+        }
+        for directive in [
+            "",
+            "inf",
+            "megastats",
+            "megastats=",
+            "=info",
+            "x=loud",
+            "x =info",
+            "info/x",
+        ] {
+            assert!(!is_log_directive(directive), "{directive:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_value_is_shown_on_one_short_line_without_secrets() {
+        for (given, expected) in [
+            ("abc", "\"abc\""),
+            ("a\nb\u{1b}[1m", "\"a\\nb\\u{1b}[1m\""),
+            ("postgres://ana:hunter2@db/clinic", "\"postgres://***\""),
+            (
+                "postgres://db/clinic?password=hunter2",
+                "\"postgres://***\"",
+            ),
+            ("postgres://ana:hunter2@db/a?b://c", "\"postgres://***\""),
+            ("ana:hunter2@db", "\"***\""),
+            ("ana:hunter2@db://", "\"***\""),
+        ] {
+            assert_eq!(shown(&ValueKind::String(given.into())), expected);
+        }
+        assert!(shown(&ValueKind::String("é".repeat(500))).chars().count() < 100);
+    }
+}
