@@ -178,3 +178,6 @@ async fn timed<E>(compute: impl Future<Output = Result<Bytes, E>>) -> Result<Fou
     let body = compute.await.map_err(Arc::new)?;
     Ok(Found { entry: Entry { body, age: began.elapsed() }, computed: true })
 }
+
+#[cfg(test)]
+mod tests;

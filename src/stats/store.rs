@@ -94,3 +94,6 @@ pub fn summary(conn: &mut AnyConn, tenant: &TenantId, days: &TwoDays) -> QueryRe
 fn counts((confirmed, pending): Pair) -> Counts {
     Counts { confirmed, pending }
 }
+
+#[cfg(test)]
+mod tests;
