@@ -91,25 +91,27 @@ impl<E: Send + Sync + 'static> ReadThrough<E> {
         Self { cache, flights: Flights::new(tasks.clone()), tasks }
     }
 
-    /// The entry under `key`, or else what `compute` makes; stored if it may be.
-    pub async fn read(
+    /// The entry under `key`, or else what the future of `compute` makes; stored if it may be.
+    pub async fn read<F>(
         &self,
         key: &StatsKey,
-        compute: impl Future<Output = Result<Bytes, E>> + Send + 'static,
-    ) -> Result<Answer, ReadError<E>> {
+        compute: impl FnOnce() -> F,
+    ) -> Result<Answer, ReadError<E>>
+    where
+        F: Future<Output = Result<Bytes, E>> + Send + 'static,
+    {
         let lookup = look_up(&*self.cache, key).await;
         let (outcome, collapsed, found) = match lookup {
             Lookup::Hit(entry) => (Outcome::Hit, false, Ok(entry)),
             Lookup::Miss(generation) => {
-                let fill = fill(Arc::clone(&self.cache), key.clone(), compute);
+                let fill = fill(Arc::clone(&self.cache), key.clone(), compute());
                 let (found, role) = self.flights.join(key, generation, fill).await?;
                 let led = role == Role::Led && found.as_ref().is_ok_and(|found| found.computed);
                 let outcome = if led { Outcome::Miss } else { Outcome::Hit };
                 (outcome, role == Role::Joined, found.map(|found| found.entry))
             }
             Lookup::Fenced => {
-                let compute = async { timed(compute).await };
-                let (found, role) = self.flights.join_next(key, compute).await?;
+                let (found, role) = self.flights.join_next(key, timed(compute())).await?;
                 (Outcome::Bypass, role == Role::Joined, found.map(|found| found.entry))
             }
         };

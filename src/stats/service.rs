@@ -18,7 +18,7 @@ use crate::{
         StatsKey,
     },
     clock::Clock,
-    db::{Db, DbError, UtcTime},
+    db::{AnyConn, Db, DbError, UtcTime},
     metrics::CacheMetrics,
     tasks::Tasks,
     tenant::TenantId,
@@ -75,11 +75,11 @@ impl StatsService {
         zone: &Zone,
     ) -> Result<Answer, ReadError<DbError>> {
         let now = self.clock.now();
-        let (db, owner, rules) = (self.db.clone(), tenant.clone(), zone.rules().clone());
-        let compute = async move {
-            let windows = windows::windows(now, &rules);
-            db.read(move |conn| store::mega_stats(conn, &owner, &windows).map(|stats| json(&stats)))
-                .await
+        let compute = || {
+            let (db, tenant) = (self.db.clone(), tenant.clone());
+            let windows = windows::windows(now, zone.rules());
+            let count = move |conn: &mut AnyConn| store::mega_stats(conn, &tenant, &windows);
+            async move { db.read(count).await.map(|stats| json(&stats)) }
         };
         self.cached(key("mega_stats", tenant, zone, now), compute).await
     }
@@ -94,15 +94,16 @@ impl StatsService {
         let now = self.clock.now();
         let days = windows::two_days(now, zone.rules());
         let wanted = cut.of(days);
-        let (db, owner) = (self.db.clone(), tenant.clone());
-        let compute = async move {
-            db.read(move |conn| store::summary(conn, &owner, &wanted).map(|days| json(&days))).await
+        let compute = || {
+            let (db, tenant) = (self.db.clone(), tenant.clone());
+            let count = move |conn: &mut AnyConn| store::summary(conn, &tenant, &wanted);
+            async move { db.read(count).await.map(|days| json(&days)) }
         };
         if wanted == days {
             return self.cached(key("summary", tenant, zone, now), compute).await;
         }
         let began = Instant::now();
-        let body = compute.await.map_err(|error| ReadError::Compute(Arc::new(error)))?;
+        let body = compute().await.map_err(|error| ReadError::Compute(Arc::new(error)))?;
         let age = began.elapsed();
         self.metrics.miss(age);
         Ok(Answer { body, outcome: Outcome::Bypass, collapsed: false, age })
@@ -133,11 +134,14 @@ impl StatsService {
         &self.metrics
     }
 
-    async fn cached(
+    async fn cached<F>(
         &self,
         key: StatsKey,
-        compute: impl Future<Output = Result<Bytes, DbError>> + Send + 'static,
-    ) -> Result<Answer, ReadError<DbError>> {
+        compute: impl FnOnce() -> F,
+    ) -> Result<Answer, ReadError<DbError>>
+    where
+        F: Future<Output = Result<Bytes, DbError>> + Send + 'static,
+    {
         let began = Instant::now();
         let answer = self.cache.read(&key, compute).await?;
         match answer.outcome {

@@ -14,7 +14,7 @@ use thiserror::Error;
 const SYSTEM_DIRECTORY: &str = "/usr/share/zoneinfo";
 
 /// The zone an unnamed `tz` stands for: a database without it can serve nobody.
-const DEFAULT_ZONE: &str = "America/Recife";
+pub const DEFAULT_ZONE: &str = "America/Recife";
 
 /// A time zone that has a name and rules; made by [`Zones::get`].
 #[derive(Debug, Clone)]

@@ -36,7 +36,7 @@ fn computes(body: &'static str) -> impl Future<Output = Result<Bytes, String>> +
 
 /// What a read of `cached` answers when a computation would make `body`.
 async fn read(cached: &Cached, body: &'static str) -> (Outcome, Bytes) {
-    let answer = cached.read(&key(), computes(body)).await.unwrap();
+    let answer = cached.read(&key(), || computes(body)).await.unwrap();
     (answer.outcome, answer.body)
 }
 
@@ -62,7 +62,7 @@ async fn begun(
             let _ = gate.await;
             Ok(Bytes::from_static(body.as_bytes()))
         };
-        let answer = cached.read(&key(), compute).await.unwrap();
+        let answer = cached.read(&key(), || compute).await.unwrap();
         (answer.outcome, answer.body)
     });
     began.await.unwrap();
@@ -202,7 +202,7 @@ async fn a_failed_computation_reaches_every_waiter_and_is_not_cached() {
         }
     };
     let key = key();
-    let reads = join_all((0..10).map(|_| cached.read(&key, fails())));
+    let reads = join_all((0..10).map(|_| cached.read(&key, &fails)));
     let (answers, ()) = tokio::join!(reads, async {
         while computed.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
@@ -220,7 +220,7 @@ async fn a_failed_computation_reaches_every_waiter_and_is_not_cached() {
 async fn a_computation_that_panics_is_an_error_and_is_not_cached() {
     let cached = memory();
     let panics = async { panic!("on purpose") };
-    assert!(matches!(cached.read(&key(), panics).await, Err(ReadError::Lost(_))));
+    assert!(matches!(cached.read(&key(), || panics).await, Err(ReadError::Lost(_))));
     assert_eq!(read(&cached, "again").await, answer(Outcome::Miss, "again"));
 }
 

@@ -1,0 +1,153 @@
+//! A cached answer beside an empty handler: what the service itself adds to HTTP.
+//!
+//! Both are asked in turns, by the same client over loopback, one worker each, so that the ratios
+//! hold on any machine. `one by one` is what a dashboard feels, `in batches` what a core can serve.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+use actix_web::{App, HttpResponse, HttpServer, web};
+use megastats::{
+    cache,
+    clock::SystemClock,
+    server::Server,
+    settings::{CacheBackend, DatabaseUrl, Settings},
+};
+
+/// As long as the answer of `/mega-stats`, so that both send as much.
+const BODY: &str = r#"{"today":{"confirmed":0,"pending":0},"week":{"confirmed":0,"pending":0},"month":{"confirmed":0,"pending":0},"nextMonth":{"confirmed":0,"pending":0}}"#;
+const PATH: &str = "/api/v1/appointments/mega-stats?tenantId=default-tenant&tz=America/Recife";
+
+const ROUNDS: usize = 21;
+/// Requests in each round; fewer where each one reads the database.
+const REQUESTS: [u32; 3] = [8000, 8000, 1000];
+
+fn main() {
+    let bare = listening(|tell| async move {
+        let empty = || async {
+            HttpResponse::Ok()
+                .content_type("application/json")
+                .insert_header(("cache-control", "no-store"))
+                .body(BODY)
+        };
+        let server = HttpServer::new(move || App::new().default_service(web::to(empty)))
+            .workers(1)
+            .tcp_nodelay(true)
+            // Longer than the others' turns.
+            .keep_alive(Duration::from_secs(75))
+            .bind("127.0.0.1:0")
+            .expect("a free port");
+        tell.send(server.addrs()[0]).expect("main waits");
+        server.run().await.expect("serves");
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let hit = service(&folder, CacheBackend::Memory);
+    let uncached = service(&folder, CacheBackend::None);
+
+    for (name, batch) in [("one by one", 1), ("in batches", 50)] {
+        let mut clients = [bare, hit, uncached].map(|address| Client::connect(address, batch));
+        let mut times = [const { Vec::new() }; 3];
+        for _ in 0..ROUNDS {
+            for ((client, times), requests) in clients.iter_mut().zip(&mut times).zip(REQUESTS) {
+                times.push(client.ask(requests));
+            }
+        }
+        let [bare, hit, uncached] = times.map(median);
+        println!("{name}:");
+        println!("  empty handler      1.00  ({:.1} µs)", bare * 1e6);
+        println!("  HIT                {:.2}  ({:.1} µs)", hit / bare, hit * 1e6);
+        println!("  cache none         {:.2}  ({:.1} µs)", uncached / bare, uncached * 1e6);
+    }
+}
+
+/// The service on a thread of its own, with one worker.
+fn service(folder: &tempfile::TempDir, backend: CacheBackend) -> SocketAddr {
+    let mut settings = Settings::default();
+    settings.server.port = 0;
+    settings.server.workers = 1;
+    settings.cache.backend = backend;
+    // The same number of digits left in `Cache-Status` from the first answer to the last.
+    settings.cache.ttl_seconds = 3600;
+    settings.database.url = DatabaseUrl::Sqlite(folder.path().join("bench.db"));
+    listening(|tell| async move {
+        let cache = cache::from_settings(&settings.cache);
+        let never = std::future::pending();
+        let server = Server::bind(settings, Arc::new(SystemClock), cache, never).await;
+        let server = server.expect("starts");
+        tell.send(server.addresses()[0]).expect("main waits");
+        server.serve().await.expect("serves");
+    })
+}
+
+/// Runs a server on a runtime of its own; returns the address that it tells.
+fn listening<F: Future<Output = ()>>(
+    serve: impl FnOnce(mpsc::Sender<SocketAddr>) -> F + Send + 'static,
+) -> SocketAddr {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(serve(tell));
+    });
+    told.recv().expect("the server starts")
+}
+
+struct Client {
+    stream: TcpStream,
+    requests: Vec<u8>,
+    batch: u32,
+    answers: Vec<u8>,
+}
+
+impl Client {
+    fn connect(address: SocketAddr, batch: u32) -> Self {
+        let stream = TcpStream::connect(address).expect("it listens");
+        stream.set_nodelay(true).expect("a socket");
+        let request = format!("GET {PATH} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        let requests = request.repeat(batch as usize).into_bytes();
+        let mut client = Self { stream, requests, batch, answers: Vec::new() };
+        // Twice, since the first answer is computed and may have another length.
+        for _ in 0..2 {
+            client.stream.write_all(request.as_bytes()).expect("a connection");
+            let length = client.read_one();
+            client.answers = vec![0; length * batch as usize];
+        }
+        client
+    }
+
+    /// Reads one answer of unknown length; returns its length.
+    fn read_one(&mut self) -> usize {
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}}") {
+            let mut some = [0; 4096];
+            let length = self.stream.read(&mut some).expect("an answer");
+            assert_ne!(length, 0, "the server hung up");
+            answer.extend_from_slice(&some[..length]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+        answer.len()
+    }
+
+    /// The seconds that each of `requests` takes.
+    fn ask(&mut self, requests: u32) -> f64 {
+        let began = Instant::now();
+        for _ in 0..requests / self.batch {
+            self.stream.write_all(&self.requests).expect("a connection");
+            self.stream.read_exact(&mut self.answers).expect("as many answers");
+        }
+        let took: Duration = began.elapsed();
+        took.as_secs_f64() / f64::from(requests)
+    }
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
