@@ -4,9 +4,27 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use megastats::appointments::import;
 
 const CONFIG_HELP: &str = "A TOML file that overrides the built-in defaults; variables spelt \
                            MEGASTATS__SECTION__KEY override both";
+
+const IMPORT_ABOUT: &str = "Copy the appointments of an AlignWork database into this one";
+
+const IMPORT_HELP: &str = "\
+Copy the appointments of an AlignWork SQLite file into the configured database (database.url).
+
+Ids are kept: import before clients create appointments here, which would take the same ids. A \
+row that is here already is not touched, so a second run changes nothing; a row whose id is here \
+with other content is left. Such rows, and those that cannot be taken, are written to the rejects \
+file with the reason, one JSON object a line.
+
+The file is opened read-only and may be in use: what it holds at the start is imported. A service \
+that runs on the database counts the new appointments once its cached answers expire \
+(cache.ttl_seconds).
+
+Exits with 0 when all that was read is here, and with 1 when rows were rejected or differ, or when \
+it failed.";
 
 /// Appointment statistics for a clinic's dashboard: cached, and never older than the last
 /// acknowledged write.
@@ -24,7 +42,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve over HTTP until told to stop; what happens when no command is given
     Serve,
-    #[command(about = "Copy the appointments of an AlignWork database into this one")]
+    #[command(about = IMPORT_ABOUT, long_about = IMPORT_HELP)]
     Import(ImportArgs),
     /// Print the effective settings as a config file, without secrets
     Config,
@@ -32,21 +50,42 @@ pub(crate) enum Command {
 
 #[derive(Debug, PartialEq, Eq, Args)]
 pub(crate) struct ImportArgs {
-    /// What to read; it is not changed
-    #[arg(value_name = "FILE")]
+    #[arg(
+        value_name = "FILE",
+        help = "AlignWork's SQLite file; it is not changed"
+    )]
     pub(crate) source: PathBuf,
 
-    /// Check every row and write none
+    /// Check every row and report, but write nothing except the rejects file
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Where to write the rows that cannot be imported, with the reasons
+    /// Where to write the rows that are not taken, with the reasons; an earlier run's file is
+    /// replaced [default: FILE.rejects.jsonl in the working directory]
     #[arg(long, value_name = "FILE")]
     pub(crate) rejects: Option<PathBuf>,
 
-    /// Read the status FROM as TO (pending, confirmed or cancelled); may be repeated
+    /// Read the status FROM as TO (pending, confirmed or cancelled); may be repeated. An empty
+    /// FROM is NULL or empty text
     #[arg(long = "status", value_name = "FROM=TO")]
     pub(crate) statuses: Vec<String>,
+}
+
+impl From<ImportArgs> for import::Options {
+    fn from(args: ImportArgs) -> Self {
+        let ImportArgs {
+            source,
+            dry_run,
+            rejects,
+            statuses,
+        } = args;
+        Self {
+            source,
+            dry_run,
+            rejects,
+            statuses,
+        }
+    }
 }
 
 #[cfg(test)]

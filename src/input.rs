@@ -2,9 +2,19 @@
 //! is wrong. Lives here: what is allowed in fields that several routes take. Not here: what is
 //! particular to one.
 
-use std::fmt::Display;
+use std::{
+    fmt::{self, Display},
+    future::{Ready, ready},
+    marker::PhantomData,
+};
 
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::StatusCode, web};
 use jiff::{Timestamp, civil::date, tz::TimeZone};
+use percent_encoding::percent_decode_str;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::Value;
 
 use crate::{
@@ -18,6 +28,62 @@ const LAST_YEAR: i16 = 2199;
 
 /// The first instant wanted, and the first no longer wanted.
 pub type Range = (Option<UtcTime>, Option<UtcTime>);
+
+/// A query, as [`web::Query`] reads it, but an escape that is none, or that is not UTF-8, is an
+/// error: replaced by something else it could name another tenant.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Query<T> {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _body: &mut Payload) -> Self::Future {
+        ready(read_query(request.query_string()).map(Self))
+    }
+}
+
+fn read_query<T: DeserializeOwned>(raw: &str) -> Result<T, ApiError> {
+    if let Some(pair) = raw.split('&').find(|pair| !is_percent_encoded(pair)) {
+        let name = pair.split('=').next().unwrap_or_default();
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            format!("The query cannot be read: {name} must be percent-encoded UTF-8."),
+        ));
+    }
+    Ok(web::Query::<T>::from_query(raw)?.into_inner())
+}
+
+fn is_percent_encoded(raw: &str) -> bool {
+    let is_escape = |rest: &[u8]| rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit);
+    raw.split('%').skip(1).all(|rest| is_escape(rest.as_bytes()))
+        && percent_decode_str(raw).decode_utf8().is_ok()
+}
+
+/// A JSON object. Read as `T` itself, an array would do as well: its elements for the fields of `T`
+/// in their order.
+#[derive(Debug)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
+}
 
 /// Collects what is wrong with the fields of one request.
 #[derive(Debug, Default)]
@@ -86,7 +152,8 @@ impl Fields {
 
 /// A whole number from `min` to `max`, written in decimal digits.
 pub fn integer(raw: &str, min: i64, max: i64) -> Result<i64, String> {
-    in_range(raw.parse().ok(), min, max)
+    // `parse` takes a plus sign, too.
+    in_range(raw.parse().ok().filter(|_| !raw.starts_with('+')), min, max)
 }
 
 /// A JSON whole number from `min` to `max`.
@@ -164,9 +231,19 @@ mod tests {
 
     #[test]
     fn integers_are_whole_and_within_their_range() {
-        for raw in ["0", "101", "-1", "1.0", "", " 1", "1e1", "99999999999999999999"] {
+        for raw in ["0", "101", "-1", "+1", "1.0", "", " 1", "1e1", "99999999999999999999"] {
             assert!(integer(raw, 1, 100).is_err(), "{raw}");
         }
         assert_eq!(integer("100", 1, 100), Ok(100));
+    }
+
+    #[test]
+    fn escapes_are_whole_and_utf_8() {
+        for raw in ["", "a", "+", "%20", "%C3%A3", "%c3%a3=%25zz"] {
+            assert!(is_percent_encoded(raw), "{raw}");
+        }
+        for raw in ["%", "%2", "a%zz", "%%20", "%C3", "%FF", "%C3%28", "%ED%A0%80"] {
+            assert!(!is_percent_encoded(raw), "{raw}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::{
 
 use clap::Parser;
 use megastats::{
+    appointments::import::{self, ImportError},
     server::{self, StartError},
     settings::{LogSettings, Settings, SettingsError},
 };
@@ -23,7 +24,7 @@ const RUNTIME_THREADS: usize = 2;
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             let line = one_line(&failure.to_string());
             // With standard error gone there is nobody left to tell.
@@ -33,17 +34,30 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let settings = Settings::load(cli.config.as_deref())?;
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Config => io::stdout()
-            .write_all(settings.to_toml().as_bytes())
-            .map_err(Failure::Output),
+        Command::Config => {
+            io::stdout()
+                .write_all(settings.to_toml().as_bytes())
+                .map_err(Failure::Output)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Serve => {
             start_log(&settings.log)?;
-            Ok(runtime()?.block_on(server::run(settings))?)
+            runtime()?.block_on(server::run(settings))?;
+            Ok(ExitCode::SUCCESS)
         }
-        Command::Import(_) => Err(Failure::NoImport),
+        // Without a log: whatever goes wrong is in the one line that it prints.
+        Command::Import(args) => {
+            let report = runtime()?.block_on(import::run(&settings, &args.into()))?;
+            writeln!(io::stdout(), "{}", one_line(&report.to_string())).map_err(Failure::Output)?;
+            Ok(if report.is_complete() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
     }
 }
 
@@ -93,8 +107,8 @@ enum Failure {
     Runtime(io::Error),
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
-    #[error("import is not available yet")]
-    NoImport,
+    #[error(transparent)]
+    Import(#[from] ImportError),
 }
 
 #[cfg(test)]

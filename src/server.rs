@@ -15,7 +15,7 @@ use actix_web::{
     body::BoxBody,
     dev::{Server as Running, ServiceResponse},
     http::{StatusCode, header},
-    middleware::{DefaultHeaders, ErrorHandlerResponse, ErrorHandlers, NormalizePath},
+    middleware::{DefaultHeaders, ErrorHandlerResponse, ErrorHandlers},
     web,
 };
 use thiserror::Error;
@@ -145,9 +145,10 @@ impl Server {
                 .wrap(ErrorHandlers::new().handler(StatusCode::METHOD_NOT_ALLOWED, explain_405))
                 .wrap(DefaultHeaders::new().add((header::CACHE_CONTROL, "no-store")))
                 .wrap(cross_origin(&cors))
-                .wrap(NormalizePath::trim())
         })
         .workers(settings.server.worker_count())
+        // A long answer must not wait for the client to acknowledge its beginning.
+        .tcp_nodelay(true)
         .client_request_timeout(REQUEST_HEAD_TIMEOUT)
         .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(settings.server.shutdown_timeout_seconds)
@@ -220,10 +221,6 @@ fn routes(config: &mut web::ServiceConfig, state: State, max_body_bytes: usize) 
         .app_data(
             web::JsonConfig::default()
                 .limit(max_body_bytes)
-                .error_handler(|error, _request| ApiError::from(error).into()),
-        )
-        .app_data(
-            web::QueryConfig::default()
                 .error_handler(|error, _request| ApiError::from(error).into()),
         )
         .service(

@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     db::{Db, Status},
     error::ApiError,
-    input::{Fields, integer, json_instant, json_integer, json_text},
+    input::{Fields, Object, Query, integer, json_instant, json_integer, json_text},
     stats::service::StatsService,
     tenant::TenantId,
 };
@@ -41,10 +41,16 @@ pub struct Appointments {
 pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(
-            web::resource("").get(list).route(web::head().to(list)).route(web::post().to(create)),
+            web::resource(["", "/"])
+                .get(list)
+                .route(web::head().to(list))
+                .route(web::post().to(create)),
         )
         .service(
-            web::resource("/{id}").get(get).route(web::head().to(get)).route(web::patch().to(update)),
+            web::resource(["/{id}", "/{id}/"])
+                .get(get)
+                .route(web::head().to(get))
+                .route(web::patch().to(update)),
         );
 }
 
@@ -59,10 +65,9 @@ struct ListQuery {
 }
 
 async fn list(
-    query: web::Query<ListQuery>,
+    Query(query): Query<ListQuery>,
     appointments: web::Data<Appointments>,
 ) -> Result<HttpResponse, ApiError> {
-    let query = query.into_inner();
     let mut fields = Fields::default();
     let tenant = fields.required("tenantId", query.tenant_id, |raw| TenantId::parse(&raw));
     let range = fields.range(query.from, query.to);
@@ -110,10 +115,10 @@ struct CreateBody {
 }
 
 async fn create(
-    body: web::Json<CreateBody>,
+    body: web::Json<Object<CreateBody>>,
     appointments: web::Data<Appointments>,
 ) -> Result<HttpResponse, ApiError> {
-    let new = read_new(body.into_inner())?;
+    let new = read_new(body.into_inner().0)?;
     let (db, now) = (appointments.db.clone(), appointments.clock.now().into());
     let tenant = new.tenant.clone();
     let commit = async move { db.write(move |conn| store::create(conn, &new, now)).await };
@@ -155,11 +160,11 @@ struct UpdateBody {
 
 async fn update(
     id: web::Path<String>,
-    body: web::Json<UpdateBody>,
+    body: web::Json<Object<UpdateBody>>,
     appointments: web::Data<Appointments>,
 ) -> Result<HttpResponse, ApiError> {
     let id = parse_id(&id)?;
-    let changes = read_changes(body.into_inner())?;
+    let changes = read_changes(body.into_inner().0)?;
     // An appointment never changes its tenant, so the fence is on the right one.
     let stored = find(&appointments, id).await?;
     let tenant = TenantId::parse(&stored.tenant_id).map_err(|_invalid| unknown(id))?;

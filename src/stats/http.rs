@@ -9,17 +9,17 @@ use actix_web::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::service::{Cut, StatsService};
+use super::{
+    service::{Cut, StatsService},
+    zones::DEFAULT_ZONE,
+};
 use crate::{
     cache::{Answer, Outcome},
     error::ApiError,
-    input::{Fields, integer},
+    input::{Fields, Query, integer},
     metrics::CacheFigures,
     tenant::TenantId,
 };
-
-/// `AlignWork`'s own default.
-const DEFAULT_ZONE: &str = "America/Recife";
 
 /// Keys on a page of `/cache-metrics`, unless `limit` asks for another number.
 const DEFAULT_KEYS: usize = 100;
@@ -35,10 +35,16 @@ pub struct Ttl(pub Duration);
 /// Adds the routes, below the prefix of the appointments.
 pub fn routes(config: &mut web::ServiceConfig) {
     config
-        .service(web::resource("/mega-stats").get(mega_stats).route(web::head().to(mega_stats)))
-        .service(web::resource("/summary").get(summary).route(web::head().to(summary)))
         .service(
-            web::resource("/cache-metrics")
+            web::resource(["/mega-stats", "/mega-stats/"])
+                .get(mega_stats)
+                .route(web::head().to(mega_stats)),
+        )
+        .service(
+            web::resource(["/summary", "/summary/"]).get(summary).route(web::head().to(summary)),
+        )
+        .service(
+            web::resource(["/cache-metrics", "/cache-metrics/"])
                 .get(cache_metrics)
                 .route(web::head().to(cache_metrics)),
         );
@@ -52,11 +58,11 @@ struct MegaStatsQuery {
 }
 
 async fn mega_stats(
-    query: web::Query<MegaStatsQuery>,
+    Query(query): Query<MegaStatsQuery>,
     stats: web::Data<Arc<StatsService>>,
     ttl: web::Data<Ttl>,
 ) -> Result<HttpResponse, ApiError> {
-    let MegaStatsQuery { tenant_id, tz } = query.into_inner();
+    let MegaStatsQuery { tenant_id, tz } = query;
     let mut fields = Fields::default();
     let tenant = fields.required("tenantId", tenant_id, |raw| TenantId::parse(&raw));
     let zone = tz.as_deref().unwrap_or(DEFAULT_ZONE);
@@ -75,11 +81,11 @@ struct SummaryQuery {
 }
 
 async fn summary(
-    query: web::Query<SummaryQuery>,
+    Query(query): Query<SummaryQuery>,
     stats: web::Data<Arc<StatsService>>,
     ttl: web::Data<Ttl>,
 ) -> Result<HttpResponse, ApiError> {
-    let SummaryQuery { tenant_id, from, to, tz } = query.into_inner();
+    let SummaryQuery { tenant_id, from, to, tz } = query;
     let mut fields = Fields::default();
     let tenant = fields.required("tenantId", tenant_id, |raw| TenantId::parse(&raw));
     let zone = tz.as_deref().unwrap_or(DEFAULT_ZONE);
@@ -154,10 +160,10 @@ impl From<CacheFigures> for Figures {
 }
 
 async fn cache_metrics(
-    query: web::Query<CacheMetricsQuery>,
+    Query(query): Query<CacheMetricsQuery>,
     stats: web::Data<Arc<StatsService>>,
 ) -> Result<HttpResponse, ApiError> {
-    let CacheMetricsQuery { limit, after } = query.into_inner();
+    let CacheMetricsQuery { limit, after } = query;
     let mut fields = Fields::default();
     let limit = fields.optional("limit", limit, |raw| integer(&raw, 1, MAX_KEYS));
     let Some(limit) = limit else { return Err(fields.error()) };

@@ -5,6 +5,12 @@ use std::sync::Mutex;
 use jiff::Timestamp;
 use megastats::clock::Clock;
 
+/// The morning of the last day of a month, a Friday in America/Recife.
+pub const NOW: &str = "2025-10-31T12:00:00Z";
+
+/// The afternoon of that day.
+pub const TODAY: &str = "2025-10-31T15:00:00-03:00";
+
 /// Stands still until it is set.
 pub struct FakeClock(Mutex<Timestamp>);
 

@@ -1,6 +1,6 @@
 //! A cache whose steps a test can hold up, to stand between two of them.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use megastats::{
@@ -9,48 +9,117 @@ use megastats::{
 };
 use tokio::sync::watch;
 
+use super::{server::Builder, within};
+
 /// A step of the cache's work that can be held up just before it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     Lookup,
+    /// The end of a lookup: what it found is known, but not yet told.
+    Found,
     Store,
     Fence,
+    /// The end of a fence's raising: it stands, but its writer does not go on yet.
+    Fenced,
     Release,
 }
+
+const STEPS: usize = 6;
 
 /// Does what `inner` does, but stops before the held steps.
 #[derive(Clone)]
 pub struct Gate {
     inner: Arc<dyn StatsCache>,
-    held: Arc<watch::Sender<Vec<Step>>>,
-    reached: Arc<watch::Sender<Vec<Step>>>,
+    doors: Arc<watch::Sender<[Door; STEPS]>>,
+}
+
+/// Everybody who arrives at a step gets a number, from 1.
+#[derive(Debug, Default)]
+struct Door {
+    arrived: usize,
+    /// The numbers that do not pass.
+    held: Vec<Range<usize>>,
+}
+
+impl Door {
+    fn holds(&self, number: usize) -> bool {
+        self.held.iter().any(|held| held.contains(&number))
+    }
 }
 
 impl Gate {
     pub fn around(inner: Arc<dyn StatsCache>) -> Self {
-        let (held, reached) = (watch::Sender::new(Vec::new()), watch::Sender::new(Vec::new()));
-        Self { inner, held: Arc::new(held), reached: Arc::new(reached) }
+        Self {
+            inner,
+            doors: Arc::new(watch::Sender::new(Default::default())),
+        }
+    }
+
+    /// Puts a gate around the cache of a service to be.
+    pub fn before(service: Builder) -> (Builder, Self) {
+        let mut gate = None;
+        let service = service.cache(|cache| Arc::new(gate.insert(Self::around(cache)).clone()));
+        (service, gate.unwrap())
     }
 
     /// From now on nobody passes `step`.
     pub fn hold(&self, step: Step) {
-        self.held.send_modify(|held| held.push(step));
+        self.change(step, |door| door.held.push(door.arrived + 1..usize::MAX));
+    }
+
+    /// Of those who arrive at `step` from now on, the `nth` does not pass; the first is 1.
+    pub fn hold_nth(&self, step: Step, nth: usize) {
+        self.change(step, |door| {
+            let number = door.arrived + nth;
+            door.held.push(number..number + 1);
+        });
     }
 
     /// Everybody who waits before `step` goes on, and whoever comes later passes.
     pub fn open(&self, step: Step) {
-        self.held.send_modify(|held| held.retain(|other| *other != step));
+        self.change(step, |door| door.held.clear());
+    }
+
+    /// Of those who wait before `step`, the one who came first goes on.
+    pub fn let_one(&self, step: Step) {
+        self.change(step, |door| {
+            let first = door.held.iter_mut().filter(|held| held.start < held.end);
+            let first = first.min_by_key(|held| held.start).unwrap();
+            assert!(first.start <= door.arrived, "nobody waits before {step:?}");
+            first.start += 1;
+        });
     }
 
     /// Waits until `step` has been reached `times` times since the start, held up or not.
     pub async fn reached(&self, step: Step, times: usize) {
-        let count = |steps: &Vec<Step>| steps.iter().filter(|other| **other == step).count();
-        self.reached.subscribe().wait_for(|steps| count(steps) >= times).await.unwrap();
+        let mut doors = self.doors.subscribe();
+        let reached = doors.wait_for(|doors| doors[step as usize].arrived >= times);
+        within(&format!("{step:?} reached {times} times"), reached)
+            .await
+            .unwrap();
+    }
+
+    /// How often `step` has been reached since the start.
+    pub fn arrivals(&self, step: Step) -> usize {
+        self.doors.borrow()[step as usize].arrived
+    }
+
+    fn change(&self, step: Step, change: impl FnOnce(&mut Door)) {
+        self.doors
+            .send_modify(|doors| change(&mut doors[step as usize]));
     }
 
     async fn pass(&self, step: Step) {
-        self.reached.send_modify(|steps| steps.push(step));
-        self.held.subscribe().wait_for(|held| !held.contains(&step)).await.unwrap();
+        let mut number = 0;
+        self.change(step, |door| {
+            door.arrived += 1;
+            number = door.arrived;
+        });
+        self.doors
+            .subscribe()
+            .wait_for(|doors| !doors[step as usize].holds(number))
+            .await
+            .unwrap();
     }
 }
 
@@ -58,7 +127,9 @@ impl Gate {
 impl StatsCache for Gate {
     async fn lookup(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
         self.pass(Step::Lookup).await;
-        self.inner.lookup(key).await
+        let found = self.inner.lookup(key).await;
+        self.pass(Step::Found).await;
+        found
     }
 
     async fn store(
@@ -73,7 +144,9 @@ impl StatsCache for Gate {
 
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
         self.pass(Step::Fence).await;
-        self.inner.fence(tenant).await
+        let fence = self.inner.fence(tenant).await;
+        self.pass(Step::Fenced).await;
+        fence
     }
 
     async fn release(&self, fence: Fence) -> Result<(), CacheError> {

@@ -3,9 +3,15 @@
 mod clock;
 mod gate;
 mod process;
+mod raw;
 mod server;
+mod sqlite;
+mod wait;
 
-pub use clock::FakeClock;
+pub use clock::{FakeClock, NOW, TODAY};
 pub use gate::{Gate, Step};
-pub use process::Process;
-pub use server::{Reply, TestServer};
+pub use process::{Process, command, run};
+pub use raw::{Leave, Raw, is_refused};
+pub use server::{Builder, PREFIX, Reply, TestServer};
+pub use sqlite::Sqlite;
+pub use wait::{GUARD, eventually, poll, within};

@@ -3,9 +3,11 @@
 use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     thread::JoinHandle,
 };
+
+use super::poll;
 
 /// A running `megastats`, killed when it is dropped.
 pub struct Process {
@@ -26,10 +28,32 @@ pub fn command(folder: &Path) -> Command {
     command
 }
 
+/// Runs `command` to its end, which must come by itself.
+pub fn run(command: &mut Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let read = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stdout.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    let mut process = Process { child, url: String::new(), log: None };
+    let status = process.ended();
+    let mut bytes = Vec::new();
+    stderr.read_to_end(&mut bytes).unwrap();
+    Output { status, stdout: read.join().unwrap(), stderr: bytes }
+}
+
 impl Process {
     /// Starts `megastats` in `folder` on a free port and waits until it listens.
     pub fn start(folder: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_with(folder, &[], environment)
+    }
+
+    /// As [`Process::start`], with a command line.
+    pub fn start_with(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = command(folder)
+            .args(arguments)
             .env("MEGASTATS__SERVER__PORT", "0")
             .envs(environment.iter().copied())
             .stderr(Stdio::piped())
@@ -65,8 +89,17 @@ impl Process {
 
     /// Waits until the process has ended; returns how, and all it logged.
     pub fn wait(mut self) -> (ExitStatus, String) {
-        let status = self.child.wait().unwrap();
+        let status = self.ended();
         (status, self.log.take().unwrap().join().unwrap())
+    }
+
+    /// Whether the process has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        poll("the process ends", || self.child.try_wait().unwrap())
     }
 
     /// kill -9, and waits until it is gone.

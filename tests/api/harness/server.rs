@@ -12,10 +12,13 @@ use megastats::{
     server::Server,
     settings::{DatabaseUrl, Settings},
 };
-use reqwest::{Method, StatusCode, header::HeaderMap};
+use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
+
+/// What the path of every route begins with.
+pub const PREFIX: &str = "/api/v1/appointments";
 
 /// What a test wants of its service.
 pub struct Builder {
@@ -43,9 +46,24 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// Sends `request` and reads the answer.
+    pub async fn to(request: RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        Self { status, headers, body: response.text().await.unwrap() }
+    }
+
     /// The body as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    /// Where statistics came from, and how many appointments they count today.
+    pub fn today(&self) -> (&str, i64) {
+        assert_eq!(self.status, StatusCode::OK, "{self:?}");
+        let today = &self.json()["today"];
+        let counted = ["confirmed", "pending"].map(|status| today[status].as_i64().unwrap());
+        (self.header("x-cache"), counted.iter().sum())
     }
 
     /// A header, or nothing.
@@ -129,7 +147,7 @@ impl TestServer {
         &self.url
     }
 
-    /// The SQLite file.
+    /// The `SQLite` file.
     pub fn database(&self) -> PathBuf {
         database(self.folder.path())
     }
@@ -139,34 +157,32 @@ impl TestServer {
         self.request(self.client.request(method, format!("{}{path}", self.url))).await
     }
 
-    /// `GET /api/v1/appointments` + `path`.
+    /// `GET` [`PREFIX`] + `path`.
     pub async fn get(&self, path: &str) -> Reply {
-        self.send(Method::GET, &format!("/api/v1/appointments{path}")).await
+        self.send(Method::GET, &format!("{PREFIX}{path}")).await
     }
 
     /// `GET /mega-stats` of `tenant`.
     pub async fn mega_stats(&self, tenant: &str) -> Reply {
-        let url = format!("{}/api/v1/appointments/mega-stats", self.url);
+        let url = format!("{}{PREFIX}/mega-stats", self.url);
         self.request(self.client.get(url).query(&[("tenantId", tenant)])).await
     }
 
     /// `POST /` with a JSON body.
     pub async fn post(&self, body: &Value) -> Reply {
-        let url = format!("{}/api/v1/appointments/", self.url);
+        let url = format!("{}{PREFIX}/", self.url);
         self.request(self.client.post(url).json(body)).await
     }
 
     /// `PATCH /{id}` with a JSON body.
     pub async fn patch(&self, id: i64, body: &Value) -> Reply {
-        let url = format!("{}/api/v1/appointments/{id}", self.url);
+        let url = format!("{}{PREFIX}/{id}", self.url);
         self.request(self.client.patch(url).json(body)).await
     }
 
     /// Sends a request of the test's own making.
-    pub async fn request(&self, request: reqwest::RequestBuilder) -> Reply {
-        let response = request.send().await.unwrap();
-        let (status, headers) = (response.status(), response.headers().clone());
-        Reply { status, headers, body: response.text().await.unwrap() }
+    pub async fn request(&self, request: RequestBuilder) -> Reply {
+        Reply::to(request).await
     }
 
     /// The client that the other methods use.
@@ -186,9 +202,19 @@ impl TestServer {
         reply.json()["id"].as_i64().unwrap()
     }
 
+    /// Tells the service to stop, as SIGTERM does.
+    pub fn begin_stop(&mut self) {
+        self.stop.take();
+    }
+
+    /// Whether the service has stopped, and not left work behind.
+    pub fn has_stopped(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Tells the service to stop, as SIGTERM does, and waits until it has.
     pub fn stop(&mut self) {
-        self.stop.take();
+        self.begin_stop();
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
         }

@@ -1,0 +1,253 @@
+//! Bringing `AlignWork`'s appointments here. Lives here: the run, batch by batch. Not here: the
+//! command line and its output (`main`).
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `cell`, `row`, `statuses` | what a source row says, and whether it can be taken |
+//! | `store` | statements |
+//! | `rejects` | the file of what was not taken |
+//! | `report`, `error` | what was done, and why not all of it |
+//!
+//! The target is written batch by batch, each in a transaction of its own that checks every id
+//! again, so that a service may run on it meanwhile, and a run that was interrupted is finished by
+//! another. Such a service counts the new appointments at the latest when its cached answers
+//! expire.
+
+mod cell;
+mod error;
+mod rejects;
+mod report;
+mod row;
+mod statuses;
+mod store;
+
+use std::{
+    iter::zip,
+    path::{Path, PathBuf},
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+pub use error::{ImportError, RejectsError, StepError};
+pub use report::Report;
+pub use statuses::InvalidMapping;
+pub use store::SourceError;
+
+use self::{
+    cell::Cell,
+    rejects::Rejects,
+    row::Columns,
+    statuses::Statuses,
+    store::{Source, Verdict},
+};
+use super::model::Appointment;
+use crate::{
+    db::{AnyConn, Db, DbError, OpenError},
+    settings::{DatabaseSettings, DatabaseUrl, Settings},
+};
+
+/// Rows read, and written in one transaction, at once: few enough to hold the write lock for some
+/// milliseconds only, since a service may wait for it.
+const BATCH_ROWS: usize = 500;
+
+/// Rows from which on a progress bar is shown: about a second's work.
+const LONG_IMPORT_ROWS: u64 = 50_000;
+
+/// What to import, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// `AlignWork`'s `SQLite` file. It is not changed.
+    pub source: PathBuf,
+    /// Whether to write nothing but the rejects file.
+    pub dry_run: bool,
+    /// Where the rows that are not taken go; by default the source's name with `.rejects.jsonl`,
+    /// in the working directory. An earlier run's file is replaced.
+    pub rejects: Option<PathBuf>,
+    /// `FROM=TO` each: what a status that is none of ours means. An empty FROM stands for NULL.
+    pub statuses: Vec<String>,
+}
+
+/// Imports as `options` say into the database that `settings` name.
+///
+/// Rows that are not taken do not make it fail: see [`Report::is_complete`]. It blocks its thread
+/// while it reads, so it is for a program that has nothing else to do.
+pub async fn run(settings: &Settings, options: &Options) -> Result<Report, ImportError> {
+    let statuses = Statuses::parse(&options.statuses)?;
+    let database = &settings.database;
+    let DatabaseUrl::Sqlite(own) = &database.url;
+    let path = &options.source;
+    if is_same_file(path, own) {
+        return Err(ImportError::Itself(path.clone()));
+    }
+    let rejects = open_rejects(options, own)?;
+    let mut source =
+        Source::open(path, database.busy_timeout()).map_err(|reason| ImportError::Source {
+            path: path.clone(),
+            reason,
+        })?;
+    let target =
+        Target::open(database, options.dry_run).map_err(|source| ImportError::Database {
+            url: database.url.to_string(),
+            source,
+        })?;
+
+    let total = source.total();
+    let report = Report {
+        dry_run: options.dry_run,
+        ..Report::default()
+    };
+    let mut run = Run {
+        target,
+        statuses,
+        rejects,
+        report,
+    };
+    let stopped = |done, source| ImportError::Stopped {
+        done,
+        total,
+        source,
+    };
+    let progress = progress(total);
+    loop {
+        let done = run.report.read;
+        let rows = source
+            .next(BATCH_ROWS)
+            .map_err(|error| stopped(done, error.into()))?;
+        if rows.is_empty() {
+            break;
+        }
+        run.step(source.columns(), &rows)
+            .await
+            .map_err(|error| stopped(done, error))?;
+        progress.set_position(run.report.read);
+    }
+    progress.finish_and_clear();
+    let Run {
+        rejects,
+        mut report,
+        ..
+    } = run;
+    report.rejects = rejects
+        .finish()
+        .map_err(|error| stopped(total, error.into()))?;
+    Ok(report)
+}
+
+fn open_rejects(options: &Options, own: &Path) -> Result<Rejects, ImportError> {
+    let path = options.rejects.clone().unwrap_or_else(|| {
+        let mut name = options.source.file_name().unwrap_or_default().to_owned();
+        name.push(".rejects.jsonl");
+        name.into()
+    });
+    let opened = if is_same_file(&path, &options.source) || is_same_file(&path, own) {
+        Err(RejectsError::Taken)
+    } else {
+        Rejects::new(&path)
+    };
+    opened.map_err(|reason| ImportError::Rejects { path, reason })
+}
+
+/// Whether both are there and one.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// Drawn where standard error is a terminal, and nowhere else.
+fn progress(total: u64) -> ProgressBar {
+    if total < LONG_IMPORT_ROWS {
+        return ProgressBar::hidden();
+    }
+    let style = "{bar:40} {human_pos} of {human_len} rows, {eta} left";
+    ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr()).with_style(
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    )
+}
+
+/// Where the appointments go.
+enum Target {
+    Database(Db),
+    /// What there is, if there is anything, and what would be stored under the last id.
+    DryRun(Option<AnyConn>, Option<Appointment>),
+}
+
+impl Target {
+    fn open(settings: &DatabaseSettings, dry_run: bool) -> Result<Self, OpenError> {
+        if dry_run {
+            Ok(Self::DryRun(store::look_at(settings)?, None))
+        } else {
+            Db::open(settings).map(Self::Database)
+        }
+    }
+
+    async fn take(&mut self, batch: Vec<Appointment>) -> Result<Vec<Verdict>, DbError> {
+        match self {
+            Self::Database(db) => db.write(move |conn| store::take(conn, &batch)).await,
+            Self::DryRun(conn, carried) => Ok(store::compare(conn.as_mut(), &batch, carried)?),
+        }
+    }
+}
+
+/// An import under way.
+struct Run {
+    target: Target,
+    statuses: Statuses,
+    rejects: Rejects,
+    report: Report,
+}
+
+impl Run {
+    /// Deals with the next rows.
+    async fn step(&mut self, columns: &Columns, rows: &[Vec<Cell>]) -> Result<(), StepError> {
+        let read: Vec<_> = rows
+            .iter()
+            .map(|cells| row::read(columns, cells, &self.statuses))
+            .collect();
+        let batch = read.iter().flatten().cloned().collect();
+        let mut verdicts = self.target.take(batch).await?.into_iter();
+        for (cells, read) in zip(rows, read) {
+            self.report.read += 1;
+            let reason = match read {
+                Err(reason) => {
+                    self.report.rejected += 1;
+                    reason
+                }
+                Ok(appointment) => match verdicts.next().expect("there is a verdict for each") {
+                    Verdict::New => {
+                        self.report.imported += 1;
+                        continue;
+                    }
+                    Verdict::Same => {
+                        self.report.already_here += 1;
+                        continue;
+                    }
+                    Verdict::Other(stored) => {
+                        self.report.differing += 1;
+                        difference(&appointment, &stored)
+                    }
+                },
+            };
+            self.rejects.add(columns, cells, &reason)?;
+        }
+        Ok(())
+    }
+}
+
+/// Says in which columns the stored appointment is another, and what it has there.
+fn difference(given: &Appointment, stored: &Appointment) -> String {
+    let columns = |of: &Appointment| serde_json::to_value(of).unwrap_or_default();
+    let (given, stored) = (columns(given), columns(stored));
+    let others: Vec<String> = stored
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(name, value)| given.get(name) != Some(*value))
+        .map(|(name, value)| format!("{name} is {value}"))
+        .collect();
+    format!(
+        "id exists with other content, which is left: there {}",
+        others.join(", ")
+    )
+}

@@ -1,0 +1,210 @@
+//! What a source row says. Lives here: which columns there must be, and what each may hold. Not
+//! here: where rows come from and where they go.
+//!
+//! `AlignWork` had three schemas, which differ in the type of `patient_id`, in having
+//! `consultorio_id`, and in what may be NULL. Every value is judged by what it is, not by what its
+//! schema declared, so they need no telling apart.
+
+use std::fmt::Display;
+
+use super::{cell::Cell, statuses::Statuses};
+use crate::{
+    appointments::model::{Appointment, InvalidPatient, MAX_ID, PatientId},
+    db::UtcTime,
+    input::{instant, json_integer},
+    tenant::{InvalidTenant, TenantId},
+};
+
+/// The longest appointment taken, in minutes. `AlignWork` took longer and shorter ones than a
+/// client may make here, and counted them.
+const MAX_DURATION_MIN: i64 = 24 * 60;
+
+/// The columns of a source, in its order, and where among them those of an appointment are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Columns {
+    names: Vec<String>,
+    id: usize,
+    tenant_id: usize,
+    patient_id: usize,
+    consultorio_id: Option<usize>,
+    starts_at: usize,
+    duration_min: usize,
+    status: usize,
+    created_at: usize,
+    updated_at: usize,
+}
+
+impl Columns {
+    /// Finds the columns; `Err` is the first that is missing.
+    pub(super) fn find(names: Vec<String>) -> Result<Self, &'static str> {
+        let find = |wanted: &str| {
+            names
+                .iter()
+                .position(|name| name.eq_ignore_ascii_case(wanted))
+        };
+        let require = |wanted: &'static str| find(wanted).ok_or(wanted);
+        Ok(Self {
+            id: require("id")?,
+            tenant_id: require("tenant_id")?,
+            patient_id: require("patient_id")?,
+            consultorio_id: find("consultorio_id"),
+            starts_at: require("starts_at")?,
+            duration_min: require("duration_min")?,
+            status: require("status")?,
+            created_at: require("created_at")?,
+            updated_at: require("updated_at")?,
+            names,
+        })
+    }
+
+    /// All of them, in the source's order.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The identifier among `cells`, whatever it is.
+    pub(super) fn id_of<'a>(&self, cells: &'a [Cell]) -> &'a Cell {
+        &cells[self.id]
+    }
+}
+
+/// The appointment in `cells`, which are as many as the columns; `Err` says all that is wrong.
+///
+/// Where `updated_at` is NULL it never changed since `created_at`. Where that is NULL the oldest
+/// time known stands in: `updated_at`, else `starts_at`.
+pub(super) fn read(
+    columns: &Columns,
+    cells: &[Cell],
+    statuses: &Statuses,
+) -> Result<Appointment, String> {
+    let mut reasons = Reasons(Vec::new());
+    let id = reasons.note("id", &cells[columns.id], |cell| whole(cell, MAX_ID));
+    let tenant = reasons.note("tenant_id", &cells[columns.tenant_id], tenant);
+    let patient = reasons.note("patient_id", &cells[columns.patient_id], patient);
+    let consultorio_id = columns.consultorio_id.map_or(&Cell::Null, |at| &cells[at]);
+    let consultorio_id = reasons.note("consultorio_id", consultorio_id, |cell| {
+        unless_null(cell, |cell| whole(cell, MAX_ID))
+    });
+    let starts_at = reasons.note("starts_at", &cells[columns.starts_at], utc);
+    let duration_min = reasons.note("duration_min", &cells[columns.duration_min], |cell| {
+        let minutes = whole(cell, MAX_DURATION_MIN)?;
+        i32::try_from(minutes).map_err(|error| error.to_string())
+    });
+    let status = reasons.note("status", &cells[columns.status], |cell| {
+        statuses
+            .read(cell)
+            .map_err(|invalid| format!("{invalid} (or be given with --status FROM=TO)"))
+    });
+    let created_at = reasons.note("created_at", &cells[columns.created_at], |cell| {
+        unless_null(cell, utc)
+    });
+    let updated_at = reasons.note("updated_at", &cells[columns.updated_at], |cell| {
+        unless_null(cell, utc)
+    });
+
+    let taken = || {
+        let (starts_at, created_at, updated_at) = (starts_at?, created_at?, updated_at?);
+        let created_at = created_at.or(updated_at).unwrap_or(starts_at);
+        Some(Appointment {
+            id: id?,
+            tenant_id: tenant?.as_str().to_owned(),
+            patient_id: patient?.as_str().to_owned(),
+            consultorio_id: consultorio_id?,
+            starts_at,
+            duration_min: duration_min?,
+            status: status?,
+            created_at,
+            updated_at: updated_at.unwrap_or(created_at),
+        })
+    };
+    taken().ok_or_else(|| reasons.0.join("; "))
+}
+
+/// All that is wrong with one row.
+struct Reasons(Vec<String>);
+
+impl Reasons {
+    /// Reads a cell; `None` means that a reason was noted.
+    fn note<T, E: Display>(
+        &mut self,
+        column: &str,
+        cell: &Cell,
+        parse: impl FnOnce(&Cell) -> Result<T, E>,
+    ) -> Option<T> {
+        parse(cell)
+            .map_err(|error| self.0.push(format!("{column} {error}, is {cell}")))
+            .ok()
+    }
+}
+
+fn unless_null<T, E>(
+    cell: &Cell,
+    parse: impl FnOnce(&Cell) -> Result<T, E>,
+) -> Result<Option<T>, E> {
+    if *cell == Cell::Null {
+        Ok(None)
+    } else {
+        parse(cell).map(Some)
+    }
+}
+
+/// A whole number from 1 to `max`.
+fn whole(cell: &Cell, max: i64) -> Result<i64, String> {
+    json_integer(&cell.to_json(), 1, max)
+}
+
+fn tenant(cell: &Cell) -> Result<TenantId, InvalidTenant> {
+    match cell {
+        Cell::Text(text) => TenantId::parse(text),
+        _ => Err(InvalidTenant),
+    }
+}
+
+fn patient(cell: &Cell) -> Result<PatientId, InvalidPatient> {
+    match cell {
+        Cell::Text(text) => PatientId::parse(text.clone()),
+        Cell::Integer(number) => PatientId::parse(number.to_string()),
+        _ => Err(InvalidPatient),
+    }
+}
+
+/// A time as `SQLAlchemy` writes it, or `SQLite`'s `CURRENT_TIMESTAMP`, which has no fraction.
+fn utc(cell: &Cell) -> Result<UtcTime, &'static str> {
+    const ALLOWED: &str = "must be UTC as text YYYY-MM-DD HH:MM:SS with up to 6 digits of \
+                           fraction and without offset, from 1970 to 2199";
+    match cell {
+        // A general parser takes more than this, such as an offset, and drops what it has no
+        // room for.
+        Cell::Text(text) if is_naive(text) => {
+            instant(&format!("{}T{}Z", &text[..10], &text[11..])).map_err(|_outside| ALLOWED)
+        }
+        _ => Err(ALLOWED),
+    }
+}
+
+fn is_naive(text: &str) -> bool {
+    let matches = |text: &str, pattern: &str| {
+        text.len() == pattern.len()
+            && text
+                .bytes()
+                .zip(pattern.bytes())
+                .all(|(given, wanted)| match wanted {
+                    b'0' => given.is_ascii_digit(),
+                    // Of seconds: the 60th would be taken for the 59th.
+                    b'5' => (b'0'..=b'5').contains(&given),
+                    _ => given == wanted,
+                })
+    };
+    let fraction_digits = text
+        .len()
+        .saturating_sub("0000-00-00 00:00:00.".len())
+        .min(6);
+    let pattern = match fraction_digits {
+        0 => "0000-00-00 00:00:50".to_owned(),
+        digits => format!("0000-00-00 00:00:50.{}", "0".repeat(digits)),
+    };
+    matches(text, &pattern)
+}
+
+#[cfg(test)]
+mod tests;

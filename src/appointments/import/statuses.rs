@@ -1,0 +1,132 @@
+//! What a source's status means. Lives here: the three that are taken as they are, and the others
+//! that the caller gave a meaning.
+
+use std::collections::HashMap;
+
+use thiserror::Error;
+
+use super::cell::Cell;
+use crate::db::{InvalidStatus, Status};
+
+/// What `--status` said, by FROM; the empty one stands for NULL and for empty text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Statuses(HashMap<String, Status>);
+
+/// A `--status` that says nothing usable: the message is one line that shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum InvalidMapping {
+    /// There is no `=`.
+    #[error("--status {0:?} must be FROM=TO, e.g. realizada=confirmed, or =cancelled for NULL")]
+    Form(String),
+    /// TO is not a status.
+    #[error("--status {given:?}: {to:?} {reason}")]
+    To {
+        /// The whole of it.
+        given: String,
+        /// What follows the last `=`.
+        to: String,
+        /// What is allowed.
+        reason: InvalidStatus,
+    },
+    /// FROM needs no meaning: another would change the statistics.
+    #[error("--status {0:?}: FROM must be none of pending, confirmed, cancelled: these are kept")]
+    Kept(String),
+    /// FROM was given before.
+    #[error("--status {0:?}: each FROM may be given once")]
+    Twice(String),
+}
+
+impl Statuses {
+    /// Reads each `FROM=TO`. TO begins after the last `=`.
+    pub(super) fn parse(mappings: &[String]) -> Result<Self, InvalidMapping> {
+        let mut statuses = HashMap::new();
+        for given in mappings {
+            let (from, to) = given
+                .rsplit_once('=')
+                .ok_or_else(|| InvalidMapping::Form(given.clone()))?;
+            let status = to.parse::<Status>().map_err(|reason| InvalidMapping::To {
+                given: given.clone(),
+                to: to.to_owned(),
+                reason,
+            })?;
+            if from.parse::<Status>().is_ok() {
+                return Err(InvalidMapping::Kept(given.clone()));
+            }
+            if statuses.insert(from.to_owned(), status).is_some() {
+                return Err(InvalidMapping::Twice(given.clone()));
+            }
+        }
+        Ok(Self(statuses))
+    }
+
+    /// The status that `cell` stands for: exactly as written, since `AlignWork` counted no other.
+    pub(super) fn read(&self, cell: &Cell) -> Result<Status, InvalidStatus> {
+        let text = match cell {
+            Cell::Text(text) => text,
+            Cell::Null => "",
+            _ => return Err(InvalidStatus),
+        };
+        self.0.get(text).copied().map_or_else(|| text.parse(), Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(mappings: &[&str]) -> Result<Statuses, InvalidMapping> {
+        Statuses::parse(&mappings.iter().map(ToString::to_string).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_three_are_taken_as_written_and_nothing_else() {
+        let statuses = parse(&[]).unwrap();
+        assert_eq!(
+            statuses.read(&Cell::Text("confirmed".into())),
+            Ok(Status::Confirmed)
+        );
+        for cell in [
+            Cell::Null,
+            Cell::Text(String::new()),
+            Cell::Text("Confirmed".into()),
+            Cell::Text("confirmed ".into()),
+            Cell::Text("canceled".into()),
+            Cell::Integer(1),
+            Cell::Blob(b"confirmed".into()),
+            Cell::Malformed(b"confirmed\xff".into()),
+        ] {
+            assert_eq!(statuses.read(&cell), Err(InvalidStatus), "{cell}");
+        }
+    }
+
+    #[test]
+    fn others_get_their_meaning_from_the_caller() {
+        let statuses = parse(&["a=b=confirmed", "Pending=pending", "=cancelled"]).unwrap();
+        for (cell, expected) in [
+            (Cell::Text("a=b".into()), Ok(Status::Confirmed)),
+            (Cell::Text("Pending".into()), Ok(Status::Pending)),
+            (Cell::Text(String::new()), Ok(Status::Cancelled)),
+            (Cell::Null, Ok(Status::Cancelled)),
+            (Cell::Text("a".into()), Err(InvalidStatus)),
+            (Cell::Blob(vec![]), Err(InvalidStatus)),
+        ] {
+            assert_eq!(statuses.read(&cell), expected, "{cell}");
+        }
+    }
+
+    #[test]
+    fn a_mapping_that_says_nothing_usable_is_refused() {
+        for mappings in [
+            &["realizada"][..],
+            &[""],
+            &["realizada="],
+            &["realizada=Confirmed"],
+            &["realizada=done"],
+            &["pending=confirmed"],
+            &["x=pending", "x=confirmed"],
+            &["=pending", "=pending"],
+        ] {
+            assert!(parse(mappings).is_err(), "{mappings:?}");
+        }
+    }
+}

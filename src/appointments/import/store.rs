@@ -1,0 +1,338 @@
+//! The statements of the import. Lives here: reading an `AlignWork` file without changing it, and
+//! putting its appointments beside ours. Not here: what a row means.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fs::File,
+    io,
+    iter::zip,
+    path::Path,
+    time::Duration,
+};
+
+use diesel::{
+    Connection, ConnectionError, ExpressionMethods, QueryDsl, QueryResult, QueryableByName,
+    RunQueryDsl, SelectableHelper, SqliteConnection,
+    connection::SimpleConnection,
+    deserialize::{self, FromSql},
+    row::{Field, NamedRow, Row},
+    sql_query,
+    sql_types::{BigInt, Text},
+    sqlite::{Sqlite, SqliteType, SqliteValue},
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use thiserror::Error;
+
+use super::{cell::Cell, row::Columns};
+use crate::{
+    appointments::model::Appointment,
+    db::{AnyConn, ConnectError, on_db, schema::appointments},
+    settings::{DatabaseSettings, DatabaseUrl},
+};
+
+/// An `AlignWork` database, as it was when it was opened.
+pub(super) struct Source {
+    conn: SqliteConnection,
+    columns: Columns,
+    total: u64,
+    /// The last row that was read, by its place in the snapshot.
+    at: i64,
+}
+
+/// A source that cannot be read.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// There is no such file, or it may not be read.
+    #[error(transparent)]
+    File(#[from] io::Error),
+    /// Something other than a file has that name.
+    #[error("not a file")]
+    NotAFile,
+    /// `SQLite` could not open it.
+    #[error(transparent)]
+    Open(#[from] ConnectionError),
+    /// `SQLite` could not read it.
+    #[error("{0}{hint}", hint = hint(.0))]
+    Read(#[from] diesel::result::Error),
+    /// There is no table of appointments.
+    #[error("it has no table named appointments: is it AlignWork's database?")]
+    NoTable,
+    /// The table of appointments lacks a column.
+    #[error("its table appointments has no column {0}: is it AlignWork's database?")]
+    NoColumn(&'static str),
+}
+
+/// `SQLite` does not say why it would write.
+fn hint(error: &diesel::result::Error) -> &'static str {
+    match error.to_string().as_str() {
+        "attempt to write a readonly database" | "unable to open database file" => {
+            " (it is in WAL mode in a folder that cannot be written, or was left half-written: \
+             open a copy of it and of its -wal or -journal file once with sqlite3, and import that)"
+        }
+        _ => "",
+    }
+}
+
+impl Source {
+    /// Opens the file read-only and takes a snapshot of its appointments, in the order of their
+    /// ids. Waits up to `busy_timeout` for somebody who is just writing to it.
+    pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Self, SourceError> {
+        // SQLite's own messages do not tell a missing file from a forbidden one.
+        if !path.metadata()?.is_file() {
+            return Err(SourceError::NotAFile);
+        }
+        File::open(path)?;
+        let mut conn = connect(path, "ro", busy_timeout)?;
+        let columns: Vec<ColumnName> = sql_query(
+            "SELECT name FROM pragma_table_xinfo('appointments', 'main') WHERE hidden <> 1",
+        )
+        .load(&mut conn)?;
+        if columns.is_empty() {
+            return Err(SourceError::NoTable);
+        }
+        let columns = columns.into_iter().map(|column| column.name).collect();
+        let columns = Columns::find(columns).map_err(SourceError::NoColumn)?;
+        conn.batch_execute(&snapshot(&columns))?;
+        let Total { total } =
+            sql_query("SELECT count(*) AS total FROM temp.snapshot").get_result(&mut conn)?;
+        Ok(Self {
+            conn,
+            columns,
+            total: total.unsigned_abs(),
+            at: 0,
+        })
+    }
+
+    /// The columns, in the order of each row's cells.
+    pub(super) fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
+    /// How many rows there are.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The next rows, at most `count`; none at the end.
+    pub(super) fn next(&mut self, count: usize) -> Result<Vec<Vec<Cell>>, SourceError> {
+        let rows: Vec<SourceRow> =
+            sql_query("SELECT rowid, * FROM temp.snapshot WHERE rowid > ? ORDER BY rowid LIMIT ?")
+                .bind::<BigInt, _>(self.at)
+                .bind::<BigInt, _>(i64::try_from(count).unwrap_or(i64::MAX))
+                .load(&mut self.conn)?;
+        self.at = rows.last().map_or(self.at, |row| row.at);
+        Ok(rows.into_iter().map(|row| row.cells).collect())
+    }
+}
+
+/// Copies the appointments to `SQLite`'s temporary space, a file without a name that goes with the
+/// connection.
+///
+/// A read transaction for as long as the import takes would keep `AlignWork` from committing. The
+/// copy is one statement, and needs neither a key nor a type to hold for the source's columns: it
+/// numbers its rows itself, and names its columns so that none can hide that number.
+fn snapshot(columns: &Columns) -> String {
+    let selected: Vec<String> = columns
+        .names()
+        .iter()
+        .enumerate()
+        .map(|(at, name)| format!("a.\"{}\" AS c{at}", name.replace('"', "\"\"")))
+        .collect();
+    format!(
+        "CREATE TEMP TABLE snapshot AS SELECT {} FROM main.appointments AS a ORDER BY a.id",
+        selected.join(", ")
+    )
+}
+
+/// Opens an `SQLite` file, which must exist, whatever its path is made of.
+fn connect(
+    path: &Path,
+    mode: &'static str,
+    busy_timeout: Duration,
+) -> Result<SqliteConnection, ConnectionError> {
+    const KEPT: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'/')
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'.');
+    let path = std::path::absolute(path)
+        .map_err(|error| ConnectionError::BadConnection(error.to_string()))?;
+    let path = percent_encode(path.as_os_str().as_encoded_bytes(), KEPT);
+    let mut conn = SqliteConnection::establish(&format!("file://{path}?mode={mode}"))?;
+    conn.batch_execute(&format!(
+        "PRAGMA busy_timeout = {}",
+        busy_timeout.as_millis()
+    ))
+    .map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(conn)
+}
+
+#[derive(QueryableByName)]
+struct ColumnName {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+#[derive(QueryableByName)]
+struct Total {
+    #[diesel(sql_type = BigInt)]
+    total: i64,
+}
+
+struct SourceRow {
+    at: i64,
+    cells: Vec<Cell>,
+}
+
+impl QueryableByName<Sqlite> for SourceRow {
+    fn build<'a>(row: &impl NamedRow<'a, Sqlite>) -> deserialize::Result<Self> {
+        let at = Row::get(row, 0).ok_or("there is no row number")?;
+        let at = <i64 as FromSql<BigInt, Sqlite>>::from_nullable_sql(at.value())?;
+        let cells = (1..row.field_count())
+            .map(|at| Row::get(row, at).map_or(Cell::Null, |field| cell(field.value())))
+            .collect();
+        Ok(Self { at, cells })
+    }
+}
+
+/// Diesel's own types convert what they do not expect, and replace what is not UTF-8.
+fn cell(value: Option<SqliteValue<'_, '_, '_>>) -> Cell {
+    let Some(mut value) = value else {
+        return Cell::Null;
+    };
+    match value.value_type() {
+        None => Cell::Null,
+        Some(SqliteType::SmallInt | SqliteType::Integer | SqliteType::Long) => {
+            Cell::Integer(value.read_long())
+        }
+        Some(SqliteType::Float | SqliteType::Double) => Cell::Real(value.read_double()),
+        Some(SqliteType::Binary) => Cell::Blob(value.read_blob().to_vec()),
+        Some(SqliteType::Text) => {
+            let text = value.read_text().to_owned();
+            if !text.contains(char::REPLACEMENT_CHARACTER) {
+                return Cell::Text(text);
+            }
+            match value.read_blob() {
+                bytes if bytes == text.as_bytes() => Cell::Text(text),
+                bytes => Cell::Malformed(bytes.to_vec()),
+            }
+        }
+    }
+}
+
+/// Opens our own database to look at it only: it is neither made nor migrated. `None` where there
+/// is nothing to look at yet.
+pub(super) fn look_at(database: &DatabaseSettings) -> Result<Option<AnyConn>, ConnectError> {
+    let DatabaseUrl::Sqlite(path) = &database.url;
+    if !path.exists() {
+        return Ok(None);
+    }
+    // Read-only, SQLite would leave its shared memory file behind.
+    let mut conn = connect(path, "rw", database.busy_timeout())?;
+    conn.batch_execute("PRAGMA query_only = ON")?;
+    let Total { total } = sql_query(
+        "SELECT count(*) AS total FROM sqlite_schema WHERE type = 'table' AND name = 'appointments'",
+    )
+    .get_result(&mut conn)?;
+    Ok((total > 0).then_some(AnyConn::Sqlite(conn)))
+}
+
+/// The stored appointments with one of `$ids`.
+macro_rules! stored_query {
+    ($ids:expr) => {
+        appointments::table
+            .filter(appointments::id.eq_any($ids))
+            .select(Appointment::as_select())
+    };
+}
+
+/// What becomes of a row that can be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Its id was free.
+    New,
+    /// It was there already.
+    Same,
+    /// Its id belongs to this one, which stays.
+    Other(Box<Appointment>),
+}
+
+impl Verdict {
+    /// Of a row whose id belongs to `stored`.
+    fn beside(appointment: &Appointment, stored: &Appointment) -> Self {
+        if appointment == stored {
+            Self::Same
+        } else {
+            Self::Other(Box::new(stored.clone()))
+        }
+    }
+}
+
+/// Inserts those of `batch` whose ids are free; a verdict for each, in order.
+pub(super) fn take(conn: &mut AnyConn, batch: &[Appointment]) -> QueryResult<Vec<Verdict>> {
+    // The first statement is a write, so it waits for the write lock; one that had read before
+    // could fail instead.
+    on_db!(conn, |c| c.transaction(|c| {
+        let mut is_new = Vec::with_capacity(batch.len());
+        for appointment in batch {
+            let inserted = diesel::insert_into(appointments::table)
+                .values(appointment)
+                .on_conflict(appointments::id)
+                .do_nothing()
+                .execute(c)?;
+            is_new.push(inserted == 1);
+        }
+        let met: Vec<i64> = zip(batch, &is_new)
+            .filter(|(_, is_new)| !**is_new)
+            .map(|(appointment, _)| appointment.id)
+            .collect();
+        let stored = by_id(stored_query!(&met).load(c)?);
+        zip(batch, is_new)
+            .map(|(appointment, is_new)| match stored.get(&appointment.id) {
+                _ if is_new => Ok(Verdict::New),
+                Some(stored) => Ok(Verdict::beside(appointment, stored)),
+                None => Err(diesel::NotFound),
+            })
+            .collect()
+    }))
+}
+
+/// What [`take`] would answer, had all before `batch` been taken.
+///
+/// A source without a primary key may have an id twice. Its rows come in the order of their ids,
+/// so it is enough to carry from batch to batch what would be stored under the last one: `carried`.
+pub(super) fn compare(
+    conn: Option<&mut AnyConn>,
+    batch: &[Appointment],
+    carried: &mut Option<Appointment>,
+) -> QueryResult<Vec<Verdict>> {
+    let ids: Vec<i64> = batch.iter().map(|appointment| appointment.id).collect();
+    let mut stored = by_id(match conn {
+        Some(conn) => on_db!(conn, |c| stored_query!(&ids).load(c)?),
+        None => Vec::new(),
+    });
+    if let Some(last) = carried.clone() {
+        stored.entry(last.id).or_insert(last);
+    }
+    let verdicts = batch
+        .iter()
+        .map(|appointment| match stored.entry(appointment.id) {
+            Entry::Occupied(stored) => Verdict::beside(appointment, stored.get()),
+            Entry::Vacant(free) => {
+                free.insert(appointment.clone());
+                Verdict::New
+            }
+        })
+        .collect();
+    if let Some(last) = ids.last() {
+        *carried = stored.remove(last);
+    }
+    Ok(verdicts)
+}
+
+fn by_id(stored: Vec<Appointment>) -> HashMap<i64, Appointment> {
+    stored
+        .into_iter()
+        .map(|appointment| (appointment.id, appointment))
+        .collect()
+}

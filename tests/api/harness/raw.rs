@@ -1,0 +1,148 @@
+//! A client that decides when it writes, reads and goes away.
+
+use std::{
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use reqwest::{
+    StatusCode,
+    header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue},
+};
+use serde_json::Value;
+
+use super::{GUARD, Reply};
+
+/// One connection, kept open.
+pub struct Raw {
+    stream: BufReader<TcpStream>,
+}
+
+/// How a client goes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// It closes its connection: it might still read, as far as the service can know.
+    Close,
+    /// It resets its connection: nobody is there any more.
+    Reset,
+}
+
+impl Raw {
+    /// Connects to the service at `url`.
+    pub fn connect(url: &str) -> Self {
+        let stream = TcpStream::connect(address(url)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(GUARD)).unwrap();
+        Self {
+            stream: BufReader::new(stream),
+        }
+    }
+
+    /// Connects a client that will go away in the way of `leave` when it is dropped.
+    pub fn leaver(url: &str, leave: Leave) -> Self {
+        let mut client = Self::connect(url);
+        if leave == Leave::Reset {
+            // A socket that is closed before everything was read from it is reset.
+            client.get("/");
+            client.stream.get_ref().peek(&mut [0]).unwrap();
+        }
+        client
+    }
+
+    /// Writes a GET; `path` starts with `/`.
+    pub fn get(&mut self, path: &str) {
+        self.write(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    }
+
+    /// Writes a GET of `/mega-stats`; `tenant` needs no escapes.
+    pub fn mega_stats(&mut self, tenant: &str) {
+        self.get(&format!(
+            "/api/v1/appointments/mega-stats?tenantId={tenant}"
+        ));
+    }
+
+    /// Writes a `POST /` with a JSON body.
+    pub fn post(&mut self, body: &Value) {
+        let body = body.to_string();
+        self.write(format!(
+            "POST /api/v1/appointments HTTP/1.1\r\nHost: localhost\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+    }
+
+    /// Writes what need not be a request.
+    pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Says that nothing more will be written.
+    pub fn end(&mut self) {
+        self.stream.get_ref().shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Whether a part of an answer has arrived.
+    pub fn is_answered(&self) -> bool {
+        let stream = self.stream.get_ref();
+        stream.set_nonblocking(true).unwrap();
+        let peeked = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).unwrap();
+        match peeked {
+            Ok(_) => true,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Reads one answer.
+    pub fn reply(&mut self) -> Reply {
+        let status = self.line();
+        let status = status
+            .split(' ')
+            .nth(1)
+            .unwrap_or_else(|| panic!("no status: {status:?}"));
+        let status: StatusCode = status.parse().unwrap();
+        let mut headers = HeaderMap::new();
+        loop {
+            let line = self.line();
+            let Some((name, value)) = line.split_once(": ") else {
+                break;
+            };
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        let length = headers[CONTENT_LENGTH].to_str().unwrap().parse().unwrap();
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).unwrap();
+        Reply {
+            status,
+            headers,
+            body: String::from_utf8(body).unwrap(),
+        }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Waits until the service closes the connection without a further answer.
+    pub fn closed(&mut self) {
+        match self.stream.read(&mut [0]) {
+            Ok(read) => assert_eq!(read, 0, "an answer to no request"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+}
+
+/// Whether nobody listens at `url` any more.
+pub fn is_refused(url: &str) -> bool {
+    let connected = TcpStream::connect_timeout(&address(url), Duration::from_secs(1));
+    connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
+fn address(url: &str) -> SocketAddr {
+    url.strip_prefix("http://").unwrap().parse().unwrap()
+}

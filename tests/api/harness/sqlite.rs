@@ -1,0 +1,65 @@
+//! The database file, opened beside the service that uses it.
+
+use std::{path::Path, time::Duration};
+
+use diesel::{
+    Connection, RunQueryDsl, SqliteConnection,
+    connection::SimpleConnection,
+    dsl::sql,
+    sql_types::{BigInt, Text},
+};
+
+/// How long a statement of a test waits for the service's.
+const WAIT: Duration = Duration::from_secs(20);
+
+/// A connection of the test's own.
+pub struct Sqlite(SqliteConnection);
+
+impl Sqlite {
+    /// Opens the file at `path`, or makes it.
+    pub fn open(path: &Path) -> Self {
+        let mut conn = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+        conn.batch_execute(&format!("PRAGMA busy_timeout = {}", WAIT.as_millis()))
+            .unwrap();
+        Self(conn)
+    }
+
+    /// Opens the file at `path` and takes the right to write, until the connection is dropped.
+    pub fn lock(path: &Path) -> Self {
+        let mut conn = Self::open(path);
+        conn.execute("BEGIN IMMEDIATE");
+        conn
+    }
+
+    /// Runs statements.
+    pub fn execute(&mut self, statements: &str) {
+        self.0.batch_execute(statements).unwrap();
+    }
+
+    /// The one number that `query` selects.
+    pub fn number(&mut self, query: &str) -> i64 {
+        sql::<BigInt>(query).get_result(&mut self.0).unwrap()
+    }
+
+    /// The texts that `query` selects.
+    pub fn texts(&mut self, query: &str) -> Vec<String> {
+        sql::<Text>(query).load(&mut self.0).unwrap()
+    }
+
+    /// How many appointments `tenant` has.
+    pub fn appointments(&mut self, tenant: &str) -> i64 {
+        self.number(&format!(
+            "SELECT count(*) FROM appointments WHERE tenant_id = '{tenant}'"
+        ))
+    }
+
+    /// Takes the appointments away: whatever reads or writes them fails.
+    pub fn hide_appointments(&mut self) {
+        self.execute("ALTER TABLE appointments RENAME TO hidden");
+    }
+
+    /// Brings the appointments back.
+    pub fn show_appointments(&mut self) {
+        self.execute("ALTER TABLE hidden RENAME TO appointments");
+    }
+}

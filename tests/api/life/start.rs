@@ -1,0 +1,135 @@
+//! The first start, several at once, and what stops one.
+
+use std::{fs, path::Path};
+
+use reqwest::StatusCode;
+
+use super::{appointment, database, patients};
+use crate::harness::{Process, Raw, Sqlite, command, run};
+
+#[tokio::test]
+async fn it_starts_in_an_empty_folder_and_says_where_it_listens_and_with_what() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &[]);
+    assert!(database(folder.path()).is_file());
+    let mut client = Raw::connect(process.url());
+    client.mega_stats("clinic");
+    assert_eq!(client.reply().today(), ("MISS", 0));
+    client.post(&appointment("ana"));
+    assert_eq!(client.reply().status, StatusCode::CREATED);
+
+    let url = process.url().to_owned();
+    process.signal("TERM");
+    let (status, log) = process.wait();
+    assert_eq!(status.code(), Some(0));
+    let line = log
+        .lines()
+        .find(|line| line.contains("listening on"))
+        .unwrap()
+        .to_lowercase();
+    for part in [
+        url.as_str(),
+        "sqlite://data/megastats.db",
+        "memory",
+        "workers",
+    ] {
+        assert!(line.contains(part), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_restart_keeps_what_was_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    for (round, patient) in ["ana", "bia", "caio"].into_iter().enumerate() {
+        let process = Process::start(folder.path(), &[]);
+        assert_eq!(patients(process.url()).await.len(), round);
+        let mut client = Raw::connect(process.url());
+        client.post(&appointment(patient));
+        assert_eq!(client.reply().status, StatusCode::CREATED);
+        process.signal("TERM");
+        assert_eq!(process.wait().0.code(), Some(0));
+    }
+    let process = Process::start(folder.path(), &[]);
+    assert_eq!(patients(process.url()).await, ["ana", "bia", "caio"]);
+}
+
+#[tokio::test]
+async fn several_that_start_at_once_on_a_new_database_all_come_up() {
+    for _ in 0..3 {
+        let folder = tempfile::tempdir().unwrap();
+        let processes: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..3)
+                .map(|_| scope.spawn(|| Process::start(folder.path(), &[])))
+                .collect();
+            starts
+                .into_iter()
+                .map(|start| start.join().unwrap())
+                .collect()
+        });
+        for process in &processes {
+            let mut client = Raw::connect(process.url());
+            client.post(&appointment("ana"));
+            assert_eq!(client.reply().status, StatusCode::CREATED);
+        }
+        for process in &processes {
+            assert_eq!(patients(process.url()).await, ["ana"; 3]);
+        }
+    }
+}
+
+/// Runs the program on `url`, which must stop it with one line; returns the line.
+fn refusal(folder: &Path, url: &str) -> String {
+    let mut command = command(folder);
+    let output = run(command.envs([
+        ("MEGASTATS__DATABASE__URL", url),
+        ("MEGASTATS__SERVER__PORT", "0"),
+    ]));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.starts_with("megastats: database.url: "), "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    stderr
+}
+
+#[test]
+fn a_file_that_is_no_database_stops_the_start_and_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "patient;start\n".repeat(1000);
+    fs::write(folder.path().join("patients.csv"), &text).unwrap();
+    let line = refusal(folder.path(), "sqlite://patients.csv");
+    assert!(
+        line.contains("patients.csv") && line.contains("not a database"),
+        "{line}"
+    );
+    assert_eq!(
+        fs::read_to_string(folder.path().join("patients.csv")).unwrap(),
+        text
+    );
+}
+
+#[test]
+fn a_database_with_other_appointments_stops_the_start_and_keeps_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut other = Sqlite::open(&folder.path().join("other.db"));
+    other.execute("CREATE TABLE appointments (name TEXT); INSERT INTO appointments VALUES ('ana')");
+    let line = refusal(folder.path(), "sqlite://other.db");
+    assert!(line.contains("appointments already exists"), "{line}");
+    assert_eq!(other.texts("SELECT name FROM appointments"), ["ana"]);
+    assert_eq!(
+        other.number("SELECT count(*) FROM sqlite_schema"),
+        1,
+        "nothing was added"
+    );
+}
+
+#[test]
+fn a_place_that_cannot_hold_a_database_stops_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    fs::create_dir(folder.path().join("folder")).unwrap();
+    for path in ["file/below.db", "file/far/below.db", "folder"] {
+        let line = refusal(folder.path(), &format!("sqlite://{path}"));
+        assert!(line.contains(path), "{line}");
+    }
+}
