@@ -17,7 +17,10 @@ const BATCH: usize = 20;
 
 fn main() {
     let binary = env!("CARGO_BIN_EXE_megastats");
-    println!("binary              {:.1} MB", megabytes(fs::metadata(binary).expect("built").len()));
+    println!(
+        "binary              {:.1} MB",
+        megabytes(fs::metadata(binary).expect("built").len())
+    );
 
     let folder = tempfile::tempdir().expect("a folder");
     let (mut fresh, took) = start(binary, folder.path());
@@ -31,7 +34,10 @@ fn main() {
         })
         .collect();
     restarts.sort();
-    println!("listens, old file   {} ms (median of 9)", restarts[4].as_millis());
+    println!(
+        "listens, old file   {} ms (median of 9)",
+        restarts[4].as_millis()
+    );
 
     let (mut service, _) = start(binary, folder.path());
     println!("idle                {:.1} MB resident", service.resident());
@@ -69,9 +75,17 @@ fn start(binary: &str, folder: &Path) -> (Service, Duration) {
     let mut line = String::new();
     let address = loop {
         line.clear();
-        assert_ne!(log.read_line(&mut line).expect("text"), 0, "it did not start");
+        assert_ne!(
+            log.read_line(&mut line).expect("text"),
+            0,
+            "it did not start"
+        );
         if let Some((_, rest)) = line.split_once("listening on http://") {
-            break rest.split_whitespace().next().expect("an address").to_owned();
+            break rest
+                .split_whitespace()
+                .next()
+                .expect("an address")
+                .to_owned();
         }
     };
     let took = began.elapsed();
@@ -84,8 +98,14 @@ impl Service {
     fn resident(&self) -> f64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(path).expect("it runs on Linux");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process");
-        let kilobytes = line.split_whitespace().nth(1).and_then(|number| number.parse().ok());
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("a process");
+        let kilobytes = line
+            .split_whitespace()
+            .nth(1)
+            .and_then(|number| number.parse().ok());
         megabytes(1024 * kilobytes.unwrap_or(0u64))
     }
 
@@ -121,7 +141,11 @@ fn read_answer(answers: &mut impl BufRead) {
     let mut line = String::new();
     loop {
         line.clear();
-        assert_ne!(answers.read_line(&mut line).expect("text"), 0, "the service hung up");
+        assert_ne!(
+            answers.read_line(&mut line).expect("text"),
+            0,
+            "the service hung up"
+        );
         if let Some(value) = line.strip_prefix("content-length: ") {
             length = value.trim().parse().expect("a number");
         }
@@ -129,5 +153,7 @@ fn read_answer(answers: &mut impl BufRead) {
             break;
         }
     }
-    answers.read_exact(&mut vec![0; length]).expect("the whole body");
+    answers
+        .read_exact(&mut vec![0; length])
+        .expect("the whole body");
 }

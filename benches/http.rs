@@ -59,8 +59,16 @@ fn main() {
         let [bare, hit, uncached] = times.map(median);
         println!("{name}:");
         println!("  empty handler      1.00  ({:.1} µs)", bare * 1e6);
-        println!("  HIT                {:.2}  ({:.1} µs)", hit / bare, hit * 1e6);
-        println!("  cache none         {:.2}  ({:.1} µs)", uncached / bare, uncached * 1e6);
+        println!(
+            "  HIT                {:.2}  ({:.1} µs)",
+            hit / bare,
+            hit * 1e6
+        );
+        println!(
+            "  cache none         {:.2}  ({:.1} µs)",
+            uncached / bare,
+            uncached * 1e6
+        );
     }
 }
 
@@ -112,10 +120,18 @@ impl Client {
         stream.set_nodelay(true).expect("a socket");
         let request = format!("GET {PATH} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         let requests = request.repeat(batch as usize).into_bytes();
-        let mut client = Self { stream, requests, batch, answers: Vec::new() };
+        let mut client = Self {
+            stream,
+            requests,
+            batch,
+            answers: Vec::new(),
+        };
         // Twice, since the first answer is computed and may have another length.
         for _ in 0..2 {
-            client.stream.write_all(request.as_bytes()).expect("a connection");
+            client
+                .stream
+                .write_all(request.as_bytes())
+                .expect("a connection");
             let length = client.read_one();
             client.answers = vec![0; length * batch as usize];
         }
@@ -131,7 +147,11 @@ impl Client {
             assert_ne!(length, 0, "the server hung up");
             answer.extend_from_slice(&some[..length]);
         }
-        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+        assert!(
+            answer.starts_with(b"HTTP/1.1 200"),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
         answer.len()
     }
 
@@ -140,7 +160,9 @@ impl Client {
         let began = Instant::now();
         for _ in 0..requests / self.batch {
             self.stream.write_all(&self.requests).expect("a connection");
-            self.stream.read_exact(&mut self.answers).expect("as many answers");
+            self.stream
+                .read_exact(&mut self.answers)
+                .expect("as many answers");
         }
         let took: Duration = began.elapsed();
         took.as_secs_f64() / f64::from(requests)

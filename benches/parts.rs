@@ -41,7 +41,9 @@ fn calendar(c: &mut Criterion) {
             b.iter(|| windows(black_box(now), zone.rules()));
         });
     }
-    c.bench_function("zone by name", |b| b.iter(|| zones.get(black_box("America/Recife"))));
+    c.bench_function("zone by name", |b| {
+        b.iter(|| zones.get(black_box("America/Recife")))
+    });
     let zone = zones.get("America/Recife").expect("a zone");
     let tenant = TenantId::parse("default-tenant").expect("a tenant");
     c.bench_function("key of today", |b| {
@@ -53,24 +55,42 @@ fn calendar(c: &mut Criterion) {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime")
 }
 
 /// A cache that holds an entry under each of `keys`.
 fn filled(keys: &[StatsKey]) -> Arc<MemoryCache> {
-    let cache = Arc::new(MemoryCache::new(Duration::from_secs(3600), 2 * keys.len() + 100));
+    let cache = Arc::new(MemoryCache::new(
+        Duration::from_secs(3600),
+        2 * keys.len() + 100,
+    ));
     runtime().block_on(async {
         for key in keys {
-            let Ok(Lookup::Miss(seen)) = cache.lookup(key).await else { panic!("not a miss") };
-            let entry = Entry { body: Bytes::from_static(BODY), age: Duration::ZERO };
-            cache.store(key, seen, entry).await.expect("memory does not fail");
+            let Ok(Lookup::Miss(seen)) = cache.lookup(key).await else {
+                panic!("not a miss")
+            };
+            let entry = Entry {
+                body: Bytes::from_static(BODY),
+                age: Duration::ZERO,
+            };
+            cache
+                .store(key, seen, entry)
+                .await
+                .expect("memory does not fail");
         }
     });
     cache
 }
 
 /// The time that `lookups` of `keys` take on each of `threads` at once.
-fn on_threads(cache: &Arc<MemoryCache>, keys: &[StatsKey], threads: usize, lookups: u64) -> Duration {
+fn on_threads(
+    cache: &Arc<MemoryCache>,
+    keys: &[StatsKey],
+    threads: usize,
+    lookups: u64,
+) -> Duration {
     let began = Instant::now();
     thread::scope(|scope| {
         for _ in 0..threads {

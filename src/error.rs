@@ -64,14 +64,26 @@ impl ApiError {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         // RFC 9457, section 4.2.1: with "about:blank" the title is that of the status.
         let title = status.canonical_reason().unwrap_or("Error");
-        Self { kind: "about:blank", title, status, detail: detail.into(), errors: Vec::new() }
+        Self {
+            kind: "about:blank",
+            title,
+            status,
+            detail: detail.into(),
+            errors: Vec::new(),
+        }
     }
 
     /// 422: these fields have no allowed value.
     #[must_use]
     pub fn invalid(errors: Vec<FieldError>) -> Self {
-        let each: Vec<_> = errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
-        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, each.join("; ")) }
+        let each: Vec<_> = errors
+            .iter()
+            .map(|e| format!("{}: {}", e.field, e.message))
+            .collect();
+        Self {
+            errors,
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, each.join("; "))
+        }
     }
 
     /// 404: there is no such thing.
@@ -82,12 +94,18 @@ impl ApiError {
 
     fn internal(cause: &dyn fmt::Display) -> Self {
         log::error!("answered 500: {cause}");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The service failed to answer.")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The service failed to answer.",
+        )
     }
 
     fn unavailable(cause: &dyn fmt::Display) -> Self {
         log::warn!("answered 503: {cause}");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "The service is busy. Try again in a moment.")
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The service is busy. Try again in a moment.",
+        )
     }
 }
 
@@ -107,7 +125,9 @@ impl ResponseError for ApiError {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
         }
-        response.insert_header((header::CACHE_CONTROL, "no-store")).json(self)
+        response
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .json(self)
     }
 }
 
@@ -163,9 +183,10 @@ impl From<JsonPayloadError> for ApiError {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("The body must be at most {limit} bytes."),
             ),
-            JsonPayloadError::Deserialize(error) => {
-                Self::new(StatusCode::BAD_REQUEST, format!("The body is not a valid request: {error}."))
-            }
+            JsonPayloadError::Deserialize(error) => Self::new(
+                StatusCode::BAD_REQUEST,
+                format!("The body is not a valid request: {error}."),
+            ),
             _ => Self::new(StatusCode::BAD_REQUEST, "The body could not be read."),
         }
     }
@@ -173,6 +194,9 @@ impl From<JsonPayloadError> for ApiError {
 
 impl From<QueryPayloadError> for ApiError {
     fn from(error: QueryPayloadError) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, format!("The query cannot be read: {error}."))
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            format!("The query cannot be read: {error}."),
+        )
     }
 }

@@ -56,7 +56,9 @@ fn read_query<T: DeserializeOwned>(raw: &str) -> Result<T, ApiError> {
 
 fn is_percent_encoded(raw: &str) -> bool {
     let is_escape = |rest: &[u8]| rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit);
-    raw.split('%').skip(1).all(|rest| is_escape(rest.as_bytes()))
+    raw.split('%')
+        .skip(1)
+        .all(|rest| is_escape(rest.as_bytes()))
         && percent_decode_str(raw).decode_utf8().is_ok()
 }
 
@@ -136,12 +138,19 @@ impl Fields {
 
     /// Notes a complaint.
     pub fn refuse(&mut self, field: &'static str, message: impl Display) {
-        self.errors.push(FieldError { field, message: message.to_string() });
+        self.errors.push(FieldError {
+            field,
+            message: message.to_string(),
+        });
     }
 
     /// The complaints, if there are any.
     pub fn check(&mut self) -> Result<(), ApiError> {
-        if self.errors.is_empty() { Ok(()) } else { Err(self.error()) }
+        if self.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(self.error())
+        }
     }
 
     /// The complaints as one error.
@@ -174,20 +183,29 @@ pub fn json_text(raw: &Value) -> Result<&str, &'static str> {
 
 /// An instant in RFC 3339, with its offset.
 pub fn instant(raw: &str) -> Result<UtcTime, String> {
-    let parsed: Option<Timestamp> = if raw.contains('[') { None } else { raw.parse().ok() };
+    let parsed: Option<Timestamp> = if raw.contains('[') {
+        None
+    } else {
+        raw.parse().ok()
+    };
     let (first, last) = range();
-    parsed.filter(|instant| (first..last).contains(instant)).map(UtcTime::from).ok_or_else(|| {
-        format!(
-            "must be an RFC 3339 date and time with offset, from {FIRST_YEAR} to {LAST_YEAR}, \
+    parsed
+        .filter(|instant| (first..last).contains(instant))
+        .map(UtcTime::from)
+        .ok_or_else(|| {
+            format!(
+                "must be an RFC 3339 date and time with offset, from {FIRST_YEAR} to {LAST_YEAR}, \
              e.g. 2025-10-31T14:30:00Z or 2025-10-31T11:30:00-03:00 (in a query, + is written %2B)"
-        )
-    })
+            )
+        })
 }
 
 fn range() -> (Timestamp, Timestamp) {
     let start_of = |year| {
         let midnight = date(year, 1, 1).at(0, 0, 0, 0);
-        TimeZone::UTC.to_timestamp(midnight).expect("every year of the range has a first instant")
+        TimeZone::UTC
+            .to_timestamp(midnight)
+            .expect("every year of the range has a first instant")
     };
     (start_of(FIRST_YEAR), start_of(LAST_YEAR + 1))
 }
@@ -231,7 +249,17 @@ mod tests {
 
     #[test]
     fn integers_are_whole_and_within_their_range() {
-        for raw in ["0", "101", "-1", "+1", "1.0", "", " 1", "1e1", "99999999999999999999"] {
+        for raw in [
+            "0",
+            "101",
+            "-1",
+            "+1",
+            "1.0",
+            "",
+            " 1",
+            "1e1",
+            "99999999999999999999",
+        ] {
             assert!(integer(raw, 1, 100).is_err(), "{raw}");
         }
         assert_eq!(integer("100", 1, 100), Ok(100));
@@ -242,7 +270,16 @@ mod tests {
         for raw in ["", "a", "+", "%20", "%C3%A3", "%c3%a3=%25zz"] {
             assert!(is_percent_encoded(raw), "{raw}");
         }
-        for raw in ["%", "%2", "a%zz", "%%20", "%C3", "%FF", "%C3%28", "%ED%A0%80"] {
+        for raw in [
+            "%",
+            "%2",
+            "a%zz",
+            "%%20",
+            "%C3",
+            "%FF",
+            "%C3%28",
+            "%ED%A0%80",
+        ] {
             assert!(!is_percent_encoded(raw), "{raw}");
         }
     }

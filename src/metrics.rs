@@ -70,7 +70,11 @@ impl Timed {
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a figure to look at")]
     pub fn average_ms(self) -> f64 {
-        if self.count == 0 { 0.0 } else { self.nanoseconds as f64 / self.count as f64 / 1e6 }
+        if self.count == 0 {
+            0.0
+        } else {
+            self.nanoseconds as f64 / self.count as f64 / 1e6
+        }
     }
 
     fn since(self, base: Self) -> Self {
@@ -114,16 +118,26 @@ impl CacheMetrics {
     /// Everything since the start.
     #[must_use]
     pub fn since_start(&self) -> CacheFigures {
-        CacheFigures { hits: self.hits.read(), misses: self.misses.read() }
+        CacheFigures {
+            hits: self.hits.read(),
+            misses: self.misses.read(),
+        }
     }
 
     /// The last 60 ticks, or less if the service is younger.
     #[must_use]
     pub fn last_minute(&self) -> CacheFigures {
         let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        let base = if history.len() < WINDOW { None } else { history.front().copied() };
+        let base = if history.len() < WINDOW {
+            None
+        } else {
+            history.front().copied()
+        };
         let (base, now) = (base.unwrap_or_default(), self.since_start());
-        CacheFigures { hits: now.hits.since(base.hits), misses: now.misses.since(base.misses) }
+        CacheFigures {
+            hits: now.hits.since(base.hits),
+            misses: now.misses.since(base.misses),
+        }
     }
 
     /// Moves the window on.

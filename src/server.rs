@@ -1,13 +1,7 @@
 //! The service as a whole. Lives here: wiring, routes, middleware, start and drain. Not here: what
 //! a route does.
 
-use std::{
-    future::Future,
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use actix_cors::Cors;
 use actix_web::{
@@ -133,10 +127,23 @@ impl Server {
             metrics,
             tasks.clone(),
         ));
-        let appointments = Appointments { db, stats: Arc::clone(&stats), clock };
-        let state = State { appointments, stats, ttl: Ttl(settings.cache.ttl()) };
+        let appointments = Appointments {
+            db,
+            stats: Arc::clone(&stats),
+            clock,
+        };
+        let state = State {
+            appointments,
+            stats,
+            ttl: Ttl(settings.cache.ttl()),
+        };
 
-        let ServerSettings { host, port, max_body_bytes, .. } = settings.server.clone();
+        let ServerSettings {
+            host,
+            port,
+            max_body_bytes,
+            ..
+        } = settings.server.clone();
         let cors = settings.cors.clone();
         let server = HttpServer::new(move || {
             let state = state.clone();
@@ -165,7 +172,12 @@ impl Server {
             );
         }
         let drain_limit = settings.server.shutdown_timeout();
-        Ok(Self { running: server.run(), addresses, tasks, drain_limit })
+        Ok(Self {
+            running: server.run(),
+            addresses,
+            tasks,
+            drain_limit,
+        })
     }
 
     /// The addresses listened on.
@@ -201,7 +213,9 @@ async fn keep_window(metrics: std::sync::Weak<CacheMetrics>) {
     let mut ticks = tokio::time::interval(metrics::TICK);
     loop {
         ticks.tick().await;
-        let Some(metrics) = metrics.upgrade() else { return };
+        let Some(metrics) = metrics.upgrade() else {
+            return;
+        };
         metrics.tick();
     }
 }
@@ -224,7 +238,9 @@ fn routes(config: &mut web::ServiceConfig, state: State, max_body_bytes: usize) 
                 .error_handler(|error, _request| ApiError::from(error).into()),
         )
         .service(
-            web::scope(PREFIX).configure(stats::http::routes).configure(appointments::http::routes),
+            web::scope(PREFIX)
+                .configure(stats::http::routes)
+                .configure(appointments::http::routes),
         )
         .default_service(web::to(no_such_route));
 }
@@ -241,21 +257,31 @@ fn cross_origin(settings: &CorsSettings) -> Cors {
         .expose_headers(["X-Cache", "Cache-Status", "Location", "Retry-After"])
         .supports_credentials()
         .max_age(3600);
-    settings.allowed_origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+    settings
+        .allowed_origins
+        .iter()
+        .fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
 /// A wrong method is answered in the same JSON as every other mistake, with `Allow` kept.
 #[expect(clippy::unnecessary_wraps, reason = "the middleware's signature")]
-fn explain_405<B>(response: ServiceResponse<B>) -> actix_web::Result<ErrorHandlerResponse<BoxBody>> {
+fn explain_405<B>(
+    response: ServiceResponse<B>,
+) -> actix_web::Result<ErrorHandlerResponse<BoxBody>> {
     let allow = response.headers().get(header::ALLOW).cloned();
-    let detail = allow.as_ref().and_then(|allow| allow.to_str().ok()).map_or_else(
-        || "This method is not allowed here.".to_owned(),
-        |allow| format!("This method is not allowed here. Allowed: {allow}."),
-    );
+    let detail = allow
+        .as_ref()
+        .and_then(|allow| allow.to_str().ok())
+        .map_or_else(
+            || "This method is not allowed here.".to_owned(),
+            |allow| format!("This method is not allowed here. Allowed: {allow}."),
+        );
     let mut explained = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, detail).error_response();
     if let Some(allow) = allow {
         explained.headers_mut().insert(header::ALLOW, allow);
     }
     let explained = ServiceResponse::new(response.into_parts().0, explained);
-    Ok(ErrorHandlerResponse::Response(explained.map_into_left_body()))
+    Ok(ErrorHandlerResponse::Response(
+        explained.map_into_left_body(),
+    ))
 }

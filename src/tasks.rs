@@ -17,7 +17,10 @@ impl Tasks {
     /// Tasks will run on `runtime`.
     #[must_use]
     pub fn new(runtime: Handle) -> Self {
-        Self { runtime, running: TaskTracker::new() }
+        Self {
+            runtime,
+            running: TaskTracker::new(),
+        }
     }
 
     /// Starts `work`, which goes on when the returned handle is dropped.
@@ -32,6 +35,8 @@ impl Tasks {
     /// Waits until every task has ended, but no longer than `limit`; tells whether they have.
     pub async fn drain(&self, limit: Duration) -> bool {
         self.running.close();
-        tokio::time::timeout(limit, self.running.wait()).await.is_ok()
+        tokio::time::timeout(limit, self.running.wait())
+            .await
+            .is_ok()
     }
 }

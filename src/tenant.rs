@@ -20,7 +20,11 @@ impl TenantId {
         let valid = !raw.trim().is_empty()
             && raw.chars().count() <= Self::MAX_CHARS
             && !raw.chars().any(char::is_control);
-        if valid { Ok(Self(raw.into())) } else { Err(InvalidTenant) }
+        if valid {
+            Ok(Self(raw.into()))
+        } else {
+            Err(InvalidTenant)
+        }
     }
 
     /// The identifier as it was given.

@@ -48,7 +48,9 @@ impl Source {
     /// The code without comments and without the test module at its end.
     fn code(&self) -> String {
         let code = self.text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let lines = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
         lines.collect::<Vec<_>>().join("\n")
     }
 
@@ -83,7 +85,9 @@ impl Source {
 }
 
 fn leading_word(text: &str) -> String {
-    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    text.chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
 }
 
 fn files(below: &Path, found: &mut Vec<PathBuf>) {
@@ -108,7 +112,10 @@ fn sources(folder: &str) -> Vec<Source> {
     };
     paths
         .iter()
-        .map(|path| Source { name: name(path), text: fs::read_to_string(path).unwrap() })
+        .map(|path| Source {
+            name: name(path),
+            text: fs::read_to_string(path).unwrap(),
+        })
         .collect()
 }
 
@@ -127,9 +134,16 @@ fn every_module_has_its_layer_and_imports_only_downwards() {
         for import in source.imports().iter().filter(|import| *import != module) {
             // A name of the crate's root that is no module is a macro or a re-export of one.
             let Some(other) = layer(import) else {
-                panic!("{} imports {import}, which is above every layer", source.name)
+                panic!(
+                    "{} imports {import}, which is above every layer",
+                    source.name
+                )
             };
-            assert!(other < own, "{} imports {import}, which is not below it", source.name);
+            assert!(
+                other < own,
+                "{} imports {import}, which is not below it",
+                source.name
+            );
         }
     }
 }
@@ -142,7 +156,11 @@ fn only_in(crates: &[&str], allowed: impl Fn(&Source) -> bool) {
             code.contains(&format!("{name}::")) || code.contains(&format!("use {name}"))
         });
         if let Some(name) = named {
-            assert!(source.is_test() || allowed(&source), "{} names {name}", source.name);
+            assert!(
+                source.is_test() || allowed(&source),
+                "{} names {name}",
+                source.name
+            );
         }
     }
 }
@@ -164,10 +182,17 @@ fn sql_stays_in_store_files_and_the_database_module() {
 
 #[test]
 fn the_cache_knows_nothing_of_statistics() {
-    for source in sources("src").iter().filter(|source| source.module() == "cache") {
+    for source in sources("src")
+        .iter()
+        .filter(|source| source.module() == "cache")
+    {
         let allowed = ["cache", "settings", "tasks", "tenant"];
         for import in source.imports() {
-            assert!(allowed.contains(&import.as_str()), "{} imports {import}", source.name);
+            assert!(
+                allowed.contains(&import.as_str()),
+                "{} imports {import}",
+                source.name
+            );
         }
     }
 }
@@ -176,9 +201,17 @@ fn the_cache_knows_nothing_of_statistics() {
 fn every_file_opens_by_saying_what_lives_there_and_is_short() {
     for folder in ["src", "tests", "benches"] {
         for source in sources(folder) {
-            assert!(source.text.starts_with("//! "), "{folder}/{} has no header", source.name);
+            assert!(
+                source.text.starts_with("//! "),
+                "{folder}/{} has no header",
+                source.name
+            );
             let lines = source.text.lines().count();
-            assert!(lines <= MAX_LINES, "{folder}/{} has {lines} lines", source.name);
+            assert!(
+                lines <= MAX_LINES,
+                "{folder}/{} has {lines} lines",
+                source.name
+            );
         }
     }
 }

@@ -72,8 +72,9 @@ async fn list(
     let tenant = fields.required("tenantId", query.tenant_id, |raw| TenantId::parse(&raw));
     let range = fields.range(query.from, query.to);
     let page = fields.optional("page", query.page, |raw| integer(&raw, 1, MAX_ID));
-    let page_size =
-        fields.optional("page_size", query.page_size, |raw| integer(&raw, 1, MAX_PAGE_SIZE));
+    let page_size = fields.optional("page_size", query.page_size, |raw| {
+        integer(&raw, 1, MAX_PAGE_SIZE)
+    });
     let (Some(tenant), Some((from, to)), Some(page), Some(page_size)) =
         (tenant, range, page, page_size)
     else {
@@ -86,10 +87,16 @@ async fn list(
         page: page.unwrap_or(1),
         page_size: page_size.unwrap_or(DEFAULT_PAGE_SIZE),
     };
-    let page = appointments.db.read(move |conn| store::list(conn, &filter)).await?;
+    let page = appointments
+        .db
+        .read(move |conn| store::list(conn, &filter))
+        .await?;
     // An empty list has a first page.
     if page.page > page.total_pages.max(1) {
-        fields.refuse("page", format!("must be at most {}, the last page", page.total_pages.max(1)));
+        fields.refuse(
+            "page",
+            format!("must be at most {}, the last page", page.total_pages.max(1)),
+        );
         return Err(fields.error());
     }
     Ok(HttpResponse::Ok().json(page))
@@ -124,7 +131,9 @@ async fn create(
     let commit = async move { db.write(move |conn| store::create(conn, &new, now)).await };
     let created = appointments.stats.tenant_changed(&tenant, commit).await?;
     let location = format!("/api/v1/appointments/{}", created.id);
-    Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(created))
+    Ok(HttpResponse::Created()
+        .insert_header((header::LOCATION, location))
+        .json(created))
 }
 
 fn read_new(body: CreateBody) -> Result<NewAppointment, ApiError> {
@@ -136,8 +145,9 @@ fn read_new(body: CreateBody) -> Result<NewAppointment, ApiError> {
     let starts_at = fields.required("startsAt", body.starts_at, |raw| json_instant(&raw));
     let duration_min = fields.required("durationMin", body.duration_min, duration);
     let status = fields.optional("status", body.status, status);
-    let consultorio_id =
-        fields.optional("consultorioId", body.consultorio_id, |raw| json_integer(&raw, 1, MAX_ID));
+    let consultorio_id = fields.optional("consultorioId", body.consultorio_id, |raw| {
+        json_integer(&raw, 1, MAX_ID)
+    });
     let (Some(tenant), Some(patient), Some(starts_at), Some(duration_min)) =
         (tenant, patient, starts_at, duration_min)
     else {
@@ -147,7 +157,14 @@ fn read_new(body: CreateBody) -> Result<NewAppointment, ApiError> {
         return Err(fields.error());
     };
     let status = status.unwrap_or(Status::Pending);
-    Ok(NewAppointment { tenant, patient, consultorio_id, starts_at, duration_min, status })
+    Ok(NewAppointment {
+        tenant,
+        patient,
+        consultorio_id,
+        starts_at,
+        duration_min,
+        status,
+    })
 }
 
 #[derive(Debug, Deserialize)]
@@ -169,7 +186,10 @@ async fn update(
     let stored = find(&appointments, id).await?;
     let tenant = TenantId::parse(&stored.tenant_id).map_err(|_invalid| unknown(id))?;
     let (db, now) = (appointments.db.clone(), appointments.clock.now().into());
-    let commit = async move { db.write(move |conn| store::update(conn, id, changes, now)).await };
+    let commit = async move {
+        db.write(move |conn| store::update(conn, id, changes, now))
+            .await
+    };
     let updated = appointments.stats.tenant_changed(&tenant, commit).await?;
     Ok(HttpResponse::Ok().json(updated.ok_or_else(|| unknown(id))?))
 }
@@ -183,15 +203,25 @@ fn read_changes(body: UpdateBody) -> Result<Changes, ApiError> {
     else {
         return Err(fields.error());
     };
-    let changes = Changes { status, starts_at, duration_min };
+    let changes = Changes {
+        status,
+        starts_at,
+        duration_min,
+    };
     if changes.is_empty() {
-        fields.refuse("status", "at least one of status, startsAt, durationMin is required");
+        fields.refuse(
+            "status",
+            "at least one of status, startsAt, durationMin is required",
+        );
     }
     fields.check().map(|()| changes)
 }
 
 async fn find(appointments: &Appointments, id: i64) -> Result<Appointment, ApiError> {
-    let found = appointments.db.read(move |conn| store::get(conn, id)).await?;
+    let found = appointments
+        .db
+        .read(move |conn| store::get(conn, id))
+        .await?;
     found.ok_or_else(|| unknown(id))
 }
 
@@ -201,7 +231,9 @@ fn unknown(id: i64) -> ApiError {
 
 fn parse_id(raw: &str) -> Result<i64, ApiError> {
     let mut fields = Fields::default();
-    fields.required("id", Some(raw), |raw| integer(raw, 1, MAX_ID)).ok_or_else(|| fields.error())
+    fields
+        .required("id", Some(raw), |raw| integer(raw, 1, MAX_ID))
+        .ok_or_else(|| fields.error())
 }
 
 fn patient(raw: Value) -> Result<PatientId, InvalidPatient> {
@@ -220,5 +252,7 @@ fn duration(raw: Value) -> Result<i32, String> {
 }
 
 fn status(raw: Value) -> Result<Status, String> {
-    json_text(&raw)?.parse().map_err(|error: crate::db::InvalidStatus| error.to_string())
+    json_text(&raw)?
+        .parse()
+        .map_err(|error: crate::db::InvalidStatus| error.to_string())
 }

@@ -77,7 +77,12 @@ impl Changes {
     /// Whether nothing would change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        *self == Self { status: None, starts_at: None, duration_min: None }
+        *self
+            == Self {
+                status: None,
+                starts_at: None,
+                duration_min: None,
+            }
     }
 }
 
@@ -92,7 +97,11 @@ impl PatientId {
         let valid = !raw.trim().is_empty()
             && raw.chars().count() <= MAX_PATIENT_CHARS
             && !raw.chars().any(char::is_control);
-        if valid { Ok(Self(raw)) } else { Err(InvalidPatient) }
+        if valid {
+            Ok(Self(raw))
+        } else {
+            Err(InvalidPatient)
+        }
     }
 
     /// The identifier as it was given.

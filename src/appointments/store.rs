@@ -11,7 +11,11 @@ use crate::db::{AnyConn, UtcTime, on_db, schema::appointments};
 /// The appointment with that id, if there is one.
 pub fn get(conn: &mut AnyConn, id: i64) -> QueryResult<Option<Appointment>> {
     on_db!(conn, |c| {
-        appointments::table.find(id).select(Appointment::as_select()).first(c).optional()
+        appointments::table
+            .find(id)
+            .select(Appointment::as_select())
+            .first(c)
+            .optional()
     })
 }
 
@@ -45,7 +49,13 @@ pub fn list(conn: &mut AnyConn, filter: &ListFilter) -> QueryResult<Page> {
         })
     })?;
     let total_pages = (total + page_size - 1) / page_size;
-    Ok(Page { data, total, page, page_size, total_pages })
+    Ok(Page {
+        data,
+        total,
+        page,
+        page_size,
+        total_pages,
+    })
 }
 
 /// Makes an appointment at `now`.

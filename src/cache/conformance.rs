@@ -30,7 +30,10 @@ impl Handles {
     /// For a backend that lives in this process: both are the same.
     pub(crate) fn one(cache: impl StatsCache) -> Self {
         let a: Arc<dyn StatsCache> = Arc::new(cache);
-        Self { b: Arc::clone(&a), a }
+        Self {
+            b: Arc::clone(&a),
+            a,
+        }
     }
 }
 
@@ -84,11 +87,18 @@ fn tenant(name: &str) -> TenantId {
 }
 
 fn key(name: &str) -> StatsKey {
-    StatsKey::new("mega_stats", &tenant(name), &[&"America/Recife", &"2025-10-31"])
+    StatsKey::new(
+        "mega_stats",
+        &tenant(name),
+        &[&"America/Recife", &"2025-10-31"],
+    )
 }
 
 fn entry(body: &'static str) -> Entry {
-    Entry { body: Bytes::from_static(body.as_bytes()), age: Duration::ZERO }
+    Entry {
+        body: Bytes::from_static(body.as_bytes()),
+        age: Duration::ZERO,
+    }
 }
 
 /// The generation that a lookup hands out, if it does.
@@ -100,7 +110,9 @@ async fn seen(cache: &dyn StatsCache, key: &StatsKey) -> Option<Generation> {
 }
 
 async fn fill(cache: &dyn StatsCache, key: &StatsKey, entry: Entry) {
-    let seen = seen(cache, key).await.expect("a miss before the first store");
+    let seen = seen(cache, key)
+        .await
+        .expect("a miss before the first store");
     cache.store(key, seen, entry).await.unwrap();
 }
 
@@ -133,7 +145,9 @@ pub(crate) async fn what_was_computed_before_a_write_is_never_hit_after_it(
     Handles { a, b }: Handles,
 ) {
     let key = key("clinic");
-    let Some(before) = seen(&*a, &key).await else { return };
+    let Some(before) = seen(&*a, &key).await else {
+        return;
+    };
     write(&*b, "clinic").await;
     a.store(&key, before, entry("before")).await.unwrap();
     assert_eq!(hit(&*a, &key).await, None);
@@ -142,7 +156,9 @@ pub(crate) async fn what_was_computed_before_a_write_is_never_hit_after_it(
 
 pub(crate) async fn a_store_while_the_fence_stands_is_never_hit(Handles { a, b }: Handles) {
     let key = key("clinic");
-    let Some(before) = seen(&*a, &key).await else { return };
+    let Some(before) = seen(&*a, &key).await else {
+        return;
+    };
     let fence = b.fence(key.tenant()).await.unwrap();
     a.store(&key, before, entry("before")).await.unwrap();
     assert_eq!(a.lookup(&key).await.unwrap(), Lookup::Fenced);
@@ -155,21 +171,24 @@ pub(crate) async fn the_older_of_two_computations_may_store_last_but_is_not_hit(
     Handles { a, b }: Handles,
 ) {
     let key = key("clinic");
-    let Some(older) = seen(&*a, &key).await else { return };
+    let Some(older) = seen(&*a, &key).await else {
+        return;
+    };
     write(&*b, "clinic").await;
     let newer = seen(&*b, &key).await.expect("a new generation");
     b.store(&key, newer, entry("newer")).await.unwrap();
     a.store(&key, older, entry("older")).await.unwrap();
     for cache in [&a, &b] {
-        assert_ne!(hit(&**cache, &key).await, Some(Bytes::from_static(b"older")));
+        assert_ne!(
+            hit(&**cache, &key).await,
+            Some(Bytes::from_static(b"older"))
+        );
     }
 }
 
 /// A database of one number and its cache, written and read at once: the number only grows, so an
 /// answer below what was acknowledged before the question is stale.
-pub(crate) async fn no_read_is_older_than_the_last_acknowledged_write(
-    Handles { a, b }: Handles,
-) {
+pub(crate) async fn no_read_is_older_than_the_last_acknowledged_write(Handles { a, b }: Handles) {
     const WRITES: u64 = 200;
     let key = key("clinic");
     let (database, acknowledged) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -194,35 +213,60 @@ pub(crate) async fn no_read_is_older_than_the_last_acknowledged_write(
             while acknowledged.load(Ordering::SeqCst) < 2 * WRITES {
                 let at_least = acknowledged.load(Ordering::SeqCst);
                 let answer = match cache.lookup(&key).await.unwrap() {
-                    Lookup::Hit(entry) => std::str::from_utf8(&entry.body).unwrap().parse().unwrap(),
+                    Lookup::Hit(entry) => {
+                        std::str::from_utf8(&entry.body).unwrap().parse().unwrap()
+                    }
                     Lookup::Miss(seen) => {
                         let computed = database.load(Ordering::SeqCst);
                         tokio::task::yield_now().await;
                         let body = Bytes::from(computed.to_string());
-                        let entry = Entry { body, age: Duration::ZERO };
+                        let entry = Entry {
+                            body,
+                            age: Duration::ZERO,
+                        };
                         cache.store(&key, seen, entry).await.unwrap();
                         computed
                     }
                     Lookup::Fenced => database.load(Ordering::SeqCst),
                 };
-                assert!(answer >= at_least, "read {answer} after {at_least} was acknowledged");
+                assert!(
+                    answer >= at_least,
+                    "read {answer} after {at_least} was acknowledged"
+                );
                 tokio::task::yield_now().await;
             }
         })
     };
     let (a, b) = (|| Arc::clone(&a), || Arc::clone(&b));
-    let tasks = [writer(a()), writer(b()), reader(a()), reader(b()), reader(a()), reader(b())];
+    let tasks = [
+        writer(a()),
+        writer(b()),
+        reader(a()),
+        reader(b()),
+        reader(a()),
+        reader(b()),
+    ];
     for task in join_all(tasks).await {
         task.unwrap();
     }
 }
 
 pub(crate) async fn what_is_stored_is_hit_byte_for_byte(Handles { a, b }: Handles) {
-    for (name, body) in [("zeros", r#"{"today":{"confirmed":0}}"#), ("empty", ""), ("odd", "\0\n\"é")] {
+    for (name, body) in [
+        ("zeros", r#"{"today":{"confirmed":0}}"#),
+        ("empty", ""),
+        ("odd", "\0\n\"é"),
+    ] {
         let key = key(name);
         fill(&*a, &key, entry(body)).await;
-        assert_eq!(hit(&*a, &key).await, Some(Bytes::from_static(body.as_bytes())));
-        assert_eq!(hit(&*b, &key).await, Some(Bytes::from_static(body.as_bytes())));
+        assert_eq!(
+            hit(&*a, &key).await,
+            Some(Bytes::from_static(body.as_bytes()))
+        );
+        assert_eq!(
+            hit(&*b, &key).await,
+            Some(Bytes::from_static(body.as_bytes()))
+        );
     }
 }
 
@@ -231,7 +275,11 @@ pub(crate) async fn the_last_of_several_fences_opens_the_cache_again(Handles { a
     let first = a.fence(key.tenant()).await.unwrap();
     let second = b.fence(key.tenant()).await.unwrap();
     a.release(first).await.unwrap();
-    assert_eq!(a.lookup(&key).await.unwrap(), Lookup::Fenced, "the second still writes");
+    assert_eq!(
+        a.lookup(&key).await.unwrap(),
+        Lookup::Fenced,
+        "the second still writes"
+    );
     b.release(second).await.unwrap();
     assert!(seen(&*a, &key).await.is_some());
     assert!(seen(&*b, &key).await.is_some());
@@ -276,7 +324,10 @@ pub(crate) async fn kinds_and_segments_are_kept_apart(Handles { a, .. }: Handles
         fill(&*a, key, entry(body)).await;
     }
     for (key, body) in keys.iter().zip(["1", "2", "3", "4"]) {
-        assert_eq!(hit(&*a, key).await, Some(Bytes::from_static(body.as_bytes())));
+        assert_eq!(
+            hit(&*a, key).await,
+            Some(Bytes::from_static(body.as_bytes()))
+        );
     }
 }
 
@@ -290,17 +341,34 @@ async fn gone(cache: &dyn StatsCache, key: &StatsKey) {
 pub(crate) async fn the_time_to_live_runs_from_the_start_of_the_computation(
     Handles { a, b }: Handles,
 ) {
-    let nearly_over = Entry { age: TTL - Duration::from_secs(1), ..entry("slow") };
+    let nearly_over = Entry {
+        age: TTL - Duration::from_secs(1),
+        ..entry("slow")
+    };
     fill(&*a, &key("slow"), nearly_over).await;
     let stored = std::time::Instant::now();
     gone(&*b, &key("slow")).await;
-    assert!(stored.elapsed() < TTL / 2, "the entry lived on for a time to live of its own");
-    fill(&*a, &key("too-slow"), Entry { age: TTL, ..entry("too slow") }).await;
+    assert!(
+        stored.elapsed() < TTL / 2,
+        "the entry lived on for a time to live of its own"
+    );
+    fill(
+        &*a,
+        &key("too-slow"),
+        Entry {
+            age: TTL,
+            ..entry("too slow")
+        },
+    )
+    .await;
     assert_eq!(hit(&*a, &key("too-slow")).await, None);
 }
 
 pub(crate) async fn a_hit_does_not_extend_the_time_to_live(Handles { a, .. }: Handles) {
-    let nearly_over = Entry { age: TTL - Duration::from_secs(1), ..entry("polled") };
+    let nearly_over = Entry {
+        age: TTL - Duration::from_secs(1),
+        ..entry("polled")
+    };
     fill(&*a, &key("polled"), nearly_over).await;
     assert!(hit(&*a, &key("polled")).await.is_some());
     let polled = std::time::Instant::now();
@@ -310,8 +378,18 @@ pub(crate) async fn a_hit_does_not_extend_the_time_to_live(Handles { a, .. }: Ha
 
 pub(crate) async fn the_age_of_a_hit_grows(Handles { a, b }: Handles) {
     let began = Duration::from_secs(5);
-    fill(&*a, &key("clinic"), Entry { age: began, ..entry("old") }).await;
-    let Lookup::Hit(entry) = b.lookup(&key("clinic")).await.unwrap() else { panic!("no hit") };
+    fill(
+        &*a,
+        &key("clinic"),
+        Entry {
+            age: began,
+            ..entry("old")
+        },
+    )
+    .await;
+    let Lookup::Hit(entry) = b.lookup(&key("clinic")).await.unwrap() else {
+        panic!("no hit")
+    };
     assert!(entry.age >= began && entry.age < TTL, "{:?}", entry.age);
 }
 
@@ -339,10 +417,21 @@ pub(crate) async fn keys_are_listed_in_order_page_by_page(Handles { a, b }: Hand
 
 pub(crate) async fn keys_that_would_not_be_hit_are_not_listed(Handles { a, b }: Handles) {
     fill(&*a, &key("written"), entry("{}")).await;
-    fill(&*a, &key("over"), Entry { age: TTL - Duration::from_millis(300), ..entry("{}") }).await;
+    fill(
+        &*a,
+        &key("over"),
+        Entry {
+            age: TTL - Duration::from_millis(300),
+            ..entry("{}")
+        },
+    )
+    .await;
     fill(&*a, &key("kept"), entry("{}")).await;
     write(&*b, "written").await;
     gone(&*a, &key("over")).await;
     let page = b.keys(None, 10).await.unwrap();
-    assert_eq!((page.total, page.keys), (1, vec![key("kept").as_str().to_owned()]));
+    assert_eq!(
+        (page.total, page.keys),
+        (1, vec![key("kept").as_str().to_owned()])
+    );
 }

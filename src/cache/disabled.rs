@@ -26,7 +26,9 @@ impl StatsCache for DisabledCache {
     }
 
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
-        Ok(Fence { tenant: tenant.clone() })
+        Ok(Fence {
+            tenant: tenant.clone(),
+        })
     }
 
     async fn release(&self, _fence: Fence) -> Result<(), CacheError> {
@@ -34,7 +36,11 @@ impl StatsCache for DisabledCache {
     }
 
     async fn keys(&self, _after: Option<&str>, _limit: usize) -> Result<KeyPage, CacheError> {
-        Ok(KeyPage { total: 0, keys: Vec::new(), more: false })
+        Ok(KeyPage {
+            total: 0,
+            keys: Vec::new(),
+            more: false,
+        })
     }
 }
 

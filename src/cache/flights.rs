@@ -57,8 +57,14 @@ pub struct Lost;
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
     pub(super) fn new(tasks: Tasks) -> Self {
-        let state = State { cacheable: HashMap::new(), fenced: HashMap::new() };
-        Self { state: Arc::new(Mutex::new(state)), tasks }
+        let state = State {
+            cacheable: HashMap::new(),
+            fenced: HashMap::new(),
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            tasks,
+        }
     }
 
     /// Joins the running computation of `key` in `generation`, or starts `compute`.
@@ -80,7 +86,15 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
                 let (sender, waiting) = watch::channel(None);
                 state.cacheable.insert(at.clone(), waiting.clone());
                 let landing = Landing::Cacheable(at);
-                self.start(async {}, Flight { state: Arc::clone(&self.state), landing, sender }, compute);
+                self.start(
+                    async {},
+                    Flight {
+                        state: Arc::clone(&self.state),
+                        landing,
+                        sender,
+                    },
+                    compute,
+                );
                 (waiting, Role::Led)
             }
         };
@@ -97,7 +111,9 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         let (waiting, role) = {
             let mut state = lock(&self.state);
             let running = match state.fenced.get(key) {
-                Some(Lane { next: Some(next), .. }) => Err(next.clone()),
+                Some(Lane {
+                    next: Some(next), ..
+                }) => Err(next.clone()),
                 Some(lane) => Ok(Some(lane.running.clone())),
                 None => Ok(None),
             };
@@ -117,7 +133,10 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
                         });
                         self.start(turn, flight, compute);
                     } else {
-                        let lane = Lane { running: waiting.clone(), next: None };
+                        let lane = Lane {
+                            running: waiting.clone(),
+                            next: None,
+                        };
                         state.fenced.insert(key.clone(), lane);
                         self.start(async {}, flight, compute);
                     }
@@ -153,7 +172,10 @@ async fn take_turn<T: Clone>(state: Arc<Mutex<State<T>>>, key: StatsKey, running
 }
 
 async fn outcome<T: Clone>(mut waiting: Waiting<T>) -> Result<T, Lost> {
-    let seen = waiting.wait_for(Option::is_some).await.map_err(|_closed| Lost)?;
+    let seen = waiting
+        .wait_for(Option::is_some)
+        .await
+        .map_err(|_closed| Lost)?;
     seen.clone().ok_or(Lost)
 }
 
@@ -179,7 +201,11 @@ impl<T> Drop for Flight<T> {
             }
             // Who waits for the next turn keeps the lane.
             Landing::Fenced(key) => {
-                if state.fenced.get(key).is_some_and(|lane| lane.next.is_none()) {
+                if state
+                    .fenced
+                    .get(key)
+                    .is_some_and(|lane| lane.next.is_none())
+                {
                     state.fenced.remove(key);
                 }
             }
@@ -243,8 +269,14 @@ mod tests {
             gate.notify_one();
         });
         assert_eq!(computed.load(Ordering::SeqCst), 1);
-        let led = answers.iter().filter(|answer| **answer == Ok((7, Role::Led))).count();
-        let joined = answers.iter().filter(|answer| **answer == Ok((7, Role::Joined))).count();
+        let led = answers
+            .iter()
+            .filter(|answer| **answer == Ok((7, Role::Led)))
+            .count();
+        let joined = answers
+            .iter()
+            .filter(|answer| **answer == Ok((7, Role::Joined)))
+            .count();
         assert_eq!((led, joined), (1, 99));
     }
 
@@ -256,7 +288,10 @@ mod tests {
             async move { flights.join(&key, BEFORE, pending()).await }
         });
         settle().await;
-        assert_eq!(flights.join(&key, AFTER, ready(2)).await, Ok((2, Role::Led)));
+        assert_eq!(
+            flights.join(&key, AFTER, ready(2)).await,
+            Ok((2, Role::Led))
+        );
         old.abort();
     }
 
@@ -302,7 +337,10 @@ mod tests {
         });
         assert_eq!(answers, [Err(Lost); 3]);
         settle().await;
-        assert_eq!(flights.join(&key, BEFORE, ready(7)).await, Ok((7, Role::Led)));
+        assert_eq!(
+            flights.join(&key, BEFORE, ready(7)).await,
+            Ok((7, Role::Led))
+        );
     }
 
     #[tokio::test]
@@ -327,15 +365,25 @@ mod tests {
         assert_eq!(started.load(Ordering::SeqCst), 1, "one runs");
         gates[0].notify_one();
         settle().await;
-        assert_eq!(started.load(Ordering::SeqCst), 2, "then the next, for all the others");
+        assert_eq!(
+            started.load(Ordering::SeqCst),
+            2,
+            "then the next, for all the others"
+        );
         gates[1].notify_one();
-        let answers: Vec<_> =
-            join_all(requests).await.into_iter().map(|answer| answer.unwrap()).collect();
+        let answers: Vec<_> = join_all(requests)
+            .await
+            .into_iter()
+            .map(|answer| answer.unwrap())
+            .collect();
         let mut expected = vec![Ok((0, Role::Led)), Ok((1, Role::Led))];
         expected.resize(6, Ok((1, Role::Joined)));
         assert_eq!(answers, expected);
         settle().await;
-        assert!(lock(&flights.state).fenced.is_empty(), "nothing is left behind");
+        assert!(
+            lock(&flights.state).fenced.is_empty(),
+            "nothing is left behind"
+        );
     }
 
     #[tokio::test]
@@ -362,6 +410,9 @@ mod tests {
         assert_eq!(first.await.unwrap(), Err(Lost));
         assert_eq!(second.await.unwrap(), Ok((7, Role::Led)));
         settle().await;
-        assert!(lock(&flights.state).fenced.is_empty(), "nothing is left behind");
+        assert!(
+            lock(&flights.state).fenced.is_empty(),
+            "nothing is left behind"
+        );
     }
 }

@@ -37,7 +37,10 @@ impl StatsKey {
         for segment in segments {
             write!(text, ":{segment}").expect("a String takes whatever is written to it");
         }
-        Self { text: text.into(), tenant: tenant.clone() }
+        Self {
+            text: text.into(),
+            tenant: tenant.clone(),
+        }
     }
 
     /// The key as it is stored and shown.

@@ -64,7 +64,14 @@ impl MemoryCache {
             .build()
             .expect("the settings bound the size and the time to live, both above zero");
         let slots = (0..SLOTS).map(|_| Slot::default()).collect();
-        Self { inner: Arc::new(Inner { entries, slots, hasher: RandomState::new(), ttl }) }
+        Self {
+            inner: Arc::new(Inner {
+                entries,
+                slots,
+                hasher: RandomState::new(),
+                ttl,
+            }),
+        }
     }
 }
 
@@ -116,7 +123,10 @@ impl StatsCache for MemoryCache {
             .get(key)
             .filter(|stored| stored.generation == slot.generation)
             .and_then(|stored| {
-                self.inner.live_age(&stored).map(|age| Entry { body: stored.body, age })
+                self.inner.live_age(&stored).map(|age| Entry {
+                    body: stored.body,
+                    age,
+                })
             });
         Ok(hit.map_or(Lookup::Miss(slot.generation), Lookup::Hit))
     }
@@ -130,7 +140,11 @@ impl StatsCache for MemoryCache {
         let outdated = self.inner.slot(key.tenant()).read().generation != seen;
         let born = Instant::now().checked_sub(entry.age);
         if let (false, Some(born)) = (outdated, born) {
-            let stored = Stored { generation: seen, body: entry.body, born };
+            let stored = Stored {
+                generation: seen,
+                body: entry.body,
+                born,
+            };
             self.inner.entries.set(key.clone(), stored);
         }
         Ok(())
@@ -138,7 +152,9 @@ impl StatsCache for MemoryCache {
 
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
         self.inner.slot(tenant).raise();
-        Ok(Fence { tenant: tenant.clone() })
+        Ok(Fence {
+            tenant: tenant.clone(),
+        })
     }
 
     async fn release(&self, fence: Fence) -> Result<(), CacheError> {
@@ -174,7 +190,10 @@ const NEXT_GENERATION: u64 = 1 << FENCE_BITS;
 impl Slot {
     fn read(&self) -> SlotState {
         let word = self.0.load(Ordering::SeqCst);
-        SlotState { generation: Generation(word >> FENCE_BITS), fences: word & FENCE_MASK }
+        SlotState {
+            generation: Generation(word >> FENCE_BITS),
+            fences: word & FENCE_MASK,
+        }
     }
 
     fn raise(&self) {
@@ -191,15 +210,24 @@ impl Slot {
 mod tests {
     use super::{super::conformance, *};
 
-    conformance::safety!(async { conformance::Handles::one(MemoryCache::new(conformance::TTL, 1000)) });
-    conformance::caching!(async { conformance::Handles::one(MemoryCache::new(conformance::TTL, 1000)) });
+    conformance::safety!(async {
+        conformance::Handles::one(MemoryCache::new(conformance::TTL, 1000))
+    });
+    conformance::caching!(async {
+        conformance::Handles::one(MemoryCache::new(conformance::TTL, 1000))
+    });
 
     async fn fill(cache: &MemoryCache, tenants: usize) {
         for n in 0..tenants {
             let tenant = TenantId::parse(&format!("tenant-{n}")).unwrap();
             let key = StatsKey::new("mega_stats", &tenant, &[]);
-            let Lookup::Miss(seen) = cache.lookup(&key).await.unwrap() else { panic!("not a miss") };
-            let entry = Entry { body: Bytes::from_static(b"{}"), age: Duration::ZERO };
+            let Lookup::Miss(seen) = cache.lookup(&key).await.unwrap() else {
+                panic!("not a miss")
+            };
+            let entry = Entry {
+                body: Bytes::from_static(b"{}"),
+                age: Duration::ZERO,
+            };
             cache.store(&key, seen, entry).await.unwrap();
         }
     }

@@ -88,7 +88,11 @@ struct Found {
 impl<E: Send + Sync + 'static> ReadThrough<E> {
     /// Reads and changes through `cache`; computations and changes run as `tasks`.
     pub fn new(cache: Arc<dyn StatsCache>, tasks: Tasks) -> Self {
-        Self { cache, flights: Flights::new(tasks.clone()), tasks }
+        Self {
+            cache,
+            flights: Flights::new(tasks.clone()),
+            tasks,
+        }
     }
 
     /// The entry under `key`, or else what the future of `compute` makes; stored if it may be.
@@ -108,15 +112,28 @@ impl<E: Send + Sync + 'static> ReadThrough<E> {
                 let (found, role) = self.flights.join(key, generation, fill).await?;
                 let led = role == Role::Led && found.as_ref().is_ok_and(|found| found.computed);
                 let outcome = if led { Outcome::Miss } else { Outcome::Hit };
-                (outcome, role == Role::Joined, found.map(|found| found.entry))
+                (
+                    outcome,
+                    role == Role::Joined,
+                    found.map(|found| found.entry),
+                )
             }
             Lookup::Fenced => {
                 let (found, role) = self.flights.join_next(key, timed(compute())).await?;
-                (Outcome::Bypass, role == Role::Joined, found.map(|found| found.entry))
+                (
+                    Outcome::Bypass,
+                    role == Role::Joined,
+                    found.map(|found| found.entry),
+                )
             }
         };
         let Entry { body, age } = found.map_err(ReadError::Compute)?;
-        Ok(Answer { body, outcome, collapsed, age })
+        Ok(Answer {
+            body,
+            outcome,
+            collapsed,
+            age,
+        })
     }
 
     /// Runs `commit`, which changes what is computed for `tenant`, so that no read that starts
@@ -135,7 +152,9 @@ impl<E: Send + Sync + 'static> ReadThrough<E> {
             if let Err(error) = cache.release(fence).await {
                 log::error!("cache: a fence was not released: {error}");
             }
-            committed.map_err(|_panicked| ChangeError::Lost)?.map_err(ChangeError::Commit)
+            committed
+                .map_err(|_panicked| ChangeError::Lost)?
+                .map_err(ChangeError::Commit)
         });
         change.await.map_err(|_panicked| ChangeError::Lost)?
     }
@@ -162,7 +181,12 @@ async fn fill<E>(
     compute: impl Future<Output = Result<Bytes, E>>,
 ) -> Result<Found, Arc<E>> {
     let seen: Option<Generation> = match look_up(&*cache, &key).await {
-        Lookup::Hit(entry) => return Ok(Found { entry, computed: false }),
+        Lookup::Hit(entry) => {
+            return Ok(Found {
+                entry,
+                computed: false,
+            });
+        }
         Lookup::Miss(generation) => Some(generation),
         Lookup::Fenced => None,
     };
@@ -178,7 +202,13 @@ async fn fill<E>(
 async fn timed<E>(compute: impl Future<Output = Result<Bytes, E>>) -> Result<Found, Arc<E>> {
     let began = Instant::now();
     let body = compute.await.map_err(Arc::new)?;
-    Ok(Found { entry: Entry { body, age: began.elapsed() }, computed: true })
+    Ok(Found {
+        entry: Entry {
+            body,
+            age: began.elapsed(),
+        },
+        computed: true,
+    })
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@ use thiserror::Error;
 use crate::settings::{DatabaseSettings, DatabaseUrl};
 
 /// A connection to whichever database is configured. `store` files take it apart with `on_db!`.
-#[expect(missing_debug_implementations, reason = "Diesel's connections have none")]
+#[expect(
+    missing_debug_implementations,
+    reason = "Diesel's connections have none"
+)]
 pub enum AnyConn {
     /// A SQLite file.
     Sqlite(SqliteConnection),
@@ -60,14 +63,24 @@ impl Manager {
     /// Takes the database from the settings; makes the folder of a SQLite file.
     pub(super) fn new(settings: &DatabaseSettings) -> Result<Self, ConnectError> {
         let DatabaseUrl::Sqlite(path) = &settings.url;
-        let path = std::path::absolute(path)
-            .map_err(|source| ConnectError::Folder { folder: path.clone(), source })?;
+        let path = std::path::absolute(path).map_err(|source| ConnectError::Folder {
+            folder: path.clone(),
+            source,
+        })?;
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(|source| ConnectError::Folder { folder: folder.to_owned(), source })?;
+            std::fs::create_dir_all(folder).map_err(|source| ConnectError::Folder {
+                folder: folder.to_owned(),
+                source,
+            })?;
         }
-        let path = path.into_os_string().into_string().map_err(|raw| ConnectError::Path(raw.into()))?;
-        Ok(Self { path, busy_timeout: settings.busy_timeout() })
+        let path = path
+            .into_os_string()
+            .into_string()
+            .map_err(|raw| ConnectError::Path(raw.into()))?;
+        Ok(Self {
+            path,
+            busy_timeout: settings.busy_timeout(),
+        })
     }
 }
 

@@ -28,7 +28,9 @@ pub(super) fn run(conn: &mut AnyConn) -> Result<usize, MigrationError> {
 
 fn run_on_sqlite(conn: &mut SqliteConnection) -> Result<usize, MigrationError> {
     conn.immediate_transaction(|conn| {
-        conn.run_pending_migrations(SQLITE).map(|ran| ran.len()).map_err(MigrationError)
+        conn.run_pending_migrations(SQLITE)
+            .map(|ran| ran.len())
+            .map_err(MigrationError)
     })
 }
 
@@ -45,6 +47,10 @@ mod tests {
         assert!(count > 0);
         assert_eq!(conn.revert_all_migrations(SQLITE).unwrap().len(), count);
         assert_eq!(run_on_sqlite(&mut conn).unwrap(), count);
-        assert_eq!(run_on_sqlite(&mut conn).unwrap(), 0, "a second run has nothing to do");
+        assert_eq!(
+            run_on_sqlite(&mut conn).unwrap(),
+            0,
+            "a second run has nothing to do"
+        );
     }
 }

@@ -70,6 +70,7 @@ where
 {
     fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<Self> {
         let text = String::from_sql(value)?;
-        text.parse().map_err(|invalid| format!("status {text:?} {invalid}").into())
+        text.parse()
+            .map_err(|invalid| format!("status {text:?} {invalid}").into())
     }
 }

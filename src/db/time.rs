@@ -40,7 +40,10 @@ impl UtcTime {
     /// `YYYY-MM-DD HH:MM:SS.ffffff` in UTC: `AlignWork`'s own form, and of one length for the years
     /// 0 to 9999, so that it compares as text.
     fn to_sql_text(self) -> String {
-        TimeZone::UTC.to_datetime(self.0).strftime("%Y-%m-%d %H:%M:%S%.6f").to_string()
+        TimeZone::UTC
+            .to_datetime(self.0)
+            .strftime("%Y-%m-%d %H:%M:%S%.6f")
+            .to_string()
     }
 
     /// The instant itself.
@@ -75,7 +78,9 @@ impl ToSql<UtcInstant, Sqlite> for UtcTime {
 }
 
 impl FromSql<UtcInstant, Sqlite> for UtcTime {
-    fn from_sql(value: <Sqlite as diesel::backend::Backend>::RawValue<'_>) -> deserialize::Result<Self> {
+    fn from_sql(
+        value: <Sqlite as diesel::backend::Backend>::RawValue<'_>,
+    ) -> deserialize::Result<Self> {
         let text = <String as FromSql<Text, Sqlite>>::from_sql(value)?;
         Self::from_sql_text(&text).ok_or_else(|| format!("not a UTC instant: {text:?}").into())
     }
@@ -87,7 +92,11 @@ mod tests {
 
     #[test]
     fn text_has_one_length_whatever_the_fraction() {
-        for raw in ["2025-10-31T05:00:00Z", "2025-10-31T05:00:00.1Z", "2025-10-31T05:00:00.123456789Z"] {
+        for raw in [
+            "2025-10-31T05:00:00Z",
+            "2025-10-31T05:00:00.1Z",
+            "2025-10-31T05:00:00.123456789Z",
+        ] {
             let time = UtcTime::from(raw.parse::<Timestamp>().unwrap());
             let text = time.to_sql_text();
             assert_eq!(text.len(), 26, "{text}");

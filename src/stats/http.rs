@@ -41,7 +41,9 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .route(web::head().to(mega_stats)),
         )
         .service(
-            web::resource(["/summary", "/summary/"]).get(summary).route(web::head().to(summary)),
+            web::resource(["/summary", "/summary/"])
+                .get(summary)
+                .route(web::head().to(summary)),
         )
         .service(
             web::resource(["/cache-metrics", "/cache-metrics/"])
@@ -67,8 +69,13 @@ async fn mega_stats(
     let tenant = fields.required("tenantId", tenant_id, |raw| TenantId::parse(&raw));
     let zone = tz.as_deref().unwrap_or(DEFAULT_ZONE);
     let zone = fields.required("tz", Some(zone), |name| stats.zone(name));
-    let (Some(tenant), Some(zone)) = (tenant, zone) else { return Err(fields.error()) };
-    Ok(respond(stats.mega_stats(&tenant, &zone).await?, *ttl.into_inner()))
+    let (Some(tenant), Some(zone)) = (tenant, zone) else {
+        return Err(fields.error());
+    };
+    Ok(respond(
+        stats.mega_stats(&tenant, &zone).await?,
+        *ttl.into_inner(),
+    ))
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,7 +92,12 @@ async fn summary(
     stats: web::Data<Arc<StatsService>>,
     ttl: web::Data<Ttl>,
 ) -> Result<HttpResponse, ApiError> {
-    let SummaryQuery { tenant_id, from, to, tz } = query;
+    let SummaryQuery {
+        tenant_id,
+        from,
+        to,
+        tz,
+    } = query;
     let mut fields = Fields::default();
     let tenant = fields.required("tenantId", tenant_id, |raw| TenantId::parse(&raw));
     let zone = tz.as_deref().unwrap_or(DEFAULT_ZONE);
@@ -94,7 +106,10 @@ async fn summary(
     let (Some(tenant), Some(zone), Some((from, to))) = (tenant, zone, range) else {
         return Err(fields.error());
     };
-    Ok(respond(stats.summary(&tenant, &zone, Cut { from, to }).await?, *ttl.into_inner()))
+    Ok(respond(
+        stats.summary(&tenant, &zone, Cut { from, to }).await?,
+        *ttl.into_inner(),
+    ))
 }
 
 /// RFC 9211 for `Cache-Status`; `X-Cache` as in the seed.
@@ -166,8 +181,12 @@ async fn cache_metrics(
     let CacheMetricsQuery { limit, after } = query;
     let mut fields = Fields::default();
     let limit = fields.optional("limit", limit, |raw| integer(&raw, 1, MAX_KEYS));
-    let Some(limit) = limit else { return Err(fields.error()) };
-    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(DEFAULT_KEYS);
+    let Some(limit) = limit else {
+        return Err(fields.error());
+    };
+    let limit = limit
+        .and_then(|limit| usize::try_from(limit).ok())
+        .unwrap_or(DEFAULT_KEYS);
     let page = stats.keys(after.as_deref(), limit).await?;
     let metrics = stats.metrics();
     Ok(HttpResponse::Ok().json(CacheMetricsAnswer {

@@ -47,6 +47,10 @@ pub struct Day {
 
 impl From<Counts> for Day {
     fn from(Counts { confirmed, pending }: Counts) -> Self {
-        Self { total: confirmed + pending, confirmed, pending }
+        Self {
+            total: confirmed + pending,
+            confirmed,
+            pending,
+        }
     }
 }

@@ -60,7 +60,13 @@ impl StatsService {
         metrics: Arc<CacheMetrics>,
         tasks: Tasks,
     ) -> Self {
-        Self { db, cache: ReadThrough::new(cache, tasks), clock, zones, metrics }
+        Self {
+            db,
+            cache: ReadThrough::new(cache, tasks),
+            clock,
+            zones,
+            metrics,
+        }
     }
 
     /// The zone of that name: see [`Zones::get`].
@@ -81,7 +87,8 @@ impl StatsService {
             let count = move |conn: &mut AnyConn| store::mega_stats(conn, &tenant, &windows);
             async move { db.read(count).await.map(|stats| json(&stats)) }
         };
-        self.cached(key("mega_stats", tenant, zone, now), compute).await
+        self.cached(key("mega_stats", tenant, zone, now), compute)
+            .await
     }
 
     /// The answer of `/summary`: cached, unless `cut` leaves out a part of the two days.
@@ -100,13 +107,22 @@ impl StatsService {
             async move { db.read(count).await.map(|days| json(&days)) }
         };
         if wanted == days {
-            return self.cached(key("summary", tenant, zone, now), compute).await;
+            return self
+                .cached(key("summary", tenant, zone, now), compute)
+                .await;
         }
         let began = Instant::now();
-        let body = compute().await.map_err(|error| ReadError::Compute(Arc::new(error)))?;
+        let body = compute()
+            .await
+            .map_err(|error| ReadError::Compute(Arc::new(error)))?;
         let age = began.elapsed();
         self.metrics.miss(age);
-        Ok(Answer { body, outcome: Outcome::Bypass, collapsed: false, age })
+        Ok(Answer {
+            body,
+            outcome: Outcome::Bypass,
+            collapsed: false,
+            age,
+        })
     }
 
     /// Runs `commit`, which changes `tenant`'s appointments, so that no statistics asked for after
@@ -157,7 +173,10 @@ impl Cut {
         let start = self.from.map_or(days.today.start, UtcTime::timestamp);
         let end = self.to.map_or(days.tomorrow.end, UtcTime::timestamp);
         let cut = Window { start, end };
-        TwoDays { today: days.today.intersect(cut), tomorrow: days.tomorrow.intersect(cut) }
+        TwoDays {
+            today: days.today.intersect(cut),
+            tomorrow: days.tomorrow.intersect(cut),
+        }
     }
 }
 
@@ -169,5 +188,7 @@ fn key(kind: &'static str, tenant: &TenantId, zone: &Zone, now: Timestamp) -> St
 }
 
 fn json(stats: &impl Serialize) -> Bytes {
-    serde_json::to_vec(stats).expect("numbers under fixed names are JSON").into()
+    serde_json::to_vec(stats)
+        .expect("numbers under fixed names are JSON")
+        .into()
 }

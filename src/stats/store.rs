@@ -88,7 +88,10 @@ pub fn mega_stats(
 pub fn summary(conn: &mut AnyConn, tenant: &TenantId, days: &TwoDays) -> QueryResult<Summary> {
     let (today, tomorrow): (Pair, Pair) =
         on_db!(conn, |c| summary_query!(tenant, days).get_result(c))?;
-    Ok(Summary { today: counts(today).into(), tomorrow: counts(tomorrow).into() })
+    Ok(Summary {
+        today: counts(today).into(),
+        tomorrow: counts(tomorrow).into(),
+    })
 }
 
 fn counts((confirmed, pending): Pair) -> Counts {

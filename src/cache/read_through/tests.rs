@@ -15,7 +15,10 @@ use crate::cache::{DisabledCache, Fence, MemoryCache};
 type Cached = Arc<ReadThrough<String>>;
 
 fn through(cache: impl StatsCache) -> Cached {
-    Arc::new(ReadThrough::new(Arc::new(cache), Tasks::new(Handle::current())))
+    Arc::new(ReadThrough::new(
+        Arc::new(cache),
+        Tasks::new(Handle::current()),
+    ))
 }
 
 fn memory() -> Cached {
@@ -52,7 +55,10 @@ async fn write(cached: &Cached) {
 async fn begun(
     cached: &Cached,
     body: &'static str,
-) -> (oneshot::Sender<()>, tokio::task::JoinHandle<(Outcome, Bytes)>) {
+) -> (
+    oneshot::Sender<()>,
+    tokio::task::JoinHandle<(Outcome, Bytes)>,
+) {
     let (open, gate) = oneshot::channel();
     let (begin, began) = oneshot::channel();
     let cached = Arc::clone(cached);
@@ -115,7 +121,10 @@ async fn the_fence_stands_from_before_the_commit_until_after_it() {
     read(&cached, "before").await;
     let reader = Arc::clone(&cached);
     let commit = async move {
-        assert_eq!(read(&reader, "committing").await, answer(Outcome::Bypass, "committing"));
+        assert_eq!(
+            read(&reader, "committing").await,
+            answer(Outcome::Bypass, "committing")
+        );
         Ok(())
     };
     cached.change(&tenant(), commit).await.unwrap();
@@ -140,7 +149,10 @@ async fn a_writer_that_is_done_does_not_open_the_cache_for_one_that_is_not() {
     });
     began.await.unwrap();
     write(&cached).await;
-    assert_eq!(read(&cached, "one of two").await, answer(Outcome::Bypass, "one of two"));
+    assert_eq!(
+        read(&cached, "one of two").await,
+        answer(Outcome::Bypass, "one of two")
+    );
     open.send(()).unwrap();
     slow.await.unwrap().unwrap();
     assert_eq!(read(&cached, "both").await, answer(Outcome::Miss, "both"));
@@ -169,7 +181,9 @@ async fn a_client_that_leaves_during_its_write_leaves_no_fence_and_no_stale_entr
     client.abort();
     assert!(client.await.unwrap_err().is_cancelled());
     open.send(()).unwrap();
-    committed.await.expect("the write goes on without its client");
+    committed
+        .await
+        .expect("the write goes on without its client");
     while read(&cached, "after").await.0 == Outcome::Bypass {
         tokio::task::yield_now().await;
     }
@@ -180,13 +194,21 @@ async fn a_client_that_leaves_during_its_write_leaves_no_fence_and_no_stale_entr
 async fn a_write_that_fails_or_panics_opens_the_cache_under_a_new_generation() {
     let cached = memory();
     read(&cached, "before").await;
-    let failed = cached.change(&tenant(), ready(Err::<(), _>("unknown".to_owned()))).await;
+    let failed = cached
+        .change(&tenant(), ready(Err::<(), _>("unknown".to_owned())))
+        .await;
     assert!(matches!(failed, Err(ChangeError::Commit(_))));
-    assert_eq!(read(&cached, "failed").await, answer(Outcome::Miss, "failed"));
+    assert_eq!(
+        read(&cached, "failed").await,
+        answer(Outcome::Miss, "failed")
+    );
     let panics = async { panic!("on purpose") };
     let panicked: Result<(), _> = cached.change(&tenant(), panics).await;
     assert!(matches!(panicked, Err(ChangeError::Lost)));
-    assert_eq!(read(&cached, "panicked").await, answer(Outcome::Miss, "panicked"));
+    assert_eq!(
+        read(&cached, "panicked").await,
+        answer(Outcome::Miss, "panicked")
+    );
 }
 
 #[tokio::test]
@@ -220,7 +242,10 @@ async fn a_failed_computation_reaches_every_waiter_and_is_not_cached() {
 async fn a_computation_that_panics_is_an_error_and_is_not_cached() {
     let cached = memory();
     let panics = async { panic!("on purpose") };
-    assert!(matches!(cached.read(&key(), || panics).await, Err(ReadError::Lost(_))));
+    assert!(matches!(
+        cached.read(&key(), || panics).await,
+        Err(ReadError::Lost(_))
+    ));
     assert_eq!(read(&cached, "again").await, answer(Outcome::Miss, "again"));
 }
 
@@ -245,11 +270,20 @@ struct Odd {
 impl Odd {
     fn new(fails: bool, late: Option<oneshot::Receiver<()>>) -> Self {
         let inner = MemoryCache::new(Duration::from_secs(30), 100);
-        Self { inner, fails, late: Mutex::new(late), was_late: Arc::default() }
+        Self {
+            inner,
+            fails,
+            late: Mutex::new(late),
+            was_late: Arc::default(),
+        }
     }
 
     fn check(&self) -> Result<(), CacheError> {
-        if self.fails { Err(CacheError::Unavailable("on purpose".into())) } else { Ok(()) }
+        if self.fails {
+            Err(CacheError::Unavailable("on purpose".into()))
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -37,9 +37,13 @@ macro_rules! plan {
     ($query:expr) => {{
         let shown = diesel::debug_query::<Sqlite, _>(&$query).to_string();
         let (sql, _bound) = shown.split_once(" -- binds").unwrap();
-        let steps: Vec<Plan> =
-            sql_query(format!("EXPLAIN QUERY PLAN {sql}")).load(&mut database()).unwrap();
-        steps.into_iter().map(|step| step.detail).collect::<Vec<_>>()
+        let steps: Vec<Plan> = sql_query(format!("EXPLAIN QUERY PLAN {sql}"))
+            .load(&mut database())
+            .unwrap();
+        steps
+            .into_iter()
+            .map(|step| step.detail)
+            .collect::<Vec<_>>()
     }};
 }
 
@@ -51,8 +55,14 @@ fn the_statements_are_answered_from_the_index_alone() {
         "SEARCH appointments USING COVERING INDEX appointments_by_tenant_and_start \
          (tenant_id=? AND starts_at>? AND starts_at<?)",
     ];
-    assert_eq!(plan!(mega_stats_query!(&tenant, &windows(now, &zone))), expected);
-    assert_eq!(plan!(summary_query!(&tenant, &two_days(now, &zone))), expected);
+    assert_eq!(
+        plan!(mega_stats_query!(&tenant, &windows(now, &zone))),
+        expected
+    );
+    assert_eq!(
+        plan!(summary_query!(&tenant, &two_days(now, &zone))),
+        expected
+    );
 }
 
 /// An appointment of the model: whose, when, and where it stands.
@@ -75,29 +85,48 @@ fn insert(conn: &mut SqliteConnection, booked: &[Booked]) {
             )
         })
         .collect();
-    diesel::insert_into(appointments::table).values(&rows).execute(conn).unwrap();
+    diesel::insert_into(appointments::table)
+        .values(&rows)
+        .execute(conn)
+        .unwrap();
 }
 
 /// Counts by looking at every appointment.
 fn naive(booked: &[Booked], window: Window) -> Counts {
     let count = |wanted| {
         let counted = booked.iter().filter(|(owner, starts_at, status)| {
-            *owner == 0 && *status == wanted && window.start <= *starts_at && *starts_at < window.end
+            *owner == 0
+                && *status == wanted
+                && window.start <= *starts_at
+                && *starts_at < window.end
         });
         i64::try_from(counted.count()).unwrap()
     };
-    Counts { confirmed: count(Status::Confirmed), pending: count(Status::Pending) }
+    Counts {
+        confirmed: count(Status::Confirmed),
+        pending: count(Status::Pending),
+    }
 }
 
 fn zones() -> impl Strategy<Value = TimeZone> {
-    let named: Vec<_> = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()).collect();
+    let named: Vec<_> = chrono_tz::TZ_VARIANTS
+        .iter()
+        .map(|zone| zone.name())
+        .collect();
     proptest::sample::select(named).prop_map(|name| TimeZone::get(name).unwrap())
 }
 
 /// Instants around `now`, half of them on or beside the bounds of its windows.
 fn starts(now: Timestamp, zone: &TimeZone) -> impl Strategy<Value = Timestamp> + use<> {
-    let Windows { today, week, month, next_month } = windows(now, zone);
-    let bounds = [today, week, month, next_month].map(|w| [w.start, w.end]).concat();
+    let Windows {
+        today,
+        week,
+        month,
+        next_month,
+    } = windows(now, zone);
+    let bounds = [today, week, month, next_month]
+        .map(|w| [w.start, w.end])
+        .concat();
     let beside = (proptest::sample::select(bounds), -1i64..=1)
         .prop_map(|(bound, off)| bound + SignedDuration::from_micros(off));
     let anywhere =
@@ -114,7 +143,11 @@ fn cases() -> impl Strategy<Value = (TimeZone, Timestamp, Vec<Booked>)> {
             Just(Status::Cancelled)
         ];
         let booked = (0..TENANTS.len(), starts(now, &zone), status);
-        (Just(zone), Just(now), proptest::collection::vec(booked, 1..60))
+        (
+            Just(zone),
+            Just(now),
+            proptest::collection::vec(booked, 1..60),
+        )
     })
 }
 

@@ -30,18 +30,30 @@ pub fn command(folder: &Path) -> Command {
 
 /// Runs `command` to its end, which must come by itself.
 pub fn run(command: &mut Command) -> Output {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let read = std::thread::spawn(move || {
         let mut bytes = Vec::new();
         stdout.read_to_end(&mut bytes).unwrap();
         bytes
     });
-    let mut process = Process { child, url: String::new(), log: None };
+    let mut process = Process {
+        child,
+        url: String::new(),
+        log: None,
+    };
     let status = process.ended();
     let mut bytes = Vec::new();
     stderr.read_to_end(&mut bytes).unwrap();
-    Output { status, stdout: read.join().unwrap(), stderr: bytes }
+    Output {
+        status,
+        stdout: read.join().unwrap(),
+        stderr: bytes,
+    }
 }
 
 impl Process {
@@ -63,7 +75,11 @@ impl Process {
         let mut seen = String::new();
         let url = loop {
             let from = seen.len();
-            assert_ne!(log.read_line(&mut seen).unwrap(), 0, "it did not start: {seen}");
+            assert_ne!(
+                log.read_line(&mut seen).unwrap(),
+                0,
+                "it did not start: {seen}"
+            );
             if let Some((_, rest)) = seen[from..].split_once("listening on ") {
                 break rest.split_whitespace().next().unwrap().to_owned();
             }
@@ -73,7 +89,11 @@ impl Process {
             log.read_to_string(&mut seen).unwrap();
             seen
         });
-        Self { child, url, log: Some(log) }
+        Self {
+            child,
+            url,
+            log: Some(log),
+        }
     }
 
     /// `http://host:port`.
@@ -84,7 +104,13 @@ impl Process {
     /// Sends a signal by its name, e.g. `TERM`.
     pub fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &id])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Waits until the process has ended; returns how, and all it logged.

@@ -50,7 +50,11 @@ impl Reply {
     pub async fn to(request: RequestBuilder) -> Self {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
-        Self { status, headers, body: response.text().await.unwrap() }
+        Self {
+            status,
+            headers,
+            body: response.text().await.unwrap(),
+        }
     }
 
     /// The body as JSON.
@@ -68,7 +72,9 @@ impl Reply {
 
     /// A header, or nothing.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 }
 
@@ -96,7 +102,12 @@ impl Builder {
 
     /// Starts the service.
     pub fn start(self) -> TestServer {
-        let Self { settings, clock, cache, folder } = self;
+        let Self {
+            settings,
+            clock,
+            cache,
+            folder,
+        } = self;
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, listening) = mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -139,7 +150,12 @@ impl TestServer {
         settings.server.port = 0;
         settings.server.workers = 2;
         settings.database.url = DatabaseUrl::Sqlite(database(folder.path()));
-        Builder { settings, clock: Arc::new(SystemClock), cache: None, folder }
+        Builder {
+            settings,
+            clock: Arc::new(SystemClock),
+            cache: None,
+            folder,
+        }
     }
 
     /// `http://host:port`.
@@ -154,7 +170,8 @@ impl TestServer {
 
     /// Sends a request without a body; `path` starts with `/`.
     pub async fn send(&self, method: Method, path: &str) -> Reply {
-        self.request(self.client.request(method, format!("{}{path}", self.url))).await
+        self.request(self.client.request(method, format!("{}{path}", self.url)))
+            .await
     }
 
     /// `GET` [`PREFIX`] + `path`.
@@ -165,7 +182,8 @@ impl TestServer {
     /// `GET /mega-stats` of `tenant`.
     pub async fn mega_stats(&self, tenant: &str) -> Reply {
         let url = format!("{}{PREFIX}/mega-stats", self.url);
-        self.request(self.client.get(url).query(&[("tenantId", tenant)])).await
+        self.request(self.client.get(url).query(&[("tenantId", tenant)]))
+            .await
     }
 
     /// `POST /` with a JSON body.
