@@ -1,7 +1,10 @@
 //! What the binary weighs: its size, how fast it listens, and its memory when idle and under a
 //! flood of tenants that nobody has heard of.
 
+#![expect(clippy::print_stdout, reason = "what is measured is printed")]
+
 use std::{
+    fmt::Write as _,
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
@@ -121,14 +124,15 @@ fn flood(address: &str, round: usize) {
     stream.set_nodelay(true).expect("a socket");
     let mut answers = BufReader::new(stream.try_clone().expect("a socket"));
     for batch in 0..FLOOD / BATCH {
-        let requests: String = (0..BATCH)
-            .map(|n| {
-                format!(
-                    "GET /api/v1/appointments/mega-stats?tenantId=flood-{round}-{batch}-{n} \
-                     HTTP/1.1\r\nhost: localhost\r\n\r\n"
-                )
-            })
-            .collect();
+        let mut requests = String::new();
+        for n in 0..BATCH {
+            write!(
+                requests,
+                "GET /api/v1/appointments/mega-stats?tenantId=flood-{round}-{batch}-{n} \
+                 HTTP/1.1\r\nhost: localhost\r\n\r\n"
+            )
+            .expect("a String takes whatever is written to it");
+        }
         stream.write_all(requests.as_bytes()).expect("a connection");
         for _ in 0..BATCH {
             read_answer(&mut answers);

@@ -3,6 +3,8 @@
 //! Both are asked in turns, by the same client over loopback, one worker each, so that the ratios
 //! hold on any machine. `one by one` is what a dashboard feels, `in batches` what a core can serve.
 
+#![expect(clippy::print_stdout, reason = "what is measured is printed")]
+
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},

@@ -42,7 +42,7 @@ fn calendar(c: &mut Criterion) {
         });
     }
     c.bench_function("zone by name", |b| {
-        b.iter(|| zones.get(black_box("America/Recife")))
+        b.iter(|| zones.get(black_box("America/Recife")));
     });
     let zone = zones.get("America/Recife").expect("a zone");
     let tenant = TenantId::parse("default-tenant").expect("a tenant");

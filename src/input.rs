@@ -109,7 +109,6 @@ impl Fields {
     }
 
     /// Reads a field that may be missing; `None` means that a complaint was noted.
-    #[expect(clippy::option_option, reason = "wrong and missing are two things")]
     pub fn optional<R, T, E: Display>(
         &mut self,
         field: &'static str,

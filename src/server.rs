@@ -132,7 +132,7 @@ impl Server {
             stats: Arc::clone(&stats),
             clock,
         };
-        let state = State {
+        let shared = Shared {
             appointments,
             stats,
             ttl: Ttl(settings.cache.ttl()),
@@ -146,9 +146,9 @@ impl Server {
         } = settings.server.clone();
         let cors = settings.cors.clone();
         let server = HttpServer::new(move || {
-            let state = state.clone();
+            let shared = shared.clone();
             App::new()
-                .configure(|config| routes(config, state, max_body_bytes))
+                .configure(|config| routes(config, shared, max_body_bytes))
                 .wrap(ErrorHandlers::new().handler(StatusCode::METHOD_NOT_ALLOWED, explain_405))
                 .wrap(DefaultHeaders::new().add((header::CACHE_CONTROL, "no-store")))
                 .wrap(cross_origin(&cors))
@@ -221,17 +221,17 @@ async fn keep_window(metrics: std::sync::Weak<CacheMetrics>) {
 }
 
 #[derive(Clone)]
-struct State {
+struct Shared {
     appointments: Appointments,
     stats: Arc<StatsService>,
     ttl: Ttl,
 }
 
-fn routes(config: &mut web::ServiceConfig, state: State, max_body_bytes: usize) {
+fn routes(config: &mut web::ServiceConfig, shared: Shared, max_body_bytes: usize) {
     config
-        .app_data(web::Data::new(state.appointments))
-        .app_data(web::Data::new(state.stats))
-        .app_data(web::Data::new(state.ttl))
+        .app_data(web::Data::new(shared.appointments))
+        .app_data(web::Data::new(shared.stats))
+        .app_data(web::Data::new(shared.ttl))
         .app_data(
             web::JsonConfig::default()
                 .limit(max_body_bytes)

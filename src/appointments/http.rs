@@ -143,8 +143,8 @@ fn read_new(body: CreateBody) -> Result<NewAppointment, ApiError> {
     });
     let patient = fields.required("patientId", body.patient_id, patient);
     let starts_at = fields.required("startsAt", body.starts_at, |raw| json_instant(&raw));
-    let duration_min = fields.required("durationMin", body.duration_min, duration);
-    let status = fields.optional("status", body.status, status);
+    let duration_min = fields.required("durationMin", body.duration_min, |raw| duration(&raw));
+    let status = fields.optional("status", body.status, |raw| status(&raw));
     let consultorio_id = fields.optional("consultorioId", body.consultorio_id, |raw| {
         json_integer(&raw, 1, MAX_ID)
     });
@@ -196,9 +196,9 @@ async fn update(
 
 fn read_changes(body: UpdateBody) -> Result<Changes, ApiError> {
     let mut fields = Fields::default();
-    let status = fields.optional("status", body.status, status);
+    let status = fields.optional("status", body.status, |raw| status(&raw));
     let starts_at = fields.optional("startsAt", body.starts_at, |raw| json_instant(&raw));
-    let duration_min = fields.optional("durationMin", body.duration_min, duration);
+    let duration_min = fields.optional("durationMin", body.duration_min, |raw| duration(&raw));
     let (Some(status), Some(starts_at), Some(duration_min)) = (status, starts_at, duration_min)
     else {
         return Err(fields.error());
@@ -246,13 +246,13 @@ fn patient(raw: Value) -> Result<PatientId, InvalidPatient> {
     }
 }
 
-fn duration(raw: Value) -> Result<i32, String> {
-    let minutes = json_integer(&raw, MIN_DURATION_MIN.into(), MAX_DURATION_MIN.into())?;
+fn duration(raw: &Value) -> Result<i32, String> {
+    let minutes = json_integer(raw, MIN_DURATION_MIN.into(), MAX_DURATION_MIN.into())?;
     i32::try_from(minutes).map_err(|error| error.to_string())
 }
 
-fn status(raw: Value) -> Result<Status, String> {
-    json_text(&raw)?
+fn status(raw: &Value) -> Result<Status, String> {
+    json_text(raw)?
         .parse()
         .map_err(|error: crate::db::InvalidStatus| error.to_string())
 }

@@ -342,7 +342,7 @@ pub(crate) async fn the_time_to_live_runs_from_the_start_of_the_computation(
     Handles { a, b }: Handles,
 ) {
     let nearly_over = Entry {
-        age: TTL - Duration::from_secs(1),
+        age: TTL.saturating_sub(Duration::from_secs(1)),
         ..entry("slow")
     };
     fill(&*a, &key("slow"), nearly_over).await;
@@ -366,7 +366,7 @@ pub(crate) async fn the_time_to_live_runs_from_the_start_of_the_computation(
 
 pub(crate) async fn a_hit_does_not_extend_the_time_to_live(Handles { a, .. }: Handles) {
     let nearly_over = Entry {
-        age: TTL - Duration::from_secs(1),
+        age: TTL.saturating_sub(Duration::from_secs(1)),
         ..entry("polled")
     };
     fill(&*a, &key("polled"), nearly_over).await;
@@ -421,7 +421,7 @@ pub(crate) async fn keys_that_would_not_be_hit_are_not_listed(Handles { a, b }: 
         &*a,
         &key("over"),
         Entry {
-            age: TTL - Duration::from_millis(300),
+            age: TTL.saturating_sub(Duration::from_millis(300)),
             ..entry("{}")
         },
     )

@@ -51,7 +51,10 @@ struct Stored {
 }
 
 impl MemoryCache {
-    /// Holds at most `max_entries`, at least 1, each for `ttl` from the start of its computation.
+    /// Holds at most `max_entries`, each for `ttl` from the start of its computation.
+    ///
+    /// # Panics
+    /// If either is zero, which the settings rule out.
     #[must_use]
     pub fn new(ttl: Duration, max_entries: usize) -> Self {
         let shards = (max_entries / ENTRIES_PER_SHARD).clamp(1, MAX_SHARDS);
@@ -59,7 +62,7 @@ impl MemoryCache {
         let entries = ShardedLruTtlCache::builder()
             .shards(shards)
             // Rounded down: the bound holds for the sum.
-            .per_shard_max_size((max_entries / shards).max(1))
+            .per_shard_max_size(max_entries / shards)
             .ttl(ttl)
             .build()
             .expect("the settings bound the size and the time to live, both above zero");

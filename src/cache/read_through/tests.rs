@@ -60,11 +60,11 @@ async fn begun(
     tokio::task::JoinHandle<(Outcome, Bytes)>,
 ) {
     let (open, gate) = oneshot::channel();
-    let (begin, began) = oneshot::channel();
+    let (tell, began) = oneshot::channel();
     let cached = Arc::clone(cached);
     let reading = tokio::spawn(async move {
         let compute = async move {
-            begin.send(()).unwrap();
+            tell.send(()).unwrap();
             let _ = gate.await;
             Ok(Bytes::from_static(body.as_bytes()))
         };
@@ -135,12 +135,12 @@ async fn the_fence_stands_from_before_the_commit_until_after_it() {
 async fn a_writer_that_is_done_does_not_open_the_cache_for_one_that_is_not() {
     let cached = memory();
     let (open, gate) = oneshot::channel::<()>();
-    let (begin, began) = oneshot::channel();
+    let (tell, began) = oneshot::channel();
     let slow = tokio::spawn({
         let cached = Arc::clone(&cached);
         async move {
             let commit = async move {
-                begin.send(()).unwrap();
+                tell.send(()).unwrap();
                 let _ = gate.await;
                 Ok(())
             };
@@ -163,13 +163,13 @@ async fn a_client_that_leaves_during_its_write_leaves_no_fence_and_no_stale_entr
     let cached = memory();
     read(&cached, "before").await;
     let (open, gate) = oneshot::channel::<()>();
-    let (begin, began) = oneshot::channel();
+    let (tell, began) = oneshot::channel();
     let (commit, committed) = oneshot::channel();
     let client = tokio::spawn({
         let cached = Arc::clone(&cached);
         async move {
             let commit = async move {
-                begin.send(()).unwrap();
+                tell.send(()).unwrap();
                 let _ = gate.await;
                 commit.send(()).unwrap();
                 Ok(())
