@@ -1,10 +1,16 @@
 //! One connection, whatever the database, and how the pool makes it. Not here: statements.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
 
 use diesel::{
-    Connection, ConnectionError, SqliteConnection,
+    Connection, ConnectionError, QueryResult, SqliteConnection,
     connection::{SimpleConnection, TransactionManager},
+    result::DatabaseErrorKind,
 };
 use thiserror::Error;
 
@@ -52,6 +58,9 @@ pub enum ConnectError {
     SetUp(#[from] diesel::result::Error),
 }
 
+/// How long to leave another connection alone that is in the way of the switch to WAL.
+const BETWEEN_SWITCHES: Duration = Duration::from_millis(5);
+
 /// Makes the pool's connections.
 #[derive(Debug, Clone)]
 pub(super) struct Manager {
@@ -82,6 +91,20 @@ impl Manager {
             busy_timeout: settings.busy_timeout(),
         })
     }
+
+    /// A new file is switched by a read that goes on to write, and a reader that meets a writer
+    /// there is refused at once, whatever the time-out: two of them would wait for each other.
+    fn switch_to_wal(&self, conn: &mut SqliteConnection) -> QueryResult<()> {
+        let began = Instant::now();
+        loop {
+            match conn.batch_execute("PRAGMA journal_mode = WAL;") {
+                Err(error) if is_locked(&error) && began.elapsed() < self.busy_timeout => {
+                    thread::sleep(BETWEEN_SWITCHES);
+                }
+                done => return done,
+            }
+        }
+    }
 }
 
 impl r2d2::ManageConnection for Manager {
@@ -93,11 +116,11 @@ impl r2d2::ManageConnection for Manager {
         // The time-out comes before the switch to WAL, which itself waits for a lock when several
         // connections open at once. FULL: an acknowledged write survives a power cut, too.
         conn.batch_execute(&format!(
-            "PRAGMA busy_timeout = {};
-             PRAGMA journal_mode = WAL;
-             PRAGMA synchronous = FULL;",
+            "PRAGMA busy_timeout = {};",
             self.busy_timeout.as_millis()
         ))?;
+        self.switch_to_wal(&mut conn)?;
+        conn.batch_execute("PRAGMA synchronous = FULL;")?;
         Ok(AnyConn::Sqlite(conn))
     }
 
@@ -108,6 +131,16 @@ impl r2d2::ManageConnection for Manager {
     fn has_broken(&self, conn: &mut AnyConn) -> bool {
         on_db!(conn, |c| is_broken(c))
     }
+}
+
+/// Whether the statement was refused since another connection holds a lock it needs. Diesel has no
+/// kind for `SQLITE_BUSY`.
+pub(super) fn is_locked(error: &diesel::result::Error) -> bool {
+    matches!(
+        error,
+        diesel::result::Error::DatabaseError(DatabaseErrorKind::Unknown, info)
+            if info.message() == "database is locked"
+    )
 }
 
 /// Whether `conn` was left inside a transaction that can neither go on nor back.

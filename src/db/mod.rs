@@ -10,7 +10,6 @@ pub mod time;
 
 use std::{sync::Arc, time::Duration};
 
-use diesel::result::DatabaseErrorKind;
 use r2d2::ManageConnection;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -69,14 +68,10 @@ pub enum DbError {
 
 impl From<diesel::result::Error> for DbError {
     fn from(error: diesel::result::Error) -> Self {
-        match &error {
-            // Diesel has no kind for SQLITE_BUSY.
-            diesel::result::Error::DatabaseError(DatabaseErrorKind::Unknown, info)
-                if info.message() == "database is locked" =>
-            {
-                Self::Busy
-            }
-            _ => Self::Statement(error),
+        if connection::is_locked(&error) {
+            Self::Busy
+        } else {
+            Self::Statement(error)
         }
     }
 }

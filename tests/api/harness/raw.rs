@@ -128,6 +128,13 @@ impl Raw {
         line.trim_end().to_owned()
     }
 
+    /// Waits for the answer to a last request, after which the service closes the connection.
+    pub fn part(mut self) {
+        self.write("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        self.reply();
+        self.closed();
+    }
+
     /// Waits until the service closes the connection without a further answer.
     pub fn closed(&mut self) {
         match self.stream.read(&mut [0]) {

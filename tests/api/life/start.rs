@@ -1,7 +1,11 @@
 //! The first start, several at once, and what stops one.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
+use megastats::{
+    db::Db,
+    settings::{DatabaseUrl, Settings},
+};
 use reqwest::StatusCode;
 
 use super::{appointment, database, patients};
@@ -75,6 +79,24 @@ async fn several_that_start_at_once_on_a_new_database_all_come_up() {
             assert_eq!(patients(process.url()).await, ["ana"; 3]);
         }
     }
+}
+
+#[test]
+fn a_new_database_that_another_is_setting_up_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new.db");
+    let mut settings = Settings::default().database;
+    settings.url = DatabaseUrl::Sqlite(path.clone());
+    settings.busy_timeout_ms = 60_000;
+    let mut other = Sqlite::lock(&path);
+    let opening = std::thread::spawn(move || Db::open(&settings).map(drop));
+    // Nothing tells from outside that it waits; one that does not soon fails.
+    for _ in 0..50 {
+        assert!(!opening.is_finished(), "it did not wait");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    other.execute("COMMIT");
+    opening.join().unwrap().unwrap();
 }
 
 /// Runs the program on `url`, which must stop it with one line; returns the line.
