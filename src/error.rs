@@ -8,6 +8,7 @@
 //! |---|---|
 //! | 400 | the query or the JSON cannot be read at all |
 //! | 404, 405 | no such route, appointment or method |
+//! | 408 | the body takes too long |
 //! | 413, 415 | the body is too large, or not JSON |
 //! | 422 | it can be read, but a field has no allowed value; `errors` names each |
 //! | 500 | our fault |
@@ -122,6 +123,9 @@ impl ResponseError for ApiError {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
+        if self.status == StatusCode::REQUEST_TIMEOUT {
+            response.force_close();
+        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
         }

@@ -45,7 +45,11 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Serve => {
             start_log(&settings.log)?;
-            runtime()?.block_on(server::run(settings))?;
+            let runtime = runtime()?;
+            let served = runtime.block_on(server::run(settings));
+            // What still runs has had its time: dropping the runtime would wait for it.
+            runtime.shutdown_background();
+            served?;
             Ok(ExitCode::SUCCESS)
         }
         // Without a log: whatever goes wrong is in the one line that it prints.

@@ -1,14 +1,24 @@
 //! The service as a whole. Lives here: wiring, routes, middleware, start and drain. Not here: what
 //! a route does.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use actix_cors::Cors;
 use actix_web::{
     App, HttpResponse, HttpServer, ResponseError,
     body::BoxBody,
-    dev::{Server as Running, ServiceResponse},
-    http::{StatusCode, header},
+    dev::{Server as Running, Service as _, ServiceResponse},
+    http::{ConnectionType, StatusCode, header},
     middleware::{DefaultHeaders, ErrorHandlerResponse, ErrorHandlers},
     web,
 };
@@ -17,15 +27,17 @@ use tokio::{
     runtime::Handle,
     signal::unix::{SignalKind, signal},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     appointments::{self, http::Appointments},
     cache::{self, StatsCache},
     clock::{Clock, SystemClock},
-    db::{self, Db},
+    db::{self, Db, Lock},
     error::ApiError,
+    input::http::BodyLimits,
     metrics::{self, CacheMetrics},
-    settings::{CorsSettings, ServerSettings, Settings, Tzdb},
+    settings::{CacheBackend, CorsSettings, ServerSettings, Settings, Tzdb},
     stats::{
         self,
         http::Ttl,
@@ -37,8 +49,8 @@ use crate::{
 
 const PREFIX: &str = "/api/v1/appointments";
 
-/// How long a client may take to send a request's head.
-const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long requests that were sent before the service was told to stop may take to be noticed.
+const SETTLE: Duration = Duration::from_millis(250);
 
 /// How long an idle connection is kept: longer than a dashboard's 30 s between polls.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -70,6 +82,9 @@ pub enum StartError {
     /// The signals that stop the service could not be listened for.
     #[error("cannot listen for signals: {0}")]
     Signals(io::Error),
+    /// What was accepted took longer than `server.shutdown_timeout_seconds`.
+    #[error("stopped with work unfinished after {0:?}")]
+    Unfinished(Duration),
     /// The web server failed while it served.
     #[error("the server failed: {0}")]
     Serve(io::Error),
@@ -77,9 +92,26 @@ pub enum StartError {
 
 /// Serves until SIGTERM or SIGINT, then drains.
 pub async fn run(settings: Settings) -> Result<(), StartError> {
+    raise_descriptor_limit(settings.server.max_connections);
     let cache = cache::from_settings(&settings.cache);
     let server = Server::bind(settings, Arc::new(SystemClock), cache, stop_signal()?).await?;
     server.serve().await
+}
+
+/// Descriptors that are not connections: the database's, the log's and the runtime's.
+const OTHER_DESCRIPTORS: usize = 100;
+
+/// Without a descriptor to spare the service could neither accept nor open its database.
+fn raise_descriptor_limit(max_connections: usize) {
+    let wanted = (max_connections + OTHER_DESCRIPTORS) as u64;
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(limit) if limit >= wanted => {}
+        Ok(limit) => log::warn!(
+            "server.max_connections: {max_connections} connections need {wanted} file descriptors, \
+             and the machine allows {limit}"
+        ),
+        Err(error) => log::warn!("server.max_connections: the limit is unknown: {error}"),
+    }
 }
 
 /// Resolves at the first SIGTERM or SIGINT.
@@ -100,7 +132,11 @@ pub struct Server {
     running: Running,
     addresses: Vec<SocketAddr>,
     tasks: Tasks,
+    /// Whether the service was told to stop: then each answer ends its connection.
+    draining: Arc<AtomicBool>,
+    stop: Pin<Box<dyn Future<Output = ()> + Send>>,
     drain_limit: Duration,
+    _lock: Option<Lock>,
 }
 
 impl Server {
@@ -115,7 +151,7 @@ impl Server {
             Tzdb::Bundled => Zones::bundled(),
             Tzdb::System => Zones::system()?,
         };
-        let db = open_database(&settings).await?;
+        let (db, lock) = open_database(&settings).await?;
         let tasks = Tasks::new(Handle::current());
         let metrics = Arc::new(CacheMetrics::default());
         tokio::spawn(keep_window(Arc::downgrade(&metrics)));
@@ -138,28 +174,46 @@ impl Server {
             ttl: Ttl(settings.cache.ttl()),
         };
 
-        let ServerSettings {
-            host,
-            port,
-            max_body_bytes,
-            ..
-        } = settings.server.clone();
+        let ServerSettings { host, port, .. } = settings.server.clone();
+        let workers = settings.server.worker_count();
+        let limits = BodyLimits {
+            size: settings.server.max_body_bytes,
+            time: settings.server.request_timeout(),
+        };
         let cors = settings.cors.clone();
+        let draining = Arc::new(AtomicBool::new(false));
+        let drains = Arc::clone(&draining);
         let server = HttpServer::new(move || {
             let shared = shared.clone();
             App::new()
-                .configure(|config| routes(config, shared, max_body_bytes))
+                .configure(|config| routes(config, shared, limits))
                 .wrap(ErrorHandlers::new().handler(StatusCode::METHOD_NOT_ALLOWED, explain_405))
                 .wrap(DefaultHeaders::new().add((header::CACHE_CONTROL, "no-store")))
                 .wrap(cross_origin(&cors))
+                .wrap_fn({
+                    let draining = Arc::clone(&drains);
+                    move |request, service| {
+                        let (answer, draining) = (service.call(request), Arc::clone(&draining));
+                        async move {
+                            let mut answer = answer.await?;
+                            if draining.load(Ordering::Relaxed) {
+                                let head = answer.response_mut().head_mut();
+                                head.set_connection_type(ConnectionType::Close);
+                            }
+                            Ok(answer)
+                        }
+                    }
+                })
         })
-        .workers(settings.server.worker_count())
+        .workers(workers)
+        .max_connections(settings.server.max_connections.div_ceil(workers))
         // A long answer must not wait for the client to acknowledge its beginning.
         .tcp_nodelay(true)
-        .client_request_timeout(REQUEST_HEAD_TIMEOUT)
+        .client_request_timeout(settings.server.request_timeout())
         .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(settings.server.shutdown_timeout_seconds)
-        .shutdown_signal(stop)
+        // `serve` stops it.
+        .disable_signals()
         .bind((host.as_str(), port))
         .map_err(|source| StartError::Listen { host, port, source })?;
         let addresses = server.addrs();
@@ -171,12 +225,14 @@ impl Server {
                 settings.server.worker_count(),
             );
         }
-        let drain_limit = settings.server.shutdown_timeout();
         Ok(Self {
             running: server.run(),
             addresses,
             tasks,
-            drain_limit,
+            draining,
+            stop: Box::pin(stop),
+            drain_limit: settings.server.shutdown_timeout(),
+            _lock: lock,
         })
     }
 
@@ -187,22 +243,54 @@ impl Server {
     }
 
     /// Serves until told to stop, then finishes what was accepted.
+    ///
+    /// First nothing more is accepted, and every answer ends its connection; requests that are on
+    /// their way in are noticed meanwhile. Then the web server waits for those under way, and last
+    /// come writes and computations whose clients have gone. All of it has one limit.
     pub async fn serve(self) -> Result<(), StartError> {
-        self.running.await.map_err(StartError::Serve)?;
-        // Writes and computations whose clients went away.
-        if self.tasks.drain(self.drain_limit).await {
+        let (handle, over) = (self.running.handle(), CancellationToken::new());
+        let running = async {
+            let result = self.running.await;
+            over.cancel();
+            result
+        };
+        let drain = async {
+            tokio::select! {
+                () = self.stop => {}
+                () = over.cancelled() => return None,
+            }
+            let deadline = Instant::now() + self.drain_limit;
+            self.draining.store(true, Ordering::Relaxed);
+            handle.pause().await;
+            tokio::time::sleep(SETTLE).await;
+            handle.stop(true).await;
+            Some(deadline)
+        };
+        let (result, deadline) = tokio::join!(running, drain);
+        result.map_err(StartError::Serve)?;
+        let Some(deadline) = deadline else {
+            return Ok(());
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if self.tasks.drain(left).await {
             log::info!("stopped");
+            Ok(())
         } else {
-            log::warn!("stopped with work unfinished after {:?}", self.drain_limit);
+            Err(StartError::Unfinished(self.drain_limit))
         }
-        Ok(())
     }
 }
 
-async fn open_database(settings: &Settings) -> Result<Db, StartError> {
+async fn open_database(settings: &Settings) -> Result<(Db, Option<Lock>), StartError> {
     let database = settings.database.clone();
     let url = database.url.to_string();
-    let opened = tokio::task::spawn_blocking(move || Db::open(&database)).await;
+    // What another process writes, a cache in this one would not notice.
+    let alone = settings.cache.backend == CacheBackend::Memory;
+    let open = move || {
+        let db = Db::open(&database)?;
+        Ok((db, Lock::take(&database.url, alone)?))
+    };
+    let opened = tokio::task::spawn_blocking(open).await;
     opened
         .expect("opening a database does not panic")
         .map_err(|source| StartError::Database { url, source })
@@ -227,16 +315,12 @@ struct Shared {
     ttl: Ttl,
 }
 
-fn routes(config: &mut web::ServiceConfig, shared: Shared, max_body_bytes: usize) {
+fn routes(config: &mut web::ServiceConfig, shared: Shared, limits: BodyLimits) {
     config
         .app_data(web::Data::new(shared.appointments))
         .app_data(web::Data::new(shared.stats))
         .app_data(web::Data::new(shared.ttl))
-        .app_data(
-            web::JsonConfig::default()
-                .limit(max_body_bytes)
-                .error_handler(|error, _request| ApiError::from(error).into()),
-        )
+        .app_data(limits)
         .service(
             web::scope(PREFIX)
                 .configure(stats::http::routes)

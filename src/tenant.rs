@@ -1,14 +1,14 @@
 //! Who an appointment belongs to. Lives here: the one type every key, fence and statement takes a
 //! tenant as. Not here: who may touch which tenant.
 
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::sync::Arc;
 
 use thiserror::Error;
 
 /// A clinic's identifier: 1 to 128 characters, not blank, without control characters.
 ///
 /// `AlignWork` allows 3 to 50 characters; every tenant it has stored is accepted here. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TenantId(Arc<str>);
 
 impl TenantId {
@@ -31,18 +31,6 @@ impl TenantId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl Borrow<str> for TenantId {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for TenantId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

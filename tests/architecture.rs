@@ -170,7 +170,7 @@ fn only_in(crates: &[&str], allowed: impl Fn(&Source) -> bool) {
 #[test]
 fn http_stays_at_the_edges() {
     only_in(&["actix_web", "actix_cors"], |source| {
-        source.file() == "http" || ["server", "error", "input", "main"].contains(&source.module())
+        source.file() == "http" || ["server", "error", "main"].contains(&source.module())
     });
 }
 

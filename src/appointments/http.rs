@@ -15,9 +15,13 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    db::{Db, Status},
+    db::{AnyConn, Db, Status},
     error::ApiError,
-    input::{Fields, Object, Query, integer, json_instant, json_integer, json_text},
+    input::{
+        Fields,
+        http::{Body, Query},
+        integer, json_instant, json_integer, json_text,
+    },
     stats::service::StatsService,
     tenant::TenantId,
 };
@@ -122,14 +126,13 @@ struct CreateBody {
 }
 
 async fn create(
-    body: web::Json<Object<CreateBody>>,
+    Body(body): Body<CreateBody>,
     appointments: web::Data<Appointments>,
 ) -> Result<HttpResponse, ApiError> {
-    let new = read_new(body.into_inner().0)?;
-    let (db, now) = (appointments.db.clone(), appointments.clock.now().into());
-    let tenant = new.tenant.clone();
-    let commit = async move { db.write(move |conn| store::create(conn, &new, now)).await };
-    let created = appointments.stats.tenant_changed(&tenant, commit).await?;
+    let new = read_new(body)?;
+    let (tenant, now) = (new.tenant.clone(), appointments.clock.now().into());
+    let write = move |conn: &mut AnyConn| store::create(conn, &new, now);
+    let created = appointments.stats.tenant_changed(&tenant, write).await?;
     let location = format!("/api/v1/appointments/{}", created.id);
     Ok(HttpResponse::Created()
         .insert_header((header::LOCATION, location))
@@ -177,20 +180,17 @@ struct UpdateBody {
 
 async fn update(
     id: web::Path<String>,
-    body: web::Json<Object<UpdateBody>>,
+    Body(body): Body<UpdateBody>,
     appointments: web::Data<Appointments>,
 ) -> Result<HttpResponse, ApiError> {
     let id = parse_id(&id)?;
-    let changes = read_changes(body.into_inner().0)?;
+    let changes = read_changes(body)?;
     // An appointment never changes its tenant, so the fence is on the right one.
     let stored = find(&appointments, id).await?;
     let tenant = TenantId::parse(&stored.tenant_id).map_err(|_invalid| unknown(id))?;
-    let (db, now) = (appointments.db.clone(), appointments.clock.now().into());
-    let commit = async move {
-        db.write(move |conn| store::update(conn, id, changes, now))
-            .await
-    };
-    let updated = appointments.stats.tenant_changed(&tenant, commit).await?;
+    let now = appointments.clock.now().into();
+    let write = move |conn: &mut AnyConn| store::update(conn, id, changes, now);
+    let updated = appointments.stats.tenant_changed(&tenant, write).await?;
     Ok(HttpResponse::Ok().json(updated.ok_or_else(|| unknown(id))?))
 }
 
@@ -210,8 +210,8 @@ fn read_changes(body: UpdateBody) -> Result<Changes, ApiError> {
     };
     if changes.is_empty() {
         fields.refuse(
-            "status",
-            "at least one of status, startsAt, durationMin is required",
+            "body",
+            "must have at least one of status, startsAt, durationMin",
         );
     }
     fields.check().map(|()| changes)

@@ -20,6 +20,9 @@ pub const MAX_PATIENT_CHARS: usize = 64;
 /// The largest identifier: the largest whole number that every JSON client reads exactly.
 pub const MAX_ID: i64 = (1 << 53) - 1;
 
+/// The largest identifier that is imported: it leaves as many again for new appointments.
+pub const MAX_IMPORTED_ID: i64 = MAX_ID / 2;
+
 /// An appointment as it is stored and sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Queryable, Selectable, Insertable)]
 #[diesel(table_name = appointments)]

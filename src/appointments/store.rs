@@ -1,4 +1,7 @@
 //! The statements that read and write appointments.
+//!
+//! What writes and returns a row runs in a transaction: on its own it would commit when its cursor
+//! is closed, where Diesel looks at no error, and a full disk would go unnoticed.
 
 use diesel::{
     Connection, ExpressionMethods, OptionalExtension, QueryDsl, QueryResult, RunQueryDsl,
@@ -71,10 +74,12 @@ pub fn create(conn: &mut AnyConn, new: &NewAppointment, now: UtcTime) -> QueryRe
         appointments::updated_at.eq(now),
     );
     on_db!(conn, |c| {
-        diesel::insert_into(appointments::table)
-            .values(values)
-            .returning(Appointment::as_returning())
-            .get_result(c)
+        c.immediate_transaction(|c| {
+            diesel::insert_into(appointments::table)
+                .values(values)
+                .returning(Appointment::as_returning())
+                .get_result(c)
+        })
     })
 }
 
@@ -86,10 +91,12 @@ pub fn update(
     now: UtcTime,
 ) -> QueryResult<Option<Appointment>> {
     on_db!(conn, |c| {
-        diesel::update(appointments::table.find(id))
-            .set((changes, appointments::updated_at.eq(now)))
-            .returning(Appointment::as_returning())
-            .get_result(c)
-            .optional()
+        c.immediate_transaction(|c| {
+            diesel::update(appointments::table.find(id))
+                .set((changes, appointments::updated_at.eq(now)))
+                .returning(Appointment::as_returning())
+                .get_result(c)
+                .optional()
+        })
     })
 }

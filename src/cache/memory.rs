@@ -16,7 +16,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cached::ShardedLruTtlCache;
 
-use super::{CacheError, Entry, Fence, Generation, KeyPage, Lookup, StatsCache, StatsKey};
+use super::{
+    CacheError, Entry, Fence, Generation, KeyPage, Lookup, PageOfKeys, StatsCache, StatsKey,
+};
 use crate::tenant::TenantId;
 
 /// How many tenants can have a generation of their own. Half a megabyte.
@@ -91,24 +93,17 @@ impl Inner {
     }
 
     fn keys(&self, after: Option<&str>, limit: usize) -> KeyPage {
-        let mut total = 0;
-        let mut keys = Vec::new();
+        let mut page = PageOfKeys::new(after, limit);
         // What could never be hit again goes at the same time.
         self.entries.retain(|key, stored| {
             let current = self.slot(key.tenant()).read().generation == stored.generation;
             let live = current && self.live_age(stored).is_some();
             if live {
-                total += 1;
-                if after.is_none_or(|after| key.as_str() > after) {
-                    keys.push(key.as_str().to_owned());
-                }
+                page.add(key.as_str());
             }
             live
         });
-        let more = keys.len() > limit;
-        keys.sort_unstable();
-        keys.truncate(limit);
-        KeyPage { total, keys, more }
+        page.finish()
     }
 }
 

@@ -19,7 +19,7 @@ mod key;
 mod memory;
 mod read_through;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BinaryHeap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -103,6 +103,50 @@ pub struct KeyPage {
     pub keys: Vec<String>,
     /// Whether more keys follow.
     pub more: bool,
+}
+
+/// Gathers a [`KeyPage`] from keys in any order, without keeping more of them than the page.
+struct PageOfKeys<'a> {
+    after: Option<&'a str>,
+    limit: usize,
+    total: usize,
+    /// The lowest keys seen, and one more that tells whether there are more.
+    lowest: BinaryHeap<String>,
+}
+
+impl<'a> PageOfKeys<'a> {
+    fn new(after: Option<&'a str>, limit: usize) -> Self {
+        Self {
+            after,
+            limit,
+            total: 0,
+            lowest: BinaryHeap::new(),
+        }
+    }
+
+    fn add(&mut self, key: &str) {
+        self.total += 1;
+        let is_full = self.lowest.len() > self.limit;
+        let is_beyond = is_full && self.lowest.peek().is_some_and(|last| key >= last.as_str());
+        if is_beyond || self.after.is_some_and(|after| key <= after) {
+            return;
+        }
+        self.lowest.push(key.to_owned());
+        if is_full {
+            self.lowest.pop();
+        }
+    }
+
+    fn finish(self) -> KeyPage {
+        let mut keys = self.lowest.into_sorted_vec();
+        let more = keys.len() > self.limit;
+        keys.truncate(self.limit);
+        KeyPage {
+            total: self.total,
+            keys,
+            more,
+        }
+    }
 }
 
 /// The cache could not do what was asked.

@@ -118,14 +118,7 @@ impl<E: Send + Sync + 'static> ReadThrough<E> {
                     found.map(|found| found.entry),
                 )
             }
-            Lookup::Fenced => {
-                let (found, role) = self.flights.join_next(key, timed(compute())).await?;
-                (
-                    Outcome::Bypass,
-                    role == Role::Joined,
-                    found.map(|found| found.entry),
-                )
-            }
+            Lookup::Fenced => return self.compute(key, compute()).await,
         };
         let Entry { body, age } = found.map_err(ReadError::Compute)?;
         Ok(Answer {
@@ -136,19 +129,46 @@ impl<E: Send + Sync + 'static> ReadThrough<E> {
         })
     }
 
-    /// Runs `commit`, which changes what is computed for `tenant`, so that no read that starts
-    /// after this returns is answered from before. Once begun it goes on to its end, even if the
-    /// caller is dropped.
-    pub async fn change<T, F>(&self, tenant: &TenantId, commit: F) -> Result<T, ChangeError<E>>
+    /// What `compute` makes, without the cache; shared with whoever asks for the same `key` before
+    /// the computation begins.
+    pub async fn compute(
+        &self,
+        key: &StatsKey,
+        compute: impl Future<Output = Result<Bytes, E>> + Send + 'static,
+    ) -> Result<Answer, ReadError<E>> {
+        let (found, role) = self.flights.join_next(key, timed(compute)).await?;
+        let Entry { body, age } = found.map_err(ReadError::Compute)?.entry;
+        let (outcome, collapsed) = (Outcome::Bypass, role == Role::Joined);
+        Ok(Answer {
+            body,
+            outcome,
+            collapsed,
+            age,
+        })
+    }
+
+    /// Waits for `turn`, then runs the future of `commit`, which changes what is computed for
+    /// `tenant`, so that no read that starts after this returns is answered from before. Goes on to
+    /// its end even if the caller is dropped.
+    ///
+    /// The tenant is fenced once its turn has come, and not while it waits.
+    pub async fn change<T, G, F>(
+        &self,
+        tenant: &TenantId,
+        turn: impl Future<Output = Result<G, E>> + Send + 'static,
+        commit: impl FnOnce(G) -> F + Send + 'static,
+    ) -> Result<T, ChangeError<E>>
     where
         T: Send + 'static,
+        G: Send + 'static,
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
         let (cache, tenant, tasks) = (Arc::clone(&self.cache), tenant.clone(), self.tasks.clone());
         let change = self.tasks.spawn(async move {
+            let turn = turn.await.map_err(ChangeError::Commit)?;
             let fence = cache.fence(&tenant).await.map_err(ChangeError::Fence)?;
             // A task of its own: a panic must not leave the fence standing.
-            let committed = tasks.spawn(commit).await;
+            let committed = tasks.spawn(async { commit(turn).await }).await;
             if let Err(error) = cache.release(fence).await {
                 log::error!("cache: a fence was not released: {error}");
             }

@@ -3,19 +3,22 @@
 //! Not here: statements, which live in the `store` file of what they are about.
 
 mod connection;
+mod lock;
 mod migrations;
 pub mod schema;
 mod status;
 pub mod time;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use r2d2::ManageConnection;
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use connection::on_db;
 pub use connection::{AnyConn, ConnectError};
+pub use diesel::QueryResult;
+pub use lock::{Lock, LockError};
 pub use migrations::MigrationError;
 pub use status::{InvalidStatus, Status};
 pub use time::UtcTime;
@@ -35,6 +38,13 @@ pub struct Db {
     wait: Duration,
 }
 
+/// The right to write once, and a connection to do it on.
+#[derive(Debug)]
+pub struct Turn(
+    #[expect(dead_code, reason = "held until the write is done")] OwnedSemaphorePermit,
+    #[expect(dead_code, reason = "held until the write is done")] OwnedSemaphorePermit,
+);
+
 /// The database could not be opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
@@ -47,6 +57,9 @@ pub enum OpenError {
     /// The pool could not be filled.
     #[error(transparent)]
     Pool(#[from] r2d2::Error),
+    /// Another process is in the way.
+    #[error(transparent)]
+    Lock(#[from] LockError),
 }
 
 /// A statement gave no answer.
@@ -84,18 +97,17 @@ impl Db {
         if migrated > 0 {
             log::info!("database: ran {migrated} migration(s)");
         }
-        let wait = settings.pool_wait();
+        // A request's wait is not this start's: see `run`.
         let pool = r2d2::Pool::builder()
             .max_size(settings.pool_size)
             .min_idle(Some(1))
-            .connection_timeout(wait)
             .test_on_check_out(false)
             .build(manager)?;
         Ok(Self {
             pool,
             connections: Arc::new(Semaphore::new(settings.pool_size as usize)),
             writer: Arc::new(Semaphore::new(1)),
-            wait,
+            wait: settings.pool_wait(),
         })
     }
 
@@ -105,25 +117,37 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&mut AnyConn) -> diesel::QueryResult<T> + Send + 'static,
     {
-        let connection = self.permit(&self.connections).await?;
+        let connection = Arc::clone(&self.connections).acquire_owned();
+        let connection = self.in_time(connection).await?;
         self.run(work, connection).await
     }
 
-    /// Runs `work`, which writes, as [`Db::read`] does, one at a time. Once begun it runs to its
-    /// end, even if the caller is dropped.
-    pub async fn write<T, F>(&self, work: F) -> Result<T, DbError>
+    /// Waits for the right to write and for a connection.
+    pub async fn turn(&self) -> Result<Turn, DbError> {
+        self.in_time(async {
+            let writer = Arc::clone(&self.writer).acquire_owned().await?;
+            let connection = Arc::clone(&self.connections).acquire_owned().await?;
+            Ok(Turn(writer, connection))
+        })
+        .await
+    }
+
+    /// Runs `work`, which writes, as [`Db::read`] does. Once begun it runs to its end, even if the
+    /// caller is dropped.
+    pub async fn write<T, F>(&self, turn: Turn, work: F) -> Result<T, DbError>
     where
         T: Send + 'static,
         F: FnOnce(&mut AnyConn) -> diesel::QueryResult<T> + Send + 'static,
     {
-        let writer = self.permit(&self.writer).await?;
-        let connection = self.permit(&self.connections).await?;
-        self.run(work, (writer, connection)).await
+        self.run(work, turn).await
     }
 
-    async fn permit(&self, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, DbError> {
-        tokio::time::timeout(self.wait, Arc::clone(of).acquire_owned())
-            .await
+    async fn in_time<T>(
+        &self,
+        permits: impl Future<Output = Result<T, AcquireError>>,
+    ) -> Result<T, DbError> {
+        let permits = tokio::time::timeout(self.wait, permits).await;
+        permits
             .map_err(|_elapsed| DbError::Busy)?
             .map_err(|_closed| DbError::Busy)
     }
@@ -134,10 +158,10 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&mut AnyConn) -> diesel::QueryResult<T> + Send + 'static,
     {
-        let pool = self.pool.clone();
+        let (pool, wait) = (self.pool.clone(), self.wait);
         tokio::task::spawn_blocking(move || {
             let _permits = permits;
-            let mut conn = pool.get()?;
+            let mut conn = pool.get_timeout(wait)?;
             Ok(work(&mut conn)?)
         })
         .await?

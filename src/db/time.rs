@@ -1,8 +1,6 @@
 //! Instants in the database. Lives here: the SQL type, its Rust type and how each database writes it.
 //! Not here: zones and calendars (`stats::windows`).
 
-use std::fmt;
-
 use diesel::{
     deserialize::{self, FromSql, FromSqlRow},
     expression::AsExpression,
@@ -22,9 +20,7 @@ use serde::Serialize;
 pub struct UtcInstant;
 
 /// A UTC instant as the database keeps it: whole microseconds.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, AsExpression, FromSqlRow, Serialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, AsExpression, FromSqlRow, Serialize)]
 #[diesel(sql_type = UtcInstant)]
 #[serde(transparent)]
 pub struct UtcTime(Timestamp);
@@ -60,13 +56,6 @@ impl From<Timestamp> for UtcTime {
             .smallest(Unit::Microsecond)
             .mode(jiff::RoundMode::Floor);
         Self(timestamp.round(whole).unwrap_or(timestamp))
-    }
-}
-
-impl fmt::Display for UtcTime {
-    /// RFC 3339 with `Z`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

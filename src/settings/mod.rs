@@ -53,6 +53,14 @@ pub struct ServerSettings {
     /// The largest request body accepted, in bytes, 1024 to 1048576; 65536 by default.
     #[serde(deserialize_with = "value::integer::<_, _, 1_024, 1_048_576>")]
     pub max_body_bytes: usize,
+    /// The most connections open at once, 1 to 1000000; 10000 by default. Further ones wait to be
+    /// accepted.
+    #[serde(deserialize_with = "value::integer::<_, _, 1, 1_000_000>")]
+    pub max_connections: usize,
+    /// How long a client may take to send a request's head, and again its body, in seconds, 1 to
+    /// 300; 10 by default.
+    #[serde(deserialize_with = "value::integer::<_, _, 1, 300>")]
+    pub request_timeout_seconds: u64,
     /// How long accepted requests may take to finish once the service is told to stop, in seconds,
     /// 1 to 3600; 30 by default.
     #[serde(deserialize_with = "value::integer::<_, _, 1, 3_600>")]
@@ -67,6 +75,12 @@ impl ServerSettings {
             0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
             workers => workers,
         }
+    }
+
+    /// How long a client may take to send a request's head, and again its body.
+    #[must_use]
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(self.request_timeout_seconds)
     }
 
     /// How long accepted requests may take to finish once the service is told to stop.

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     cache::{Answer, Outcome},
     error::ApiError,
-    input::{Fields, Query, integer},
+    input::{Fields, http::Query, integer},
     metrics::CacheFigures,
     tenant::TenantId,
 };

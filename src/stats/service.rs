@@ -1,7 +1,7 @@
 //! The statistics, through the cache. Lives here: what is computed under which key, and telling
 //! the cache that a tenant changes. Not here: how the cache keeps its promise (`cache`).
 
-use std::{future::Future, sync::Arc, time::Instant};
+use std::{fmt::Display, future::Future, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use crate::{
         StatsKey,
     },
     clock::Clock,
-    db::{AnyConn, Db, DbError, UtcTime},
+    db::{AnyConn, Db, DbError, QueryResult, UtcTime},
     metrics::CacheMetrics,
     tasks::Tasks,
     tenant::TenantId,
@@ -111,32 +111,29 @@ impl StatsService {
                 .cached(key("summary", tenant, zone, now), compute)
                 .await;
         }
-        let began = Instant::now();
-        let body = compute()
-            .await
-            .map_err(|error| ReadError::Compute(Arc::new(error)))?;
-        let age = began.elapsed();
-        self.metrics.miss(age);
-        Ok(Answer {
-            body,
-            outcome: Outcome::Bypass,
-            collapsed: false,
-            age,
-        })
+        let TwoDays { today, tomorrow } = wanted;
+        let bounds: [&dyn Display; 4] = [&today.start, &today.end, &tomorrow.start, &tomorrow.end];
+        let key = StatsKey::new("summary", tenant, &bounds);
+        let answer = self.cache.compute(&key, compute()).await?;
+        self.metrics.miss(answer.age);
+        Ok(answer)
     }
 
-    /// Runs `commit`, which changes `tenant`'s appointments, so that no statistics asked for after
-    /// it are older: see [`ReadThrough::change`].
+    /// Runs `write`, which changes `tenant`'s appointments, so that no statistics asked for after it
+    /// are older: see [`ReadThrough::change`].
     pub async fn tenant_changed<T, F>(
         &self,
         tenant: &TenantId,
-        commit: F,
+        write: F,
     ) -> Result<T, ChangeError<DbError>>
     where
         T: Send + 'static,
-        F: Future<Output = Result<T, DbError>> + Send + 'static,
+        F: FnOnce(&mut AnyConn) -> QueryResult<T> + Send + 'static,
     {
-        self.cache.change(tenant, commit).await
+        let (db, waiting) = (self.db.clone(), self.db.clone());
+        let turn = async move { waiting.turn().await };
+        let commit = move |turn| async move { db.write(turn, write).await };
+        self.cache.change(tenant, turn, commit).await
     }
 
     /// A page of the keys that would be hit: see [`StatsCache::keys`].

@@ -242,7 +242,7 @@ fn every_column_arrives_as_it_was() {
     }
     let mut source = AlignWork::at(folder.path().join("rooms.db"), Schema::WithRooms);
     source.add(
-        9_007_199_254_740_991,
+        4_503_599_627_370_495,
         &[("consultorio_id", "3"), ("duration_min", "1440")],
     );
     source.add(
@@ -263,7 +263,7 @@ fn every_column_arrives_as_it_was() {
             format!("10|clinica|7|NULL|{starts}|30|confirmed|{created}|{created}"),
             format!("20|clinica|7|NULL|{starts}|30|confirmed|{created}|{created}"),
             format!("30|clinica|7|NULL|{starts}|30|confirmed|{created}|{created}"),
-            format!("9007199254740991|clinica|7|3|{starts}|1440|confirmed|{created}|{updated}"),
+            format!("4503599627370495|clinica|7|3|{starts}|1440|confirmed|{created}|{updated}"),
         ]
     );
 }

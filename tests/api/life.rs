@@ -5,9 +5,11 @@
 //! | `start` | the first start, several at once, and what stops one |
 //! | `crash` | kill -9 |
 //! | `drain` | SIGTERM and SIGINT |
+//! | `limits` | a full disk, too many connections, no time left |
 
 mod crash;
 mod drain;
+mod limits;
 mod start;
 
 use std::path::{Path, PathBuf};

@@ -184,7 +184,10 @@ impl Target {
 
     async fn take(&mut self, batch: Vec<Appointment>) -> Result<Vec<Verdict>, DbError> {
         match self {
-            Self::Database(db) => db.write(move |conn| store::take(conn, &batch)).await,
+            Self::Database(db) => {
+                let turn = db.turn().await?;
+                db.write(turn, move |conn| store::take(conn, &batch)).await
+            }
             Self::DryRun(conn, carried) => Ok(store::compare(conn.as_mut(), &batch, carried)?),
         }
     }

@@ -9,7 +9,7 @@ use std::fmt::Display;
 
 use super::{cell::Cell, statuses::Statuses};
 use crate::{
-    appointments::model::{Appointment, InvalidPatient, MAX_ID, PatientId},
+    appointments::model::{Appointment, InvalidPatient, MAX_ID, MAX_IMPORTED_ID, PatientId},
     db::UtcTime,
     input::{instant, json_integer},
     tenant::{InvalidTenant, TenantId},
@@ -78,7 +78,9 @@ pub(super) fn read(
     statuses: &Statuses,
 ) -> Result<Appointment, String> {
     let mut reasons = Reasons(Vec::new());
-    let id = reasons.note("id", &cells[columns.id], |cell| whole(cell, MAX_ID));
+    let id = reasons.note("id", &cells[columns.id], |cell| {
+        whole(cell, MAX_IMPORTED_ID)
+    });
     let tenant = reasons.note("tenant_id", &cells[columns.tenant_id], tenant);
     let patient = reasons.note("patient_id", &cells[columns.patient_id], patient);
     let consultorio_id = columns.consultorio_id.map_or(&Cell::Null, |at| &cells[at]);

@@ -37,6 +37,11 @@ fn computes(body: &'static str) -> impl Future<Output = Result<Bytes, String>> +
     ready(Ok(Bytes::from_static(body.as_bytes())))
 }
 
+/// The turn of a writer that need not wait for it.
+fn free() -> impl Future<Output = Result<(), String>> + Send + 'static {
+    ready(Ok(()))
+}
+
 /// What a read of `cached` answers when a computation would make `body`.
 async fn read(cached: &Cached, body: &'static str) -> (Outcome, Bytes) {
     let answer = cached.read(&key(), || computes(body)).await.unwrap();
@@ -48,7 +53,10 @@ fn answer(outcome: Outcome, body: &'static str) -> (Outcome, Bytes) {
 }
 
 async fn write(cached: &Cached) {
-    cached.change(&tenant(), ready(Ok(()))).await.unwrap();
+    cached
+        .change(&tenant(), free(), |()| ready(Ok(())))
+        .await
+        .unwrap();
 }
 
 /// A read whose computation has begun and waits for the returned gate.
@@ -127,7 +135,27 @@ async fn the_fence_stands_from_before_the_commit_until_after_it() {
         );
         Ok(())
     };
-    cached.change(&tenant(), commit).await.unwrap();
+    cached.change(&tenant(), free(), |()| commit).await.unwrap();
+    assert_eq!(read(&cached, "after").await, answer(Outcome::Miss, "after"));
+}
+
+#[tokio::test]
+async fn a_writer_that_waits_for_its_turn_keeps_nobody_from_the_cache() {
+    let cached = memory();
+    read(&cached, "before").await;
+    let (come, turn) = oneshot::channel::<()>();
+    let waiting = tokio::spawn({
+        let cached = Arc::clone(&cached);
+        let turn = async move { turn.await.map_err(|_| "never".to_owned()) };
+        async move { cached.change(&tenant(), turn, |()| ready(Ok(()))).await }
+    });
+    tokio::task::yield_now().await;
+    assert_eq!(
+        read(&cached, "waiting").await,
+        answer(Outcome::Hit, "before")
+    );
+    come.send(()).unwrap();
+    waiting.await.unwrap().unwrap();
     assert_eq!(read(&cached, "after").await, answer(Outcome::Miss, "after"));
 }
 
@@ -144,7 +172,7 @@ async fn a_writer_that_is_done_does_not_open_the_cache_for_one_that_is_not() {
                 let _ = gate.await;
                 Ok(())
             };
-            cached.change(&tenant(), commit).await
+            cached.change(&tenant(), free(), |()| commit).await
         }
     });
     began.await.unwrap();
@@ -174,7 +202,7 @@ async fn a_client_that_leaves_during_its_write_leaves_no_fence_and_no_stale_entr
                 commit.send(()).unwrap();
                 Ok(())
             };
-            cached.change(&tenant(), commit).await
+            cached.change(&tenant(), free(), |()| commit).await
         }
     });
     began.await.unwrap();
@@ -195,7 +223,9 @@ async fn a_write_that_fails_or_panics_opens_the_cache_under_a_new_generation() {
     let cached = memory();
     read(&cached, "before").await;
     let failed = cached
-        .change(&tenant(), ready(Err::<(), _>("unknown".to_owned())))
+        .change(&tenant(), free(), |()| {
+            ready(Err::<(), _>("unknown".to_owned()))
+        })
         .await;
     assert!(matches!(failed, Err(ChangeError::Commit(_))));
     assert_eq!(
@@ -203,7 +233,7 @@ async fn a_write_that_fails_or_panics_opens_the_cache_under_a_new_generation() {
         answer(Outcome::Miss, "failed")
     );
     let panics = async { panic!("on purpose") };
-    let panicked: Result<(), _> = cached.change(&tenant(), panics).await;
+    let panicked: Result<(), _> = cached.change(&tenant(), free(), |()| panics).await;
     assert!(matches!(panicked, Err(ChangeError::Lost)));
     assert_eq!(
         read(&cached, "panicked").await,
@@ -360,7 +390,7 @@ async fn what_cannot_be_fenced_is_not_written() {
             Ok(())
         }
     };
-    let refused = cached.change(&tenant(), commit).await;
+    let refused = cached.change(&tenant(), free(), |()| commit).await;
     assert!(matches!(refused, Err(ChangeError::Fence(_))));
     assert!(!written.load(Ordering::SeqCst));
 }

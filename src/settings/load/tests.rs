@@ -66,6 +66,8 @@ fn every_setting_can_come_from_the_environment() {
             ("MEGASTATS__SERVER__PORT", "0"),
             ("MEGASTATS__SERVER__WORKERS", "2"),
             ("MEGASTATS__SERVER__MAX_BODY_BYTES", "1024"),
+            ("MEGASTATS__SERVER__MAX_CONNECTIONS", "1"),
+            ("MEGASTATS__SERVER__REQUEST_TIMEOUT_SECONDS", "1"),
             ("MEGASTATS__SERVER__SHUTDOWN_TIMEOUT_SECONDS", "1"),
             ("MEGASTATS__DATABASE__URL", "sqlite:///srv/m.db"),
             ("MEGASTATS__DATABASE__POOL_SIZE", "1"),

@@ -230,7 +230,7 @@ async fn an_update_of_nothing_names_what_can_be_updated() {
         let reply = server.patch(1, &body).await;
         assert_refused(
             &reply,
-            "status",
+            "body",
             "at least one of status, startsAt, durationMin",
         );
     }

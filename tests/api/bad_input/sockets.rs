@@ -115,6 +115,22 @@ async fn a_body_that_ends_early_writes_nothing() {
 }
 
 #[tokio::test]
+async fn a_body_that_takes_too_long_is_given_up() {
+    let server = TestServer::builder()
+        .settings(|settings| settings.server.request_timeout_seconds = 1)
+        .start();
+    for length in ["Transfer-Encoding: chunked", HUNDRED_BYTES] {
+        let mut client = Raw::connect(server.url());
+        client.write(create_head(length));
+        let reply = client.reply();
+        let detail = assert_error(&reply, 408);
+        assert_eq!(detail, "The body must arrive within 1 seconds.");
+        assert_eq!(reply.header("connection"), "close");
+    }
+    assert_unharmed(&server).await;
+}
+
+#[tokio::test]
 async fn clients_that_say_nothing_keep_nobody_else_waiting() {
     let server = TestServer::start();
     let mut silent: Vec<_> = (0..100).map(|_| Raw::connect(server.url())).collect();

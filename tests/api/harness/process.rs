@@ -64,8 +64,14 @@ impl Process {
 
     /// As [`Process::start`], with a command line.
     pub fn start_with(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = command(folder)
-            .args(arguments)
+        let mut command = command(folder);
+        command.args(arguments);
+        Self::start_command(command, environment)
+    }
+
+    /// As [`Process::start`], with a command of the test's own.
+    pub fn start_command(mut command: Command, environment: &[(&str, &str)]) -> Self {
+        let mut child = command
             .env("MEGASTATS__SERVER__PORT", "0")
             .envs(environment.iter().copied())
             .stderr(Stdio::piped())
@@ -103,14 +109,10 @@ impl Process {
 
     /// Sends a signal by its name, e.g. `TERM`.
     pub fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", name, &id])
-                .status()
-                .unwrap()
-                .success()
-        );
+        // The shell's own `kill`: a bare machine may have no other.
+        let command = format!("kill -s {name} {}", self.child.id());
+        let mut shell = Command::new("sh");
+        assert!(shell.args(["-c", &command]).status().unwrap().success());
     }
 
     /// Waits until the process has ended; returns how, and all it logged.

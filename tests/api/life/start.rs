@@ -11,6 +11,9 @@ use reqwest::StatusCode;
 use super::{appointment, database, patients};
 use crate::harness::{Process, Raw, Sqlite, command, run};
 
+/// For a process that shares its file with others.
+const UNCACHED: (&str, &str) = ("MEGASTATS__CACHE__BACKEND", "none");
+
 #[tokio::test]
 async fn it_starts_in_an_empty_folder_and_says_where_it_listens_and_with_what() {
     let folder = tempfile::tempdir().unwrap();
@@ -58,12 +61,12 @@ async fn a_restart_keeps_what_was_saved() {
 }
 
 #[tokio::test]
-async fn several_that_start_at_once_on_a_new_database_all_come_up() {
+async fn several_without_a_cache_that_start_at_once_on_a_new_database_all_come_up() {
     for _ in 0..3 {
         let folder = tempfile::tempdir().unwrap();
         let processes: Vec<_> = std::thread::scope(|scope| {
             let starts: Vec<_> = (0..3)
-                .map(|_| scope.spawn(|| Process::start(folder.path(), &[])))
+                .map(|_| scope.spawn(|| Process::start(folder.path(), &[UNCACHED])))
                 .collect();
             starts
                 .into_iter()
@@ -79,6 +82,23 @@ async fn several_that_start_at_once_on_a_new_database_all_come_up() {
             assert_eq!(patients(process.url()).await, ["ana"; 3]);
         }
     }
+}
+
+#[test]
+fn a_process_with_a_cache_serves_its_file_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let another = |environment: &[(&str, &str)]| {
+        let line = refusal(folder.path(), "sqlite://data/megastats.db", environment);
+        assert!(line.contains("another process serves this file"), "{line}");
+    };
+    let cached = Process::start(folder.path(), &[]);
+    another(&[]);
+    another(&[UNCACHED]);
+    cached.kill();
+    let uncached = Process::start(folder.path(), &[UNCACHED]);
+    another(&[]);
+    uncached.kill();
+    Process::start(folder.path(), &[]);
 }
 
 #[test]
@@ -100,12 +120,15 @@ fn a_new_database_that_another_is_setting_up_is_waited_for() {
 }
 
 /// Runs the program on `url`, which must stop it with one line; returns the line.
-fn refusal(folder: &Path, url: &str) -> String {
+fn refusal(folder: &Path, url: &str, environment: &[(&str, &str)]) -> String {
     let mut command = command(folder);
-    let output = run(command.envs([
-        ("MEGASTATS__DATABASE__URL", url),
-        ("MEGASTATS__SERVER__PORT", "0"),
-    ]));
+    command
+        .envs([
+            ("MEGASTATS__DATABASE__URL", url),
+            ("MEGASTATS__SERVER__PORT", "0"),
+        ])
+        .envs(environment.iter().copied());
+    let output = run(&mut command);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
@@ -119,7 +142,7 @@ fn a_file_that_is_no_database_stops_the_start_and_stays_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let text = "patient;start\n".repeat(1000);
     fs::write(folder.path().join("patients.csv"), &text).unwrap();
-    let line = refusal(folder.path(), "sqlite://patients.csv");
+    let line = refusal(folder.path(), "sqlite://patients.csv", &[]);
     assert!(
         line.contains("patients.csv") && line.contains("not a database"),
         "{line}"
@@ -135,7 +158,7 @@ fn a_database_with_other_appointments_stops_the_start_and_keeps_them() {
     let folder = tempfile::tempdir().unwrap();
     let mut other = Sqlite::open(&folder.path().join("other.db"));
     other.execute("CREATE TABLE appointments (name TEXT); INSERT INTO appointments VALUES ('ana')");
-    let line = refusal(folder.path(), "sqlite://other.db");
+    let line = refusal(folder.path(), "sqlite://other.db", &[]);
     assert!(line.contains("appointments already exists"), "{line}");
     assert_eq!(other.texts("SELECT name FROM appointments"), ["ana"]);
     assert_eq!(
@@ -151,7 +174,7 @@ fn a_place_that_cannot_hold_a_database_stops_the_start() {
     fs::write(folder.path().join("file"), "").unwrap();
     fs::create_dir(folder.path().join("folder")).unwrap();
     for path in ["file/below.db", "file/far/below.db", "folder"] {
-        let line = refusal(folder.path(), &format!("sqlite://{path}"));
+        let line = refusal(folder.path(), &format!("sqlite://{path}"), &[]);
         assert!(line.contains(path), "{line}");
     }
 }

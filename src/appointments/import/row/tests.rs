@@ -174,7 +174,7 @@ fn each_column_refuses_what_it_may_not_hold_by_its_name() {
             "id",
             cells(&[
                 Cell::Integer(0),
-                Cell::Integer(MAX_ID + 1),
+                Cell::Integer(MAX_IMPORTED_ID + 1),
                 text("7"),
                 Cell::Null,
             ]),

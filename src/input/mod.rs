@@ -1,20 +1,12 @@
 //! Reading untrusted queries and bodies field by field, so that one answer names everything that
-//! is wrong. Lives here: what is allowed in fields that several routes take. Not here: what is
-//! particular to one.
+//! is wrong. Lives here: what is allowed in fields that several routes take; `http` takes requests
+//! apart. Not here: what is particular to one route.
 
-use std::{
-    fmt::{self, Display},
-    future::{Ready, ready},
-    marker::PhantomData,
-};
+pub mod http;
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, http::StatusCode, web};
+use std::fmt::Display;
+
 use jiff::{Timestamp, civil::date, tz::TimeZone};
-use percent_encoding::percent_decode_str;
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
-};
 use serde_json::Value;
 
 use crate::{
@@ -28,64 +20,6 @@ const LAST_YEAR: i16 = 2199;
 
 /// The first instant wanted, and the first no longer wanted.
 pub type Range = (Option<UtcTime>, Option<UtcTime>);
-
-/// A query, as [`web::Query`] reads it, but an escape that is none, or that is not UTF-8, is an
-/// error: replaced by something else it could name another tenant.
-#[derive(Debug)]
-pub struct Query<T>(pub T);
-
-impl<T: DeserializeOwned> FromRequest for Query<T> {
-    type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _body: &mut Payload) -> Self::Future {
-        ready(read_query(request.query_string()).map(Self))
-    }
-}
-
-fn read_query<T: DeserializeOwned>(raw: &str) -> Result<T, ApiError> {
-    if let Some(pair) = raw.split('&').find(|pair| !is_percent_encoded(pair)) {
-        let name = pair.split('=').next().unwrap_or_default();
-        return Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            format!("The query cannot be read: {name} must be percent-encoded UTF-8."),
-        ));
-    }
-    Ok(web::Query::<T>::from_query(raw)?.into_inner())
-}
-
-fn is_percent_encoded(raw: &str) -> bool {
-    let is_escape = |rest: &[u8]| rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit);
-    raw.split('%')
-        .skip(1)
-        .all(|rest| is_escape(rest.as_bytes()))
-        && percent_decode_str(raw).decode_utf8().is_ok()
-}
-
-/// A JSON object. Read as `T` itself, an array would do as well: its elements for the fields of `T`
-/// in their order.
-#[derive(Debug)]
-pub struct Object<T>(pub T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(ObjectVisitor(PhantomData))
-    }
-}
-
-struct ObjectVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-    type Value = Object<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
-    }
-}
 
 /// Collects what is wrong with the fields of one request.
 #[derive(Debug, Default)]
@@ -182,11 +116,7 @@ pub fn json_text(raw: &Value) -> Result<&str, &'static str> {
 
 /// An instant in RFC 3339, with its offset.
 pub fn instant(raw: &str) -> Result<UtcTime, String> {
-    let parsed: Option<Timestamp> = if raw.contains('[') {
-        None
-    } else {
-        raw.parse().ok()
-    };
+    let parsed: Option<Timestamp> = is_rfc3339(raw).then(|| raw.parse().ok()).flatten();
     let (first, last) = range();
     parsed
         .filter(|instant| (first..last).contains(instant))
@@ -197,6 +127,43 @@ pub fn instant(raw: &str) -> Result<UtcTime, String> {
              e.g. 2025-10-31T14:30:00Z or 2025-10-31T11:30:00-03:00 (in a query, + is written %2B)"
             )
         })
+}
+
+/// Whether `raw` has the form of RFC 3339, section 5.6. jiff takes more, such as a second 60, an
+/// offset of 25 hours, or no seconds at all.
+fn is_rfc3339(raw: &str) -> bool {
+    let Some((time, offset)) = raw.as_bytes().split_at_checked(19) else {
+        return false;
+    };
+    let offset = match offset {
+        [b'.', rest @ ..] => {
+            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            if !(1..=9).contains(&digits) {
+                return false;
+            }
+            &rest[digits..]
+        }
+        offset => offset,
+    };
+    let is_offset = match offset {
+        b"Z" | b"z" => true,
+        [b'+' | b'-', rest @ ..] => {
+            has_form(rest, b"00:00") && rest[..2] <= b"23"[..] && rest[3] < b'6'
+        }
+        _ => false,
+    };
+    (has_form(time, b"0000-00-00T00:00:00") || has_form(time, b"0000-00-00t00:00:00"))
+        && time[17] < b'6'
+        && is_offset
+}
+
+/// Whether `raw` is `form` with any digit for each 0.
+fn has_form(raw: &[u8], form: &[u8]) -> bool {
+    let fits = |(byte, wanted): (&u8, &u8)| match wanted {
+        b'0' => byte.is_ascii_digit(),
+        other => byte == other,
+    };
+    raw.len() == form.len() && raw.iter().zip(form).all(fits)
 }
 
 fn range() -> (Timestamp, Timestamp) {
@@ -231,6 +198,19 @@ mod tests {
             "1969-12-31T23:59:59Z",
             "2200-01-01T00:00:00Z",
             "+012025-10-31T00:00:00Z",
+            "2025-10-31T23:59:60Z",
+            "2025-10-31T14:30:00+24:00",
+            "2025-10-31T14:30:00+03:60",
+            "2025-10-31T14:30:00+03:00:30",
+            "2025-10-31T14:30:00+03",
+            "2025-10-31T14:30:00,5Z",
+            "2025-10-31T14:30:00.Z",
+            "2025-10-31T14:30:00.0000000001Z",
+            "2025-10-31T14:30Z",
+            "2025-10-31T14Z",
+            "2025-10-31 14:30:00Z",
+            "20251031T143000Z",
+            "2025-W44-5T14:30:00Z",
             "tomorrow",
             "1761921000",
             "",
@@ -262,24 +242,5 @@ mod tests {
             assert!(integer(raw, 1, 100).is_err(), "{raw}");
         }
         assert_eq!(integer("100", 1, 100), Ok(100));
-    }
-
-    #[test]
-    fn escapes_are_whole_and_utf_8() {
-        for raw in ["", "a", "+", "%20", "%C3%A3", "%c3%a3=%25zz"] {
-            assert!(is_percent_encoded(raw), "{raw}");
-        }
-        for raw in [
-            "%",
-            "%2",
-            "a%zz",
-            "%%20",
-            "%C3",
-            "%FF",
-            "%C3%28",
-            "%ED%A0%80",
-        ] {
-            assert!(!is_percent_encoded(raw), "{raw}");
-        }
     }
 }

@@ -1,0 +1,63 @@
+//! Who serves a SQLite file. A cache in one process does not notice what another writes, so a
+//! process with such a cache serves its file alone.
+
+use std::{
+    fs::{File, TryLockError},
+    io,
+    path::PathBuf,
+};
+
+use thiserror::Error;
+
+use crate::settings::DatabaseUrl;
+
+/// Held for as long as the file is served; the system lets go of it when the process ends.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held, not used")] File);
+
+/// The file cannot be served.
+#[derive(Debug, Error)]
+pub enum LockError {
+    /// Another process serves it.
+    #[error(
+        "another process serves this file: stop it, or set cache.backend to \"none\" in both, since \
+         the cache of one does not notice what the other writes"
+    )]
+    Taken,
+    /// The lock could not be tried.
+    #[error("cannot lock {}: {source}", path.display())]
+    Failed {
+        /// The file that stands for the lock.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl Lock {
+    /// Takes the file for this process `alone`, or together with others that do not want it alone.
+    ///
+    /// The lock is on a file beside it: SQLite has locks of its own on the file itself, which the
+    /// system drops when anything in the process closes it.
+    pub fn take(url: &DatabaseUrl, alone: bool) -> Result<Option<Self>, LockError> {
+        let DatabaseUrl::Sqlite(path) = url;
+        let mut path = path.clone().into_os_string();
+        path.push("-serving");
+        let path = PathBuf::from(path);
+        let failed = |source| LockError::Failed {
+            path: path.clone(),
+            source,
+        };
+        let file = File::create(&path).map_err(failed)?;
+        let taken = if alone {
+            file.try_lock()
+        } else {
+            file.try_lock_shared()
+        };
+        match taken {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(TryLockError::WouldBlock) => Err(LockError::Taken),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+}

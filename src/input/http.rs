@@ -1,0 +1,176 @@
+//! Taking requests apart: queries and JSON bodies, within the limits on them.
+
+use std::{
+    fmt,
+    future::{Future, Ready, ready},
+    marker::PhantomData,
+    pin::Pin,
+    time::Duration,
+};
+
+use actix_web::{
+    FromRequest, HttpMessage, HttpRequest,
+    dev::{JsonBody, Payload},
+    http::{StatusCode, header},
+    web,
+};
+use percent_encoding::percent_decode_str;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+
+use crate::error::ApiError;
+
+/// How long it takes at most to answer a client that was too slow, and to close its connection.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// What a body may be at most.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimits {
+    /// In bytes.
+    pub size: usize,
+    /// From the end of the request's head to the body's last byte.
+    pub time: Duration,
+}
+
+/// A JSON object as the body of a request. Anything else is refused, and a client that is too slow
+/// is told so.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        if let Err(refused) = check_type(request) {
+            part_from(payload.take());
+            return Box::pin(ready(Err(refused)));
+        }
+        let limits: BodyLimits = *request
+            .app_data()
+            .expect("the server's routes set the limits");
+        let body = JsonBody::<Object<T>>::new(request, payload, None, true).limit(limits.size);
+        let mut body = Box::pin(body);
+        Box::pin(async move {
+            if let Ok(body) = tokio::time::timeout(limits.time, &mut body).await {
+                return Ok(Self(body?.0));
+            }
+            part_from(body);
+            let seconds = limits.time.as_secs();
+            let detail = format!("The body must arrive within {seconds} seconds.");
+            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, detail))
+        })
+    }
+}
+
+/// Has the connection closed once the request is answered. Were `unread` dropped at once, a chunked
+/// body would be read to its end, however long that takes.
+fn part_from(unread: impl Sized + 'static) {
+    actix_web::rt::spawn(async move {
+        tokio::time::sleep(PARTING).await;
+        drop(unread);
+    });
+}
+
+/// JSON is UTF-8 (RFC 8259, section 8.1), and is read as it came.
+fn check_type(request: &HttpRequest) -> Result<(), ApiError> {
+    let refuse = |allowed| Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, allowed));
+    let is_json = request.mime_type().ok().flatten().is_some_and(|mime| {
+        let utf8 = mime
+            .get_param("charset")
+            .is_none_or(|charset| charset == "utf-8");
+        let json = mime.subtype() == "json" || mime.suffix().is_some_and(|suffix| suffix == "json");
+        mime.type_() == "application" && json && utf8
+    });
+    if !is_json {
+        return refuse("The Content-Type must be application/json, in UTF-8.");
+    }
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        return refuse("The body must have no Content-Encoding.");
+    }
+    Ok(())
+}
+
+/// A query, as [`web::Query`] reads it, but an escape that is none, or that is not UTF-8, is an
+/// error: replaced by something else it could name another tenant.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Query<T> {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _body: &mut Payload) -> Self::Future {
+        ready(read_query(request.query_string()).map(Self))
+    }
+}
+
+fn read_query<T: DeserializeOwned>(raw: &str) -> Result<T, ApiError> {
+    if let Some(pair) = raw.split('&').find(|pair| !is_percent_encoded(pair)) {
+        let name = pair.split('=').next().unwrap_or_default();
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            format!("The query cannot be read: {name} must be percent-encoded UTF-8."),
+        ));
+    }
+    Ok(web::Query::<T>::from_query(raw)?.into_inner())
+}
+
+fn is_percent_encoded(raw: &str) -> bool {
+    let is_escape = |rest: &[u8]| rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit);
+    raw.split('%')
+        .skip(1)
+        .all(|rest| is_escape(rest.as_bytes()))
+        && percent_decode_str(raw).decode_utf8().is_ok()
+}
+
+/// A JSON object. Read as `T` itself, an array would do as well: its elements for the fields of `T`
+/// in their order.
+#[derive(Debug)]
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_whole_and_utf_8() {
+        for raw in ["", "a", "+", "%20", "%C3%A3", "%c3%a3=%25zz"] {
+            assert!(is_percent_encoded(raw), "{raw}");
+        }
+        for raw in [
+            "%",
+            "%2",
+            "a%zz",
+            "%%20",
+            "%C3",
+            "%FF",
+            "%C3%28",
+            "%ED%A0%80",
+        ] {
+            assert!(!is_percent_encoded(raw), "{raw}");
+        }
+    }
+}
