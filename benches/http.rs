@@ -82,7 +82,7 @@ fn service(folder: &tempfile::TempDir, backend: CacheBackend) -> SocketAddr {
     settings.cache.backend = backend;
     // The same number of digits left in `Cache-Status` from the first answer to the last.
     settings.cache.ttl_seconds = 3600;
-    settings.database.url = DatabaseUrl::Sqlite(folder.path().join("bench.db"));
+    settings.database.url = DatabaseUrl::Sqlite(folder.path().join(format!("{backend:?}.db")));
     listening(|tell| async move {
         let cache = cache::from_settings(&settings.cache);
         let never = std::future::pending();
