@@ -287,8 +287,9 @@ async fn open_database(settings: &Settings) -> Result<(Db, Option<Lock>), StartE
     // What another process writes, a cache in this one would not notice.
     let alone = settings.cache.backend == CacheBackend::Memory;
     let open = move || {
-        let db = Db::open(&database)?;
-        Ok((db, Lock::take(&database.url, alone)?))
+        // First, since opening migrates: not below a process that still serves the file.
+        let lock = Lock::take(&database.url, alone)?;
+        Ok((Db::open(&database)?, lock))
     };
     let opened = tokio::task::spawn_blocking(open).await;
     opened

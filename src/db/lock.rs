@@ -2,7 +2,7 @@
 //! process with such a cache serves its file alone.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::{self, File, TryLockError},
     io,
     path::PathBuf,
 };
@@ -48,6 +48,9 @@ impl Lock {
             path: path.clone(),
             source,
         };
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
         let file = File::create(&path).map_err(failed)?;
         let taken = if alone {
             file.try_lock()
