@@ -4,12 +4,11 @@
 //! is closed, where Diesel looks at no error, and a full disk would go unnoticed.
 
 use diesel::{
-    Connection, ExpressionMethods, OptionalExtension, QueryDsl, QueryResult, RunQueryDsl,
-    SelectableHelper,
+    ExpressionMethods, OptionalExtension, QueryDsl, QueryResult, RunQueryDsl, SelectableHelper,
 };
 
 use super::model::{Appointment, Changes, ListFilter, NewAppointment, Page};
-use crate::db::{AnyConn, UtcTime, on_db, schema::appointments};
+use crate::db::{AnyConn, Dialect, UtcTime, on_db, schema::appointments};
 
 /// The appointment with that id, if there is one.
 pub fn get(conn: &mut AnyConn, id: i64) -> QueryResult<Option<Appointment>> {
@@ -40,7 +39,7 @@ pub fn list(conn: &mut AnyConn, filter: &ListFilter) -> QueryResult<Page> {
     }
     let (page, page_size) = (filter.page, filter.page_size);
     let (total, data) = on_db!(conn, |c| {
-        c.transaction(|c| {
+        c.snapshot(|c| {
             let total: i64 = filtered!().count().get_result(c)?;
             let data = filtered!()
                 .order((appointments::starts_at, appointments::id))
@@ -48,7 +47,7 @@ pub fn list(conn: &mut AnyConn, filter: &ListFilter) -> QueryResult<Page> {
                 .offset((page - 1).saturating_mul(page_size))
                 .select(Appointment::as_select())
                 .load(c)?;
-            QueryResult::Ok((total, data))
+            Ok((total, data))
         })
     })?;
     let total_pages = (total + page_size - 1) / page_size;
@@ -74,7 +73,7 @@ pub fn create(conn: &mut AnyConn, new: &NewAppointment, now: UtcTime) -> QueryRe
         appointments::updated_at.eq(now),
     );
     on_db!(conn, |c| {
-        c.immediate_transaction(|c| {
+        c.write_transaction(|c| {
             diesel::insert_into(appointments::table)
                 .values(values)
                 .returning(Appointment::as_returning())
@@ -91,7 +90,7 @@ pub fn update(
     now: UtcTime,
 ) -> QueryResult<Option<Appointment>> {
     on_db!(conn, |c| {
-        c.immediate_transaction(|c| {
+        c.write_transaction(|c| {
             diesel::update(appointments::table.find(id))
                 .set((changes, appointments::updated_at.eq(now)))
                 .returning(Appointment::as_returning())
@@ -100,3 +99,6 @@ pub fn update(
         })
     })
 }
+
+#[cfg(test)]
+mod tests;

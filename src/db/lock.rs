@@ -37,10 +37,14 @@ pub enum LockError {
 impl Lock {
     /// Takes the file for this process `alone`, or together with others that do not want it alone.
     ///
+    /// A database that is a server has none: its instances share a cache, or are told so.
+    ///
     /// The lock is on a file beside it: SQLite has locks of its own on the file itself, which the
     /// system drops when anything in the process closes it.
     pub fn take(url: &DatabaseUrl, alone: bool) -> Result<Option<Self>, LockError> {
-        let DatabaseUrl::Sqlite(path) = url;
+        let DatabaseUrl::Sqlite(path) = url else {
+            return Ok(None);
+        };
         let mut path = path.clone().into_os_string();
         path.push("-serving");
         let path = PathBuf::from(path);

@@ -1,12 +1,22 @@
-//! Brings the database's schema up to this build's.
+//! Brings the database's schema up to this build's. Several instances may start on one database at
+//! once: the first one in does the work.
 
-use diesel::SqliteConnection;
+use diesel::{
+    QueryableByName, RunQueryDsl, SqliteConnection,
+    connection::SimpleConnection,
+    sql_query,
+    sql_types::{BigInt, Bool},
+};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use thiserror::Error;
 
-use super::connection::{AnyConn, on_db};
+use super::{connection::AnyConn, postgres::PgConn};
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// Whom PostgreSQL's advisory lock keeps apart: those who migrate this program's database.
+const LOCK: i64 = i64::from_be_bytes(*b"megastat");
 
 /// The schema could not be brought up to date.
 #[derive(Debug, Error)]
@@ -19,11 +29,13 @@ impl From<diesel::result::Error> for MigrationError {
     }
 }
 
-/// Runs what has not run yet; returns how many migrations that were.
-///
-/// Several processes may start on the same file at once: the first one in does the work.
+/// Runs what has not run yet; returns how many migrations that were. On PostgreSQL `conn` is of no
+/// use for anything else.
 pub(super) fn run(conn: &mut AnyConn) -> Result<usize, MigrationError> {
-    on_db!(conn, |c| run_on_sqlite(c))
+    match conn {
+        AnyConn::Sqlite(conn) => run_on_sqlite(conn),
+        AnyConn::Pg(conn) => run_on_postgres(conn),
+    }
 }
 
 fn run_on_sqlite(conn: &mut SqliteConnection) -> Result<usize, MigrationError> {
@@ -34,23 +46,111 @@ fn run_on_sqlite(conn: &mut SqliteConnection) -> Result<usize, MigrationError> {
     })
 }
 
+fn run_on_postgres(conn: &mut PgConn) -> Result<usize, MigrationError> {
+    // Building an index may take minutes, and so may waiting for whoever does.
+    conn.batch_execute(
+        "SET statement_timeout = 0; SET lock_timeout = 0; \
+         SET idle_in_transaction_session_timeout = 0",
+    )?;
+    lock(conn)?;
+    let ran = conn
+        .run_pending_migrations(POSTGRES)
+        .map(|ran| ran.len())
+        .map_err(MigrationError);
+    // Should this fail, the lock ends with the session. The migrations' own failure tells more.
+    let unlocked = sql_query("SELECT pg_advisory_unlock($1)")
+        .bind::<BigInt, _>(LOCK)
+        .execute(conn);
+    let ran = ran?;
+    unlocked?;
+    Ok(ran)
+}
+
+/// Takes the lock for the session rather than for a transaction: each migration has its own.
+fn lock(conn: &mut PgConn) -> Result<(), MigrationError> {
+    #[derive(QueryableByName)]
+    struct Locked {
+        #[diesel(sql_type = Bool)]
+        locked: bool,
+    }
+    let Locked { locked } = sql_query("SELECT pg_try_advisory_lock($1) AS locked")
+        .bind::<BigInt, _>(LOCK)
+        .get_result(conn)?;
+    if !locked {
+        log::info!("database: waiting for another instance to migrate it");
+        sql_query("SELECT pg_advisory_lock($1)")
+            .bind::<BigInt, _>(LOCK)
+            .execute(conn)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use diesel::Connection;
+    use crate::db::testing::TestDb;
 
     use super::*;
 
+    /// Takes back every migration; returns how many there were.
+    fn revert(conn: &mut AnyConn) -> usize {
+        match conn {
+            AnyConn::Sqlite(conn) => conn.revert_all_migrations(SQLITE).unwrap().len(),
+            AnyConn::Pg(conn) => conn.revert_all_migrations(POSTGRES).unwrap().len(),
+        }
+    }
+
     #[test]
     fn every_migration_goes_up_down_and_up_again() {
-        let mut conn = SqliteConnection::establish(":memory:").unwrap();
-        let count = run_on_sqlite(&mut conn).unwrap();
-        assert!(count > 0);
-        assert_eq!(conn.revert_all_migrations(SQLITE).unwrap().len(), count);
-        assert_eq!(run_on_sqlite(&mut conn).unwrap(), count);
-        assert_eq!(
-            run_on_sqlite(&mut conn).unwrap(),
-            0,
-            "a second run has nothing to do"
-        );
+        for mut database in TestDb::both() {
+            database.run(|conn| {
+                let count = revert(conn);
+                assert!(count > 0);
+                assert_eq!(run(conn).unwrap(), count);
+                assert_eq!(run(conn).unwrap(), 0, "a second run has nothing to do");
+                assert_eq!(revert(conn), count);
+                assert_eq!(run(conn).unwrap(), count);
+            });
+        }
+    }
+
+    #[test]
+    fn the_databases_have_the_same_migrations() {
+        let folder = |name| {
+            let path = format!("{}/migrations/{name}", env!("CARGO_MANIFEST_DIR"));
+            let mut names: Vec<_> = std::fs::read_dir(path)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(folder("sqlite"), folder("postgres"));
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_no_lock_behind() {
+        let mut database = TestDb::postgres();
+        database.run(|conn| {
+            revert(conn);
+            let AnyConn::Pg(conn) = conn else {
+                panic!("not PostgreSQL")
+            };
+            conn.batch_execute("CREATE TABLE appointments (name TEXT)")
+                .unwrap();
+            let refusal = run_on_postgres(conn).unwrap_err().to_string();
+            assert!(refusal.contains("appointments"), "{refusal}");
+            let locks = "SELECT count(*) AS n FROM pg_locks \
+                         WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
+            assert_eq!(number(conn, locks), 0);
+        });
+    }
+
+    fn number(conn: &mut PgConn, sql: &str) -> i64 {
+        #[derive(QueryableByName)]
+        struct Number {
+            #[diesel(sql_type = BigInt)]
+            n: i64,
+        }
+        sql_query(sql).get_result::<Number>(conn).unwrap().n
     }
 }

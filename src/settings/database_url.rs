@@ -1,26 +1,32 @@
 //! Which database a URL means. Lives here: the URLs understood, and how one is shown. Not here:
-//! opening a database. Another database is another variant, which must not show its password.
+//! opening a database. What a `PostgreSQL` URL says is read by `postgres_url`.
 
 use std::{fmt, path::PathBuf};
 
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
+use super::postgres_url::{InvalidPostgresUrl, PostgresUrl};
+
 /// The database the appointments are kept in. `Display` and `Debug` show no password.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
     /// An `SQLite` file; a relative path starts at the working directory.
     Sqlite(PathBuf),
+    /// A database of a `PostgreSQL` server.
+    Postgres(PostgresUrl),
 }
 
 impl DatabaseUrl {
-    /// Reads `sqlite://relative/path` or `sqlite:///absolute/path`.
+    /// Reads `sqlite://relative/path`, `sqlite:///absolute/path`, or
+    /// `postgres://user:password@host:port/database?sslmode=…` (or `postgresql://`).
     ///
-    /// The path is taken as it is: nothing in it is decoded.
+    /// A path of `SQLite` is taken as it is: nothing in it is decoded.
     pub fn parse(raw: &str) -> Result<Self, InvalidDatabaseUrl> {
         let (scheme, rest) = raw.split_once("://").ok_or(InvalidDatabaseUrl::NoScheme)?;
         match scheme {
             "sqlite" => sqlite_path(rest).map(Self::Sqlite),
+            "postgres" | "postgresql" => Ok(Self::Postgres(rest.parse()?)),
             other if is_scheme(other) => Err(InvalidDatabaseUrl::Scheme(other.into())),
             _ => Err(InvalidDatabaseUrl::NoScheme),
         }
@@ -54,6 +60,7 @@ impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
+            Self::Postgres(url) => url.fmt(f),
         }
     }
 }
@@ -74,10 +81,10 @@ impl Serialize for DatabaseUrl {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidDatabaseUrl {
     /// It does not begin with `scheme://`.
-    #[error("given something without a scheme, {ALLOWED}")]
+    #[error("given something without a scheme, {ALLOWED} or {ALLOWED_SERVER}")]
     NoScheme,
     /// It is for a database that is not supported.
-    #[error("given the scheme \"{0}\", {ALLOWED}")]
+    #[error("given the scheme \"{0}\", {ALLOWED} or {ALLOWED_SERVER}")]
     Scheme(String),
     /// It names no file.
     #[error("given no path, {ALLOWED}")]
@@ -97,9 +104,13 @@ pub enum InvalidDatabaseUrl {
     /// It has a character that cannot be seen.
     #[error("given a path with a control character, {ALLOWED}")]
     ControlCharacter,
+    /// It is no URL of a `PostgreSQL` database.
+    #[error(transparent)]
+    Postgres(#[from] InvalidPostgresUrl),
 }
 
 const ALLOWED: &str = "allowed is sqlite://relative/path.db or sqlite:///absolute/path.db";
+const ALLOWED_SERVER: &str = "postgres://user:password@host:port/database";
 
 #[cfg(test)]
 mod tests {
@@ -117,6 +128,22 @@ mod tests {
             let url = DatabaseUrl::parse(raw).unwrap();
             assert_eq!(url, DatabaseUrl::Sqlite(path.into()));
             assert_eq!(url.to_string(), raw);
+        }
+    }
+
+    #[test]
+    fn both_schemes_of_postgresql_are_understood() {
+        for scheme in ["postgres", "postgresql"] {
+            let url = DatabaseUrl::parse(&format!("{scheme}://ana:hunter2@db/clinic")).unwrap();
+            let DatabaseUrl::Postgres(server) = &url else {
+                panic!("{url}")
+            };
+            assert_eq!(server.password.as_deref(), Some("hunter2"));
+            assert_eq!(
+                url.to_string(),
+                "postgres://ana:***@db:5432/clinic?sslmode=prefer"
+            );
+            assert!(!format!("{url:?}").contains("hunter2"));
         }
     }
 
@@ -147,10 +174,8 @@ mod tests {
     #[test]
     fn a_refusal_shows_the_scheme_and_no_credentials() {
         for (raw, scheme) in [
-            (
-                "postgres://ana:hunter2@db/clinic?password=hunter2",
-                Some("postgres"),
-            ),
+            ("postgres://ana:hunter2@db/clinic?password=hunter2", None),
+            ("mysql://ana:hunter2@db/clinic", Some("mysql")),
             ("hunter2@db://", None),
             ("ana:hunter2://x", None),
             ("hunter2", None),

@@ -74,9 +74,12 @@ pub struct Options {
 pub async fn run(settings: &Settings, options: &Options) -> Result<Report, ImportError> {
     let statuses = Statuses::parse(&options.statuses)?;
     let database = &settings.database;
-    let DatabaseUrl::Sqlite(own) = &database.url;
+    let own = match &database.url {
+        DatabaseUrl::Sqlite(own) => Some(own.as_path()),
+        DatabaseUrl::Postgres(_) => None,
+    };
     let path = &options.source;
-    if is_same_file(path, own) {
+    if own.is_some_and(|own| is_same_file(path, own)) {
         return Err(ImportError::Itself(path.clone()));
     }
     let rejects = open_rejects(options, own)?;
@@ -133,13 +136,14 @@ pub async fn run(settings: &Settings, options: &Options) -> Result<Report, Impor
     Ok(report)
 }
 
-fn open_rejects(options: &Options, own: &Path) -> Result<Rejects, ImportError> {
+fn open_rejects(options: &Options, own: Option<&Path>) -> Result<Rejects, ImportError> {
     let path = options.rejects.clone().unwrap_or_else(|| {
         let mut name = options.source.file_name().unwrap_or_default().to_owned();
         name.push(".rejects.jsonl");
         name.into()
     });
-    let opened = if is_same_file(&path, &options.source) || is_same_file(&path, own) {
+    let mut taken = [Some(options.source.as_path()), own].into_iter().flatten();
+    let opened = if taken.any(|other| is_same_file(&path, other)) {
         Err(RejectsError::Taken)
     } else {
         Rejects::new(&path)

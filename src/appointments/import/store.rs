@@ -26,7 +26,7 @@ use thiserror::Error;
 use super::{cell::Cell, row::Columns};
 use crate::{
     appointments::model::Appointment,
-    db::{AnyConn, ConnectError, on_db, schema::appointments},
+    db::{AnyConn, ConnectError, Dialect, on_db, schema::appointments},
     settings::{DatabaseSettings, DatabaseUrl},
 };
 
@@ -223,7 +223,10 @@ fn cell(value: Option<SqliteValue<'_, '_, '_>>) -> Cell {
 /// Opens our own database to look at it only: it is neither made nor migrated. `None` where there
 /// is nothing to look at yet.
 pub(super) fn look_at(database: &DatabaseSettings) -> Result<Option<AnyConn>, ConnectError> {
-    let DatabaseUrl::Sqlite(path) = &database.url;
+    let path = match &database.url {
+        DatabaseUrl::Sqlite(path) => path,
+        DatabaseUrl::Postgres(_) => return AnyConn::look_at_postgres(database),
+    };
     if !path.exists() {
         return Ok(None);
     }
@@ -270,9 +273,11 @@ impl Verdict {
 
 /// Inserts those of `batch` whose ids are free; a verdict for each, in order.
 pub(super) fn take(conn: &mut AnyConn, batch: &[Appointment]) -> QueryResult<Vec<Verdict>> {
-    // The first statement is a write, so it waits for the write lock; one that had read before
-    // could fail instead.
-    on_db!(conn, |c| c.transaction(|c| {
+    let last = batch.iter().map(|appointment| appointment.id).max();
+    on_db!(conn, |c| c.write_transaction(|c| {
+        if let Some(last) = last {
+            c.reserve_ids(last)?;
+        }
         let mut is_new = Vec::with_capacity(batch.len());
         for appointment in batch {
             let inserted = diesel::insert_into(appointments::table)

@@ -1,26 +1,27 @@
 //! The counting statements: how they are answered, and that they count as a naive model does.
 
+use std::cell::RefCell;
+
 use diesel::{
-    Connection, QueryableByName, SqliteConnection, connection::SimpleConnection, sql_query,
-    sql_types::Text, sqlite::Sqlite,
+    QueryableByName,
+    connection::SimpleConnection,
+    pg::Pg,
+    query_builder::{AstPass, Query, QueryFragment, QueryId},
+    sql_query,
+    sql_types::Text,
+    sqlite::Sqlite,
 };
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use proptest::prelude::*;
 
 use super::*;
-use crate::stats::{
-    model::Day,
-    windows::{local_date, two_days, windows},
+use crate::{
+    db::{PgConn, testing::TestDb},
+    stats::{
+        model::Day,
+        windows::{local_date, two_days, windows},
+    },
 };
-
-const SCHEMA: &str =
-    include_str!("../../../migrations/sqlite/2026-11-23-000000_create_appointments/up.sql");
-
-fn database() -> SqliteConnection {
-    let mut conn = SqliteConnection::establish(":memory:").unwrap();
-    conn.batch_execute(SCHEMA).unwrap();
-    conn
-}
 
 fn tenant(name: &str) -> TenantId {
     TenantId::parse(name).unwrap()
@@ -33,12 +34,12 @@ struct Plan {
 }
 
 /// How SQLite would answer `query`, one line per step.
-macro_rules! plan {
-    ($query:expr) => {{
+macro_rules! sqlite_plan {
+    ($conn:expr, $query:expr) => {{
         let shown = diesel::debug_query::<Sqlite, _>(&$query).to_string();
         let (sql, _bound) = shown.split_once(" -- binds").unwrap();
         let steps: Vec<Plan> = sql_query(format!("EXPLAIN QUERY PLAN {sql}"))
-            .load(&mut database())
+            .load($conn)
             .unwrap();
         steps
             .into_iter()
@@ -48,21 +49,84 @@ macro_rules! plan {
 }
 
 #[test]
-fn the_statements_are_answered_from_the_index_alone() {
+fn sqlite_answers_the_statements_from_the_index_alone() {
     let (now, zone) = (Timestamp::UNIX_EPOCH, TimeZone::UTC);
     let tenant = tenant("clinic");
     let expected = [
         "SEARCH appointments USING COVERING INDEX appointments_by_tenant_and_start \
          (tenant_id=? AND starts_at>? AND starts_at<?)",
     ];
-    assert_eq!(
-        plan!(mega_stats_query!(&tenant, &windows(now, &zone))),
-        expected
-    );
-    assert_eq!(
-        plan!(summary_query!(&tenant, &two_days(now, &zone))),
-        expected
-    );
+    TestDb::sqlite().run(|conn| {
+        let AnyConn::Sqlite(conn) = conn else {
+            panic!("not SQLite")
+        };
+        assert_eq!(
+            sqlite_plan!(conn, mega_stats_query!(&tenant, &windows(now, &zone))),
+            expected
+        );
+        assert_eq!(
+            sqlite_plan!(conn, summary_query!(&tenant, &two_days(now, &zone))),
+            expected
+        );
+    });
+}
+
+/// How PostgreSQL answers a query with its values: one line per step, and what it read.
+#[derive(QueryId)]
+struct Explain<Q>(Q);
+
+impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Explain<Q> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) ");
+        self.0.walk_ast(out)
+    }
+}
+
+impl<Q: Query> Query for Explain<Q> {
+    type SqlType = Text;
+}
+
+impl<Q> RunQueryDsl<PgConn> for Explain<Q> {}
+
+#[test]
+fn postgresql_answers_the_statements_from_the_index_alone() {
+    let (now, zone) = (Timestamp::UNIX_EPOCH, TimeZone::UTC);
+    let tenant = tenant("tenant-7");
+    TestDb::postgres().run(|conn| {
+        let AnyConn::Pg(conn) = conn else {
+            panic!("not PostgreSQL")
+        };
+        // Enough rows for the index to be worth it, seen by a vacuum, as they are in service.
+        conn.batch_execute(
+            "INSERT INTO appointments (tenant_id, patient_id, starts_at, duration_min, status, \
+             created_at, updated_at) \
+             SELECT 'tenant-' || n % 20, n, to_timestamp(n * 60), 30, \
+             (ARRAY['pending', 'confirmed', 'cancelled'])[1 + n % 3], now(), now() \
+             FROM generate_series(1, 40000) AS n",
+        )
+        .unwrap();
+        conn.batch_execute("VACUUM ANALYZE appointments").unwrap();
+        let plans: [Vec<String>; 2] = [
+            Explain(mega_stats_query!(&tenant, &windows(now, &zone)))
+                .load(conn)
+                .unwrap(),
+            Explain(summary_query!(&tenant, &two_days(now, &zone)))
+                .load(conn)
+                .unwrap(),
+        ];
+        for plan in plans {
+            let [aggregate, scan, condition, fetches] = &plan[..] else {
+                panic!("{plan:#?}")
+            };
+            assert!(aggregate.starts_with("Aggregate"), "{plan:#?}");
+            let step = "->  Index Only Scan using appointments_by_tenant_and_start on appointments";
+            assert!(scan.trim().starts_with(step), "{plan:#?}");
+            for part in ["tenant_id = ", "starts_at >= ", "starts_at < "] {
+                assert!(condition.contains(part), "{plan:#?}");
+            }
+            assert_eq!(fetches.trim(), "Heap Fetches: 0", "{plan:#?}");
+        }
+    });
 }
 
 /// An appointment of the model: whose, when, and where it stands.
@@ -70,7 +134,8 @@ type Booked = (usize, Timestamp, Status);
 
 const TENANTS: [&str; 2] = ["clinic", "other"];
 
-fn insert(conn: &mut SqliteConnection, booked: &[Booked]) {
+/// Makes `booked` all there is.
+fn fill(conn: &mut AnyConn, booked: &[Booked]) {
     let rows: Vec<_> = booked
         .iter()
         .map(|(owner, starts_at, status)| {
@@ -85,10 +150,13 @@ fn insert(conn: &mut SqliteConnection, booked: &[Booked]) {
             )
         })
         .collect();
-    diesel::insert_into(appointments::table)
-        .values(&rows)
-        .execute(conn)
-        .unwrap();
+    on_db!(conn, |c| {
+        diesel::delete(appointments::table).execute(c).unwrap();
+        diesel::insert_into(appointments::table)
+            .values(&rows)
+            .execute(c)
+            .unwrap();
+    });
 }
 
 /// Counts by looking at every appointment.
@@ -151,29 +219,37 @@ fn cases() -> impl Strategy<Value = (TimeZone, Timestamp, Vec<Booked>)> {
     })
 }
 
-proptest! {
-    #[test]
-    fn the_statements_count_as_a_naive_model_does((zone, now, booked) in cases()) {
-        let mut conn = database();
-        insert(&mut conn, &booked);
-        let mut conn = AnyConn::Sqlite(conn);
-        let tenant = tenant(TENANTS[0]);
-
+fn statements_count_as_a_naive_model_does(database: TestDb) {
+    let database = RefCell::new(database);
+    proptest!(|((zone, now, booked) in cases())| {
         let at = windows(now, &zone);
-        let counted = mega_stats(&mut conn, &tenant, &at).unwrap();
+        let days = two_days(now, &zone);
+        let (counted, summed) = database.borrow_mut().run(|conn| {
+            fill(conn, &booked);
+            let tenant = tenant(TENANTS[0]);
+            let counted = mega_stats(conn, &tenant, &at).unwrap();
+            (counted, summary(conn, &tenant, &days).unwrap())
+        });
         prop_assert_eq!(counted, MegaStats {
             today: naive(&booked, at.today),
             week: naive(&booked, at.week),
             month: naive(&booked, at.month),
             next_month: naive(&booked, at.next_month),
         });
-
-        let days = two_days(now, &zone);
-        let summed = summary(&mut conn, &tenant, &days).unwrap();
         prop_assert_eq!(summed, Summary {
             today: naive(&booked, days.today).into(),
             tomorrow: naive(&booked, days.tomorrow).into(),
         });
         prop_assert_eq!(summed.today, Day::from(counted.today), "{}", local_date(now, &zone));
-    }
+    });
+}
+
+#[test]
+fn the_statements_count_as_a_naive_model_does_on_sqlite() {
+    statements_count_as_a_naive_model_does(TestDb::sqlite());
+}
+
+#[test]
+fn the_statements_count_as_a_naive_model_does_on_postgresql() {
+    statements_count_as_a_naive_model_does(TestDb::postgres());
 }

@@ -1,0 +1,157 @@
+//! What the databases do differently, for the closures of `on_db!`. Not here: statements.
+
+use diesel::{
+    Connection, QueryResult, RunQueryDsl, SqliteConnection,
+    connection::{SimpleConnection, TransactionManager},
+    sql_query,
+    sql_types::BigInt,
+};
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, async_connection_wrapper::BlockOn};
+
+use super::postgres::{Blocking, PgConn};
+
+/// Transactions by what they are for, and identifiers that come from elsewhere.
+pub(crate) trait Dialect: Connection {
+    /// Runs `work`, which only reads, in a transaction whose statements all see the same moment.
+    fn snapshot<T>(&mut self, work: impl FnOnce(&mut Self) -> QueryResult<T>) -> QueryResult<T>;
+
+    /// Runs `work`, which writes, in a transaction. `SQLite` gives it the write lock before `work`
+    /// begins, for which it waits; on PostgreSQL others may write at the same time.
+    fn write_transaction<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> QueryResult<T>,
+    ) -> QueryResult<T>;
+
+    /// To be called in a write transaction before it inserts appointments whose ids are given, of
+    /// which `last` is the largest: until it ends nobody else inserts, and after it new appointments
+    /// get larger ids.
+    fn reserve_ids(&mut self, last: i64) -> QueryResult<()>;
+}
+
+impl Dialect for SqliteConnection {
+    fn snapshot<T>(&mut self, work: impl FnOnce(&mut Self) -> QueryResult<T>) -> QueryResult<T> {
+        self.transaction(work)
+    }
+
+    fn write_transaction<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> QueryResult<T>,
+    ) -> QueryResult<T> {
+        self.immediate_transaction(work)
+    }
+
+    /// There is one writer, and a new id is above all there are.
+    fn reserve_ids(&mut self, _last: i64) -> QueryResult<()> {
+        Ok(())
+    }
+}
+
+impl Dialect for PgConn {
+    fn snapshot<T>(&mut self, work: impl FnOnce(&mut Self) -> QueryResult<T>) -> QueryResult<T> {
+        // READ COMMITTED, the default, takes a new snapshot for every statement.
+        Blocking::get_runtime().block_on(AnsiTransactionManager::begin_transaction_sql(
+            &mut **self as &mut AsyncPgConnection,
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        ))?;
+        finish(self, work)
+    }
+
+    fn write_transaction<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> QueryResult<T>,
+    ) -> QueryResult<T> {
+        self.transaction(work)
+    }
+
+    fn reserve_ids(&mut self, last: i64) -> QueryResult<()> {
+        // Inserts take their id after their lock on the table, so with this lock held nobody can be
+        // between the two, and the sequence moves only here.
+        self.batch_execute("LOCK TABLE appointments IN SHARE ROW EXCLUSIVE MODE")?;
+        sql_query(
+            "SELECT setval(ids, $1) \
+             FROM CAST(pg_get_serial_sequence('appointments', 'id') AS regclass) AS ids \
+             WHERE $1 > coalesce(pg_sequence_last_value(ids), 0)",
+        )
+        .bind::<BigInt, _>(last)
+        .execute(self)?;
+        Ok(())
+    }
+}
+
+/// Runs `work` in the transaction that `conn` has begun, and ends it.
+fn finish<C: Connection, T>(
+    conn: &mut C,
+    work: impl FnOnce(&mut C) -> QueryResult<T>,
+) -> QueryResult<T> {
+    match work(conn) {
+        Ok(value) => C::TransactionManager::commit_transaction(conn).map(|()| value),
+        Err(error) => match C::TransactionManager::rollback_transaction(conn) {
+            Ok(()) | Err(diesel::result::Error::BrokenTransactionManager) => Err(error),
+            Err(rollback_error) => Err(rollback_error),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::QueryDsl;
+
+    use crate::db::{AnyConn, on_db, schema::appointments, testing::TestDb};
+
+    use super::*;
+
+    const INSERT: &str = "INSERT INTO appointments (tenant_id, patient_id, starts_at, \
+                          duration_min, status, created_at, updated_at) VALUES ('clinic', 'ana', \
+                          '2025-10-31 12:00:00.000000', 30, 'pending', \
+                          '2025-10-31 12:00:00.000000', '2025-10-31 12:00:00.000000')";
+
+    #[test]
+    fn a_snapshot_does_not_move() {
+        for mut database in TestDb::both() {
+            let mut other = database.another();
+            let counts = database.run(|conn| {
+                on_db!(conn, |c| c.snapshot(|c| {
+                    let before: i64 = appointments::table.count().get_result(c)?;
+                    on_db!(&mut other, |o| o.batch_execute(INSERT)).unwrap();
+                    let after: i64 = appointments::table.count().get_result(c)?;
+                    Ok((before, after))
+                }))
+            });
+            assert_eq!(counts, Ok((0, 0)));
+            let count =
+                database.run(|conn| on_db!(conn, |c| appointments::table.count().get_result(c)));
+            assert_eq!(count, Ok(1));
+        }
+    }
+
+    #[test]
+    fn a_transaction_that_fails_leaves_nothing_and_ends() {
+        for mut database in TestDb::both() {
+            database.run(|conn| {
+                for _ in 0..2 {
+                    let failed = on_db!(conn, |c| c.write_transaction(|c| {
+                        c.batch_execute(INSERT)?;
+                        QueryResult::<()>::Err(diesel::NotFound)
+                    }));
+                    assert_eq!(failed, Err(diesel::NotFound));
+                    let failed = on_db!(conn, |c| c
+                        .snapshot(|_| QueryResult::<()>::Err(diesel::NotFound)));
+                    assert_eq!(failed, Err(diesel::NotFound));
+                }
+                let count = on_db!(conn, |c| appointments::table.count().get_result(c));
+                assert_eq!(count, Ok(0));
+            });
+        }
+    }
+
+    #[test]
+    fn nothing_can_be_written_in_a_snapshot_of_postgresql() {
+        TestDb::postgres().run(|conn| {
+            let AnyConn::Pg(conn) = conn else {
+                panic!("not PostgreSQL")
+            };
+            let refusal = conn.snapshot(|c| c.batch_execute(INSERT)).unwrap_err();
+            assert!(refusal.to_string().contains("read-only"), "{refusal}");
+        });
+    }
+}

@@ -1,0 +1,263 @@
+//! A `PostgreSQL` server. Lives here: connecting to it, and knowing whether a connection still
+//! works. Not here: TLS (`tls`), keeping connections (`db::pool`), and statements.
+//!
+//! diesel-async's wrapper makes tokio-postgres a blocking Diesel connection. Its socket is served
+//! by a task of the runtime that was current when the [`Server`] was made: the *driver*. The
+//! connection works for as long as its driver runs.
+
+mod tls;
+
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use diesel::{
+    QueryResult, QueryableByName, RunQueryDsl,
+    connection::{Connection, InstrumentationEvent, SimpleConnection},
+    sql_query,
+    sql_types::Bool,
+};
+use diesel_async::{
+    AsyncPgConnection,
+    async_connection_wrapper::{AsyncConnectionWrapper, BlockOn},
+};
+use tokio::{runtime::Handle, task::JoinHandle};
+use tokio_postgres::{Config, config::TargetSessionAttrs};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::task::AbortOnDropHandle;
+
+pub use tls::TlsError;
+
+use super::connection::ConnectError;
+use crate::settings::{DatabaseSettings, PostgresUrl};
+
+/// A session of a PostgreSQL server, as Diesel sees it. It blocks its thread, so it is for threads
+/// made for that, or at least for a runtime with several.
+pub type PgConn = AsyncConnectionWrapper<AsyncPgConnection, Blocking>;
+
+/// What this program is called in `pg_stat_activity`.
+const APPLICATION_NAME: &str = "megastats";
+
+/// How long an idle connection is left alone before TCP asks whether the server is still there;
+/// below what firewalls forget connections after.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+/// How long TCP waits before it asks again.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// How long TCP sends without an answer before the connection is lost.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// After this long a connection is replaced, so that those of a server that was moved or split are
+/// shared out anew.
+const MAX_AGE: Duration = Duration::from_secs(30 * 60);
+
+/// How much longer than its own statement time-out a server may be silent.
+const SILENCE_MARGIN: Duration = Duration::from_secs(1);
+
+/// How long the end of a connection may take to be noticed after the error that announced it.
+const END_NOTICED_WITHIN: Duration = Duration::from_millis(100);
+
+/// A server and how to reach it.
+pub(super) struct Server {
+    config: Config,
+    tls: MakeRustlsConnect,
+    connect_timeout: Duration,
+    statement_timeout: Duration,
+    runtime: Handle,
+}
+
+impl fmt::Debug for Server {
+    /// Without credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Takes the server from the settings; its connections are served by the current runtime.
+    pub(super) fn new(
+        url: &PostgresUrl,
+        settings: &DatabaseSettings,
+    ) -> Result<Self, ConnectError> {
+        let mut config = Config::new();
+        config
+            .host(&url.host)
+            .port(url.port)
+            .user(&url.user)
+            .dbname(&url.database)
+            .application_name(APPLICATION_NAME)
+            .ssl_mode(tls::mode(url.ssl_mode))
+            .keepalives_idle(KEEPALIVE_IDLE)
+            .keepalives_interval(KEEPALIVE_INTERVAL)
+            .tcp_user_timeout(TCP_USER_TIMEOUT)
+            // After a failover the old primary, or a name that still leads to it, is no use.
+            .target_session_attrs(TargetSessionAttrs::ReadWrite);
+        if let Some(password) = &url.password {
+            config.password(password);
+        }
+        Ok(Self {
+            config,
+            tls: tls::connector(url.ssl_mode, url.ssl_root_cert.as_deref())?,
+            connect_timeout: settings.connect_timeout(),
+            statement_timeout: settings.statement_timeout(),
+            runtime: Handle::try_current().map_err(|_none| ConnectError::NoRuntime)?,
+        })
+    }
+
+    /// Makes the server's runtime the current one.
+    pub(super) fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
+        self.runtime.enter()
+    }
+
+    /// A new connection and what carries it.
+    pub(super) fn connect(&self) -> Result<(PgConn, Link), ConnectError> {
+        let _context = self.enter();
+        let connecting = tokio::time::timeout(self.connect_timeout, self.establish());
+        let (conn, driver) = Blocking(self.runtime.clone())
+            .block_on(connecting)
+            .map_err(|_elapsed| ConnectError::Timeout(self.connect_timeout))??;
+
+        let mut conn = PgConn::from(conn);
+        let last_statement = Arc::new(Mutex::new(Instant::now()));
+        let statements = Arc::clone(&last_statement);
+        conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+            if let InstrumentationEvent::StartQuery { .. } = event {
+                *locked(&statements) = Instant::now();
+            }
+        });
+        // The second: whoever stops between two statements of a transaction, even if all of the
+        // program does, keeps its locks no longer than a slow statement would.
+        let timeout = self.statement_timeout.as_millis();
+        conn.batch_execute(&format!(
+            "SET statement_timeout = {timeout};
+             SET idle_in_transaction_session_timeout = {timeout};"
+        ))?;
+        let link = Link {
+            driver,
+            runtime: self.runtime.clone(),
+            born: Instant::now(),
+            last_statement,
+            statement_timeout: self.statement_timeout,
+        };
+        Ok((conn, link))
+    }
+
+    async fn establish(&self) -> Result<(AsyncPgConnection, JoinHandle<()>), ConnectError> {
+        let (client, connection) = self
+            .config
+            .connect(self.tls.clone())
+            .await
+            .map_err(|error| ConnectError::Server(with_causes(&error)))?;
+        let driver = AbortOnDropHandle::new(tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                log::warn!("database connection lost: {}", with_causes(&error));
+            }
+        }));
+        let conn = AsyncPgConnection::try_from(client).await?;
+        Ok((conn, driver.detach()))
+    }
+}
+
+/// What carries a connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    driver: JoinHandle<()>,
+    runtime: Handle,
+    born: Instant,
+    last_statement: Arc<Mutex<Instant>>,
+    statement_timeout: Duration,
+}
+
+impl Link {
+    /// Whether the connection is up and young enough to be used again.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.driver.is_finished() && self.born.elapsed() < MAX_AGE
+    }
+
+    /// How long the server works on one statement.
+    pub(super) fn statement_timeout(&self) -> Duration {
+        self.statement_timeout
+    }
+
+    /// Whether the connection is down, or goes down at once: a server says in its own language that
+    /// it ends a session, and then ends it. Blocks for a moment if it stays up.
+    pub(super) fn is_lost(&mut self) -> bool {
+        if !self.driver.is_finished() {
+            let Self {
+                driver, runtime, ..
+            } = self;
+            let _context = runtime.enter();
+            let end = tokio::time::timeout(END_NOTICED_WITHIN, driver);
+            // Either way `is_finished` says what there is to know.
+            let _ = Blocking(runtime.clone()).block_on(end);
+        }
+        self.driver.is_finished()
+    }
+
+    /// Until the watch is dropped the connection is cut as soon as the server has been silent for
+    /// longer than its statement time-out allows: a server that hangs would never be given up.
+    pub(super) fn watch(&self) -> Watch {
+        let limit = self.statement_timeout + SILENCE_MARGIN;
+        let (driver, last_statement) =
+            (self.driver.abort_handle(), Arc::clone(&self.last_statement));
+        *locked(&last_statement) = Instant::now();
+        let timer = self.runtime.spawn(async move {
+            loop {
+                let silent = locked(&last_statement).elapsed();
+                let Some(left) = limit.checked_sub(silent).filter(|left| !left.is_zero()) else {
+                    log::warn!("database connection given up: no answer for {silent:?}");
+                    driver.abort();
+                    return;
+                };
+                tokio::time::sleep(left).await;
+            }
+        });
+        Watch(AbortOnDropHandle::new(timer))
+    }
+}
+
+/// See [`Link::watch`].
+pub(super) struct Watch(
+    #[expect(dead_code, reason = "dropping it ends the watch")] AbortOnDropHandle<()>,
+);
+
+/// Waits for futures on a thread that may block, whichever thread of the runtime that is.
+#[derive(Debug)]
+pub struct Blocking(Handle);
+
+impl BlockOn for Blocking {
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        tokio::task::block_in_place(|| self.0.block_on(future))
+    }
+
+    fn get_runtime() -> Self {
+        Self(Handle::current())
+    }
+}
+
+/// Whether there is a table of appointments. From here on `conn` cannot write.
+pub(super) fn look_only(conn: &mut PgConn) -> QueryResult<bool> {
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = Bool)]
+        found: bool,
+    }
+    conn.batch_execute("SET default_transaction_read_only = on")?;
+    let Found { found } =
+        sql_query("SELECT to_regclass('appointments') IS NOT NULL AS found").get_result(conn)?;
+    Ok(found)
+}
+
+/// tokio-postgres says in an error's causes what it is about.
+fn with_causes(error: &dyn Error) -> String {
+    std::iter::successors(error.source(), |&cause| cause.source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// The value is whole even if a holder panicked.
+fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,197 @@
+//! TLS to a `PostgreSQL` server. Lives here: what each `sslmode` checks, and whom it trusts. Not
+//! here: when TLS is used at all, which tokio-postgres settles with the server.
+
+use std::{io, path::Path, path::PathBuf, sync::Arc};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor,
+    },
+    crypto::{
+        CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature,
+        verify_tls13_signature,
+    },
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    server::ParsedCertificate,
+};
+use thiserror::Error;
+use tokio_postgres::config;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::settings::SslMode;
+
+/// TLS cannot be used as configured.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// The file of `sslrootcert` holds no certificate that can be used.
+    #[error("cannot take certificates from {}: {reason}", file.display())]
+    RootsFile {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The machine trusts no authority.
+    #[error(
+        "the machine has no certificates of authorities it trusts{0}: install them, or name a PEM \
+         file with sslrootcert"
+    )]
+    NoRoots(String),
+    /// The built-in cryptography lacks what TLS needs.
+    #[error("TLS: {0}")]
+    Provider(#[from] rustls::Error),
+}
+
+/// tokio-postgres's part of `mode`: it does not look at certificates.
+pub(super) fn mode(mode: SslMode) -> config::SslMode {
+    match mode {
+        SslMode::Disable => config::SslMode::Disable,
+        SslMode::Prefer => config::SslMode::Prefer,
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => config::SslMode::Require,
+    }
+}
+
+/// What checks the server as `mode` asks. `roots` is a PEM file; without one the machine says whom
+/// it trusts. Reads files.
+pub(super) fn connector(
+    mode: SslMode,
+    roots: Option<&Path>,
+) -> Result<MakeRustlsConnect, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?;
+    let trusted = if mode.verifies() {
+        Some(Arc::new(trusted(roots)?))
+    } else {
+        None
+    };
+    let config = match trusted {
+        Some(roots) if mode == SslMode::VerifyFull => builder.with_root_certificates(roots),
+        trusted => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyHost::new(trusted, &provider))),
+    };
+    Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
+}
+
+fn trusted(file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let Some(file) = file else {
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            let why = found.errors.first();
+            return Err(TlsError::NoRoots(
+                why.map_or_else(String::new, |error| format!(" ({error})")),
+            ));
+        }
+        return Ok(roots);
+    };
+    let failed = |reason| TlsError::RootsFile {
+        file: file.to_owned(),
+        reason,
+    };
+    // Read here, because the parser does not tell an unreadable file from a malformed one.
+    let pem = std::fs::read(file).map_err(|error: io::Error| failed(error.to_string()))?;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| failed(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| failed(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(failed("there is none".into()));
+    }
+    Ok(roots)
+}
+
+/// Accepts a server whatever host its certificate names; without roots, whoever issued it. It must
+/// have the certificate's key in any case.
+#[derive(Debug)]
+struct AnyHost {
+    roots: Option<Arc<RootCertStore>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl AnyHost {
+    fn new(roots: Option<Arc<RootCertStore>>, provider: &CryptoProvider) -> Self {
+        Self {
+            roots,
+            algorithms: provider.signature_verification_algorithms,
+        }
+    }
+}
+
+impl ServerCertVerifier for AnyHost {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if let Some(roots) = &self.roots {
+            verify_server_cert_signed_by_trust_anchor(
+                &ParsedCertificate::try_from(end_entity)?,
+                roots,
+                intermediates,
+                now,
+                self.algorithms.all,
+            )?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_roots_file_without_certificates_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let refusal = || {
+            connector(SslMode::VerifyFull, Some(&file))
+                .err()
+                .unwrap()
+                .to_string()
+        };
+        assert!(refusal().contains("No such file"), "{}", refusal());
+        for text in [
+            "",
+            "not PEM",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let refusal = refusal();
+            let start = format!("cannot take certificates from {}: ", file.display());
+            assert!(refusal.starts_with(&start), "{refusal}");
+        }
+    }
+}

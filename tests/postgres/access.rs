@@ -1,0 +1,157 @@
+//! Who is let in, and whom the service believes: passwords, and TLS with a private authority.
+
+use megastats::db::Db;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use tempfile::TempDir;
+
+use crate::{
+    database::{open, settings, text},
+    server::Postgres,
+};
+
+const PASSWORD: &str = "p@ss/w:rd? ç";
+const ENCODED: &str = "p%40ss%2Fw%3Ard%3F%20%C3%A7";
+
+/// Opens the database by its URL; the refusal must not show the password.
+async fn try_open(url: &str) -> Result<Db, String> {
+    open(&settings(url)).await.map_err(|error| {
+        let shown = format!("{error} {error:?}");
+        assert!(
+            !shown.contains(PASSWORD) && !shown.contains(ENCODED),
+            "{shown}"
+        );
+        error.to_string()
+    })
+}
+
+async fn refusal(url: &str) -> String {
+    try_open(url)
+        .await
+        .err()
+        .unwrap_or_else(|| panic!("{url} was opened"))
+}
+
+/// The TLS version of the service's own session, or nothing.
+async fn tls_version(url: &str) -> String {
+    let db = try_open(url).await.unwrap();
+    let own = "SELECT coalesce(version, '') AS value FROM pg_stat_ssl \
+               WHERE pid = pg_backend_pid()";
+    db.read(move |conn| text(conn, own)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_tls_wants_the_right_password() {
+    let server = Postgres::builder()
+        .password(PASSWORD)
+        .access("host all all 127.0.0.1/32 scram-sha-256")
+        .start();
+    let port = server.port();
+    let with = |credentials: &str, query: &str| {
+        format!("postgresql://{credentials}@127.0.0.1:{port}/postgres{query}")
+    };
+    let right = format!("postgres:{ENCODED}");
+    assert_eq!(tls_version(&with(&right, "")).await, "");
+    assert_eq!(tls_version(&with(&right, "?sslmode=disable")).await, "");
+
+    let wrong = refusal(&with("postgres:p%40ss", "")).await;
+    assert!(wrong.contains("password authentication failed"), "{wrong}");
+    let missing = refusal(&with("postgres", "")).await;
+    assert!(missing.contains("password"), "{missing}");
+    for mode in ["require", "verify-ca", "verify-full"] {
+        let ca = Authority::new("ours");
+        let roots = match mode {
+            "require" => String::new(),
+            _ => format!("&sslrootcert={}", ca.roots()),
+        };
+        let no_tls = refusal(&with(&right, &format!("?sslmode={mode}{roots}"))).await;
+        assert!(no_tls.contains("does not support TLS"), "{no_tls}");
+    }
+}
+
+/// An authority that nobody knows, and its certificate in a file.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    folder: TempDir,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let folder = tempfile::tempdir().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        std::fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
+        Self {
+            issuer: Issuer::new(params, key),
+            folder,
+        }
+    }
+
+    /// The certificate of `host` and its key.
+    fn vouch_for(&self, host: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([host.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn roots(&self) -> String {
+        self.folder.path().join("ca.pem").display().to_string()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_tls_is_believed_as_far_as_sslmode_says() {
+    let (authority, other) = (Authority::new("ours"), Authority::new("theirs"));
+    let (certificate, key) = authority.vouch_for("localhost");
+    let server = Postgres::builder()
+        .setting("ssl=on")
+        .file("server.crt", &certificate)
+        .file("server.key", &key)
+        .password(PASSWORD)
+        .access("hostssl all all 127.0.0.1/32 scram-sha-256")
+        .start();
+    let port = server.port();
+    let url = |host: &str, query: &str| {
+        format!("postgres://postgres:{ENCODED}@{host}:{port}/postgres?{query}")
+    };
+    let verify = |mode: &str, authority: &Authority| {
+        format!("sslmode={mode}&sslrootcert={}", authority.roots())
+    };
+
+    // The certificate is for localhost, not for 127.0.0.1.
+    for (host, query) in [
+        ("127.0.0.1", String::new()),
+        ("127.0.0.1", "sslmode=prefer".into()),
+        ("127.0.0.1", "sslmode=require".into()),
+        ("127.0.0.1", verify("verify-ca", &authority)),
+        ("localhost", verify("verify-ca", &authority)),
+        ("localhost", verify("verify-full", &authority)),
+    ] {
+        assert_eq!(tls_version(&url(host, &query)).await, "TLSv1.3", "{query}");
+    }
+
+    for (host, query, reason) in [
+        ("127.0.0.1", "sslmode=disable".into(), "no encryption"),
+        (
+            "127.0.0.1",
+            verify("verify-full", &authority),
+            "not valid for",
+        ),
+        ("localhost", verify("verify-full", &other), "UnknownIssuer"),
+        ("localhost", verify("verify-ca", &other), "UnknownIssuer"),
+        // The machine does not trust the authority either.
+        ("localhost", "sslmode=verify-full".into(), "certificate"),
+        ("localhost", "sslmode=verify-ca".into(), "certificate"),
+        (
+            "localhost",
+            "sslmode=verify-full&sslrootcert=/nowhere/ca.pem".into(),
+            "/nowhere/ca.pem",
+        ),
+    ] {
+        let refusal = refusal(&url(host, &query)).await;
+        assert!(refusal.contains(reason), "{host} {query}: {refusal}");
+    }
+}

@@ -1,0 +1,274 @@
+//! A server that stops, comes back, hangs or is busy: what the service answers then, and that it
+//! recovers by itself.
+
+use std::{
+    sync::{Arc, Barrier},
+    time::{Duration, Instant},
+};
+
+use diesel::{connection::SimpleConnection, result::Error as DieselError};
+use megastats::{db::DbError, settings::DatabaseUrl};
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::{
+    database::{open, pg, settings, sleep, text},
+    harness::{TODAY, TestServer, eventually},
+    server::Postgres,
+};
+
+/// A session's number on the server.
+const SESSION: &str = "SELECT pg_backend_pid()::text AS value";
+
+fn service(server: &Postgres) -> TestServer {
+    let url = DatabaseUrl::parse(&server.database()).unwrap();
+    TestServer::builder()
+        .settings(|settings| {
+            settings.database.url = url;
+            settings.database.pool_wait_ms = 1_000;
+        })
+        .start()
+}
+
+/// A `PATCH` that is repeated until the database answers.
+async fn confirm(service: &TestServer, id: i64) {
+    eventually("the database is used again", async || {
+        let reply = service.patch(id, &json!({"status": "confirmed"})).await;
+        reply.status == StatusCode::OK
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_the_next_requests_are_answered() {
+    let server = Postgres::builder().start();
+    let service = service(&server);
+    for round in 1..=3 {
+        service.book("clinic", TODAY, "confirmed").await;
+        // So that every connection of the pool is there, and dies.
+        let requests = (0..16).map(|_| service.get("/?tenantId=clinic"));
+        for reply in futures_util::future::join_all(requests).await {
+            assert_eq!(reply.status, StatusCode::OK);
+        }
+        server.stop();
+        server.start();
+        let requests = (0..16).map(|_| service.get("/?tenantId=clinic"));
+        for reply in futures_util::future::join_all(requests).await {
+            assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+            assert_eq!(reply.json()["total"], round);
+        }
+        assert_eq!(service.mega_stats("clinic").await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_server_is_away_the_answer_is_503() {
+    let server = Postgres::builder().start();
+    let service = service(&server);
+    let id = service.book("clinic", TODAY, "pending").await;
+    server.stop();
+    let body = json!({
+        "tenantId": "clinic", "patientId": 1, "startsAt": TODAY, "durationMin": 30,
+    });
+    for reply in [
+        service.get("/?tenantId=clinic").await,
+        service.mega_stats("clinic").await,
+        service.post(&body).await,
+        service.patch(id, &json!({"status": "confirmed"})).await,
+    ] {
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{reply:?}");
+        assert_eq!(reply.header("Retry-After"), "1");
+        assert!(!reply.body.contains("127.0.0.1"), "{reply:?}");
+    }
+    server.start();
+    confirm(&service, id).await;
+    assert_eq!(service.get("/?tenantId=clinic").await.json()["total"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_connection_costs_a_read_nothing_and_a_write_is_not_run_twice() {
+    let server = Postgres::shared();
+    let db = open(&settings(&server.database())).await.unwrap();
+
+    // The session ends under the statement that runs on it.
+    let end_own = "SELECT pg_terminate_backend(pg_backend_pid())::text || pg_sleep(5)::text \
+                   AS value";
+    let mut runs = 0;
+    let read = db.read(move |conn| {
+        runs += 1;
+        if runs == 1 {
+            return text(conn, end_own);
+        }
+        text(conn, "SELECT 'alive' AS value")
+    });
+    assert_eq!(read.await.unwrap(), "alive");
+
+    let always = db.read(move |conn| text(conn, end_own)).await;
+    assert!(matches!(always, Err(DbError::Lost(_))), "{always:?}");
+    let write = db
+        .write(db.turn().await.unwrap(), move |conn| text(conn, end_own))
+        .await;
+    assert!(matches!(write, Err(DbError::Lost(_))), "{write:?}");
+
+    // Also inside a transaction, where the rollback fails, too.
+    let write = db
+        .write(db.turn().await.unwrap(), move |conn| {
+            diesel::Connection::transaction(pg(conn), |c| {
+                c.batch_execute("SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(5)")
+            })
+        })
+        .await;
+    assert!(matches!(write, Err(DbError::Lost(_))), "{write:?}");
+
+    // The session ends while nobody looks.
+    let session = db.read(|conn| text(conn, SESSION)).await.unwrap();
+    server.query(
+        "postgres",
+        &format!("SELECT pg_terminate_backend({session}, 5000)"),
+    );
+    let write = db
+        .write(db.turn().await.unwrap(), |conn| text(conn, SESSION))
+        .await;
+    assert_ne!(write.unwrap(), session);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_too_long_is_given_up_and_its_connection_goes_on() {
+    let server = Postgres::shared();
+    let mut settings = settings(&server.database());
+    settings.pool_size = 1;
+    let db = open(&settings).await.unwrap();
+    let session = db.read(|conn| text(conn, SESSION)).await.unwrap();
+    let began = Instant::now();
+    let slow = db.read(|conn| sleep(conn, Duration::from_secs(30))).await;
+    assert!(matches!(slow, Err(DbError::GivenUp(_))), "{slow:?}");
+    assert!(began.elapsed() >= Duration::from_millis(500));
+    assert!(began.elapsed() < Duration::from_millis(1_400));
+    assert_eq!(db.read(|conn| text(conn, SESSION)).await.unwrap(), session);
+
+    // Whoever stops within a transaction loses it.
+    let idle = db.write(db.turn().await.unwrap(), |conn| {
+        diesel::Connection::transaction(pg(conn), |c| {
+            c.batch_execute("SELECT 1")?;
+            std::thread::sleep(Duration::from_millis(800));
+            c.batch_execute("SELECT 1")
+        })
+    });
+    let idle = idle.await;
+    assert!(matches!(idle, Err(DbError::Lost(_))), "{idle:?}");
+    assert_ne!(db.read(|conn| text(conn, SESSION)).await.unwrap(), session);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_in_a_statement_is_neither_retried_nor_taken_for_an_outage() {
+    let server = Postgres::shared();
+    let db = open(&settings(&server.database())).await.unwrap();
+    let session = db.read(|conn| text(conn, SESSION)).await.unwrap();
+    for sql in [
+        "SELECT nothing AS value",
+        "INSERT INTO appointments (tenant_id) VALUES ('a') RETURNING tenant_id AS value",
+        "SELECT (1 / 0)::text AS value",
+    ] {
+        let error = db.read(move |conn| text(conn, sql)).await;
+        assert!(matches!(error, Err(DbError::Statement(_))), "{error:?}");
+    }
+    assert_eq!(db.read(|conn| text(conn, SESSION)).await.unwrap(), session);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_is_given_up_and_used_again_when_it_goes_on() {
+    let server = Postgres::builder().start();
+    let mut settings = settings(&server.database());
+    settings.connect_timeout_ms = 500;
+    settings.pool_wait_ms = 1_000;
+    settings.pool_size = 1;
+    let db = open(&settings).await.unwrap();
+
+    let frozen = server.freeze();
+    let hung = db.read(|conn| text(conn, SESSION)).await;
+    assert!(matches!(hung, Err(DbError::Lost(_))), "{hung:?}");
+    let hung = db.read(|conn| text(conn, SESSION)).await;
+    assert!(matches!(hung, Err(DbError::Unavailable(_))), "{hung:?}");
+
+    drop(frozen);
+    eventually("the server is used again", async || {
+        db.read(|conn| text(conn, SESSION)).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_connections_are_made_than_configured_and_writers_share_them() {
+    let server = Postgres::shared();
+    let url = server.database();
+    let mut settings = settings(&url);
+    settings.pool_size = 2;
+    settings.pool_wait_ms = 200;
+    let db = open(&settings).await.unwrap();
+
+    // Both write at once, or neither would go on.
+    let together = Arc::new(Barrier::new(3));
+    let writers = [(); 2].map(|()| {
+        let (db, together) = (db.clone(), Arc::clone(&together));
+        tokio::spawn(async move {
+            db.write(db.turn().await.unwrap(), move |conn| {
+                let session = text(conn, SESSION)?;
+                together.wait();
+                together.wait();
+                Ok(session)
+            })
+            .await
+        })
+    });
+    let wait = |together: Arc<Barrier>| tokio::task::spawn_blocking(move || together.wait());
+    wait(Arc::clone(&together)).await.unwrap();
+    let third = db.read(|conn| text(conn, SESSION)).await;
+    assert!(matches!(third, Err(DbError::Busy)), "{third:?}");
+    let name = url.rsplit('/').next().unwrap();
+    let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'");
+    assert_eq!(server.query("postgres", &sessions), "2");
+    wait(together).await.unwrap();
+    for writer in writers {
+        writer.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_may_only_be_read_from_now_on_is_left() {
+    let server = Postgres::shared();
+    let url = server.database();
+    let db = open(&settings(&url)).await.unwrap();
+    let read_only = |on: &str| {
+        let name = url.rsplit('/').next().unwrap();
+        let sql = format!("ALTER DATABASE {name} SET default_transaction_read_only = {on}");
+        server.query("postgres", &sql);
+    };
+
+    // As a session sees it whose server was demoted.
+    read_only("on");
+    let demoted = db.write(db.turn().await.unwrap(), |conn| {
+        pg(conn).batch_execute("SET default_transaction_read_only = on")?;
+        pg(conn).batch_execute("DELETE FROM appointments")
+    });
+    let demoted = demoted.await;
+    assert!(
+        matches!(
+            &demoted,
+            Err(DbError::Lost(DieselError::DatabaseError(_, info)))
+                if info.message().contains("read-only")
+        ),
+        "{demoted:?}"
+    );
+    let refused = db.read(|conn| text(conn, SESSION)).await;
+    assert!(
+        matches!(&refused, Err(DbError::Unavailable(_))),
+        "{refused:?}"
+    );
+    assert!(refused.unwrap_err().to_string().contains("writes"));
+
+    read_only("off");
+    let write = db.write(db.turn().await.unwrap(), |conn| {
+        pg(conn).batch_execute("DELETE FROM appointments")
+    });
+    write.await.unwrap();
+}

@@ -1,0 +1,118 @@
+//! The first start, alone and with others, and what a start that fails says.
+
+use std::{net::TcpListener, time::Instant};
+
+use serde_json::json;
+
+use crate::{
+    database::{open, settings, text},
+    harness::{PREFIX, Process, Raw, command, run},
+    server::Postgres,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_that_open_an_empty_database_at_once_migrate_it_once() {
+    let server = Postgres::shared();
+    for _ in 0..5 {
+        let url = server.database();
+        let settings = settings(&url);
+        let (a, b, c) = tokio::join!(open(&settings), open(&settings), open(&settings));
+        for opened in [a, b, c] {
+            let db = opened.unwrap();
+            let count = "SELECT count(*)::text AS value FROM appointments";
+            let count = db.read(move |conn| text(conn, count)).await;
+            assert_eq!(count.unwrap(), "0");
+        }
+        let ran = "SELECT count(*) - count(DISTINCT version) FROM __diesel_schema_migrations";
+        assert_eq!(server.query(&url, ran), "0");
+    }
+}
+
+#[test]
+fn three_services_start_at_once_on_an_empty_database_and_share_it() {
+    let server = Postgres::shared();
+    let url = server.database();
+    let folder = tempfile::tempdir().unwrap();
+    let start = || {
+        let environment = [
+            ("MEGASTATS__DATABASE__URL", url.as_str()),
+            ("MEGASTATS__CACHE__BACKEND", "none"),
+        ];
+        Process::start(folder.path(), &environment)
+    };
+    let services: Vec<_> = std::thread::scope(|scope| {
+        let starts: Vec<_> = (0..3).map(|_| scope.spawn(start)).collect();
+        starts
+            .into_iter()
+            .map(|start| start.join().unwrap())
+            .collect()
+    });
+    let mut clients: Vec<_> = services.iter().map(|one| Raw::connect(one.url())).collect();
+    for (before, client) in clients.iter_mut().enumerate() {
+        client.post(&json!({
+            "tenantId": "clinic", "patientId": "ana", "durationMin": 30,
+            "startsAt": "2026-11-23T14:00:00-03:00",
+        }));
+        let reply = client.reply();
+        assert_eq!(reply.json()["id"], before + 1, "{reply:?}");
+    }
+    for client in &mut clients {
+        client.get(&format!("{PREFIX}/?tenantId=clinic"));
+        assert_eq!(client.reply().json()["total"], 3);
+    }
+    assert_eq!(
+        server.query(
+            "postgres",
+            "SELECT count(DISTINCT application_name) FROM pg_stat_activity \
+             WHERE application_name = 'megastats'",
+        ),
+        "1"
+    );
+}
+
+/// Has the program start on `url`, which must stop it with one line; returns the line.
+fn refusal(url: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(command(folder.path()).envs([
+        ("MEGASTATS__DATABASE__URL", url),
+        ("MEGASTATS__DATABASE__CONNECT_TIMEOUT_MS", "300"),
+        ("MEGASTATS__SERVER__PORT", "0"),
+    ]));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.starts_with("megastats: database.url: "), "{stderr}");
+    assert!(!stderr.contains("hunter2"), "{stderr}");
+    stderr
+}
+
+#[test]
+fn a_server_that_refuses_or_says_nothing_stops_the_start_in_time() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let began = Instant::now();
+    let line = refusal(&format!("postgres://ana:hunter2@127.0.0.1:{port}/clinic"));
+    assert!(line.contains("no answer within 300ms"), "{line}");
+    assert!(began.elapsed().as_secs() < 5);
+
+    drop(silent);
+    let line = refusal(&format!("postgres://ana:hunter2@127.0.0.1:{port}/clinic"));
+    assert!(line.contains("refused"), "{line}");
+
+    let server = Postgres::shared();
+    let line = refusal(&server.url("nowhere"));
+    assert!(line.contains("\"nowhere\" does not exist"), "{line}");
+}
+
+#[test]
+fn a_database_with_other_appointments_stops_the_start_and_keeps_them() {
+    let server = Postgres::shared();
+    let url = server.database();
+    server.query(
+        &url,
+        "CREATE TABLE appointments (name TEXT); INSERT INTO appointments VALUES ('ana')",
+    );
+    let line = refusal(&url);
+    assert!(line.contains("\"appointments\" already exists"), "{line}");
+    assert_eq!(server.query(&url, "SELECT name FROM appointments"), "ana");
+}
