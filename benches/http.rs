@@ -18,7 +18,9 @@ use megastats::{
     clock::SystemClock,
     server::Server,
     settings::{CacheBackend, DatabaseUrl, Settings},
+    tasks::Tasks,
 };
+use tokio::runtime::Handle;
 
 /// As long as the answer of `/mega-stats`, so that both send as much.
 const BODY: &str = r#"{"today":{"confirmed":0,"pending":0},"week":{"confirmed":0,"pending":0},"month":{"confirmed":0,"pending":0},"nextMonth":{"confirmed":0,"pending":0}}"#;
@@ -84,9 +86,10 @@ fn service(folder: &tempfile::TempDir, backend: CacheBackend) -> SocketAddr {
     settings.cache.ttl_seconds = 3600;
     settings.database.url = DatabaseUrl::Sqlite(folder.path().join(format!("{backend:?}.db")));
     listening(|tell| async move {
-        let cache = cache::from_settings(&settings.cache);
+        let (clock, tasks) = (Arc::new(SystemClock), Tasks::new(Handle::current()));
+        let cache = cache::from_settings(&settings.cache, clock.clone(), &tasks).expect("memory");
         let never = std::future::pending();
-        let server = Server::bind(settings, Arc::new(SystemClock), cache, never).await;
+        let server = Server::bind(settings, clock, cache, tasks, never).await;
         let server = server.expect("starts");
         tell.send(server.addresses()[0]).expect("main waits");
         server.serve().await.expect("serves");

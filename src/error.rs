@@ -138,7 +138,9 @@ impl ResponseError for ApiError {
 impl From<&DbError> for ApiError {
     fn from(error: &DbError) -> Self {
         match error {
-            DbError::Busy | DbError::Unavailable(_) => Self::unavailable(error),
+            DbError::Busy | DbError::GivenUp(_) | DbError::Unavailable(_) | DbError::Lost(_) => {
+                Self::unavailable(error)
+            }
             DbError::Statement(_) | DbError::Stopped(_) => Self::internal(error),
         }
     }

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     appointments::{self, http::Appointments},
-    cache::{self, StatsCache},
+    cache::{self, ClientSetUpError, StatsCache},
     clock::{Clock, SystemClock},
     db::{self, Db, Lock},
     error::ApiError,
@@ -69,6 +69,9 @@ pub enum StartError {
     /// The time zones could not be read.
     #[error("stats.tzdb: {0}")]
     Zones(#[from] ZonesError),
+    /// The cache's settings do not fit.
+    #[error("cache.redis: {0}")]
+    Cache(#[from] ClientSetUpError),
     /// The address could not be listened on.
     #[error("server.host, server.port: cannot listen on {host}:{port}: {source}")]
     Listen {
@@ -93,8 +96,16 @@ pub enum StartError {
 /// Serves until SIGTERM or SIGINT, then drains.
 pub async fn run(settings: Settings) -> Result<(), StartError> {
     raise_descriptor_limit(settings.server.max_connections);
-    let cache = cache::from_settings(&settings.cache);
-    let server = Server::bind(settings, Arc::new(SystemClock), cache, stop_signal()?).await?;
+    if settings.is_fresh_to_itself_only() {
+        log::warn!(
+            "cache.backend: memory with a PostgreSQL database: instances do not notice each \
+             other's writes until cache.ttl_seconds have passed; use redis for more than one"
+        );
+    }
+    let clock = Arc::new(SystemClock);
+    let tasks = Tasks::new(Handle::current());
+    let cache = cache::from_settings(&settings.cache, clock.clone(), &tasks)?;
+    let server = Server::bind(settings, clock, cache, tasks, stop_signal()?).await?;
     server.serve().await
 }
 
@@ -145,6 +156,7 @@ impl Server {
         settings: Settings,
         clock: Arc<dyn Clock>,
         cache: Arc<dyn StatsCache>,
+        tasks: Tasks,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Self, StartError> {
         let zones = match settings.stats.tzdb {
@@ -152,7 +164,6 @@ impl Server {
             Tzdb::System => Zones::system()?,
         };
         let (db, lock) = open_database(&settings).await?;
-        let tasks = Tasks::new(Handle::current());
         let metrics = Arc::new(CacheMetrics::default());
         tokio::spawn(keep_window(Arc::downgrade(&metrics)));
         let stats = Arc::new(StatsService::new(

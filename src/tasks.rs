@@ -32,6 +32,11 @@ impl Tasks {
         self.running.spawn_on(work, &self.runtime)
     }
 
+    /// Starts `work` that ends by itself when nobody needs it, and that a drain does not wait for.
+    pub fn background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(work);
+    }
+
     /// Waits until every task has ended, but no longer than `limit`; tells whether they have.
     pub async fn drain(&self, limit: Duration) -> bool {
         self.running.close();

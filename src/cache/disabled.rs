@@ -28,6 +28,8 @@ impl StatsCache for DisabledCache {
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
         Ok(Fence {
             tenant: tenant.clone(),
+            mark: None,
+            also: None,
         })
     }
 

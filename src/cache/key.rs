@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, utf8_percent_encode};
 
 use crate::tenant::TenantId;
 
@@ -33,10 +33,18 @@ impl StatsKey {
         let mut text = String::with_capacity(64);
         text.push_str(kind);
         text.push(':');
-        text.extend(utf8_percent_encode(tenant.as_str(), BREAKS_OUT));
+        text.extend(escaped(tenant));
         for segment in segments {
             write!(text, ":{segment}").expect("a String takes whatever is written to it");
         }
+        Self {
+            text: text.into(),
+            tenant: tenant.clone(),
+        }
+    }
+
+    /// The key that was written as `text` for `tenant`.
+    pub(super) fn from_parts(text: &str, tenant: &TenantId) -> Self {
         Self {
             text: text.into(),
             tenant: tenant.clone(),
@@ -54,6 +62,11 @@ impl StatsKey {
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
+}
+
+/// `tenant`, without what would break out of its segment.
+pub(super) fn escaped(tenant: &TenantId) -> PercentEncode<'_> {
+    utf8_percent_encode(tenant.as_str(), BREAKS_OUT)
 }
 
 // The text alone decides: it holds the tenant.

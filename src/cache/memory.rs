@@ -152,6 +152,8 @@ impl StatsCache for MemoryCache {
         self.inner.slot(tenant).raise();
         Ok(Fence {
             tenant: tenant.clone(),
+            mark: None,
+            also: None,
         })
     }
 

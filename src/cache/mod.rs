@@ -11,6 +11,7 @@
 //! releases it afterwards, which replaces the generation; while any fence stands, lookups say
 //! [`Lookup::Fenced`]. What was computed before a write may thus be stored late, but is never hit.
 
+mod also;
 #[cfg(test)]
 mod conformance;
 mod disabled;
@@ -18,6 +19,7 @@ mod flights;
 mod key;
 mod memory;
 mod read_through;
+mod redis;
 
 use std::{collections::BinaryHeap, sync::Arc, time::Duration};
 
@@ -25,14 +27,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error;
 
+pub use also::AlsoTelling;
 pub use disabled::DisabledCache;
 pub use flights::Lost;
 pub use key::StatsKey;
 pub use memory::MemoryCache;
 pub use read_through::{Answer, ChangeError, Outcome, ReadError, ReadThrough};
+pub use redis::{ClientSetUpError, RedisCache};
 
 use crate::{
+    clock::Clock,
     settings::{CacheBackend, CacheSettings},
+    tasks::Tasks,
     tenant::TenantId,
 };
 
@@ -57,6 +63,12 @@ pub trait StatsCache: Send + Sync + 'static {
     /// Gives the fence's tenant a new generation and takes the fence down: after the write, however
     /// it ended, and before anybody is told that it took place.
     async fn release(&self, fence: Fence) -> Result<(), CacheError>;
+
+    /// Asks to be the one instance that computes `key` in generation `seen`. Who is refused looks
+    /// again in a moment, and computes in the end, whoever holds the lease.
+    async fn lease(&self, _key: &StatsKey, _seen: Generation) -> Result<Lease, CacheError> {
+        Ok(Lease::Granted)
+    }
 
     /// The keys that would be hit now and sort after `after`, at most `limit` of them, in order.
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError>;
@@ -92,6 +104,19 @@ pub struct Generation(u64);
 #[must_use = "a fence that is not released keeps its tenant out of the cache"]
 pub struct Fence {
     tenant: TenantId,
+    /// By which a shared backend tells it from other writers' fences.
+    mark: Option<String>,
+    /// The same write's fence in the backend that is told as well.
+    also: Option<Box<Fence>>,
+}
+
+/// The answer of [`StatsCache::lease`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lease {
+    /// Nobody else computes: do.
+    Granted,
+    /// Another instance computes.
+    Taken,
 }
 
 /// One page of [`StatsCache::keys`].
@@ -157,11 +182,28 @@ pub enum CacheError {
     Unavailable(String),
 }
 
-/// Makes the configured backend.
-#[must_use]
-pub fn from_settings(settings: &CacheSettings) -> Arc<dyn StatsCache> {
-    match settings.backend {
+/// Makes what the settings ask for: reads use the backend selected, writes invalidate every one
+/// that is configured.
+pub fn from_settings(
+    settings: &CacheSettings,
+    clock: Arc<dyn Clock>,
+    tasks: &Tasks,
+) -> Result<Arc<dyn StatsCache>, ClientSetUpError> {
+    let selected: Arc<dyn StatsCache> = match settings.backend {
         CacheBackend::Memory => Arc::new(MemoryCache::new(settings.ttl(), settings.max_entries)),
         CacheBackend::None => Arc::new(DisabledCache),
+        CacheBackend::Redis => {
+            return Ok(Arc::new(RedisCache::new(
+                &settings.redis,
+                settings.ttl(),
+                clock,
+                tasks,
+            )?));
+        }
+    };
+    if !settings.redis.is_set() {
+        return Ok(selected);
     }
+    let told = RedisCache::new(&settings.redis, settings.ttl(), clock, tasks)?;
+    Ok(Arc::new(AlsoTelling::new(selected, Arc::new(told))))
 }

@@ -11,10 +11,16 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::{
-    CacheError, Entry, Generation, KeyPage, Lookup, StatsCache, StatsKey,
+    CacheError, Entry, Generation, KeyPage, Lease, Lookup, StatsCache, StatsKey,
     flights::{Flights, Lost, Role},
 };
 use crate::{tasks::Tasks, tenant::TenantId};
+
+/// Between two looks at whether another instance has stored what it computes.
+const LEASE_POLL: Duration = Duration::from_millis(10);
+
+/// When nobody is waited for any longer, however long leases are.
+const MAX_LEASE_WAIT: Duration = Duration::from_secs(5);
 
 /// A cache, and the single flight in front of it. `E` is how a computation fails.
 #[derive(Debug)]
@@ -200,15 +206,14 @@ async fn fill<E>(
     key: StatsKey,
     compute: impl Future<Output = Result<Bytes, E>>,
 ) -> Result<Found, Arc<E>> {
-    let seen: Option<Generation> = match look_up(&*cache, &key).await {
-        Lookup::Hit(entry) => {
+    let seen = match turn(&*cache, &key).await {
+        Turn::Filled(entry) => {
             return Ok(Found {
                 entry,
                 computed: false,
             });
         }
-        Lookup::Miss(generation) => Some(generation),
-        Lookup::Fenced => None,
+        Turn::Compute(seen) => seen,
     };
     let found = timed(compute).await?;
     if let Some(seen) = seen
@@ -217,6 +222,32 @@ async fn fill<E>(
         log::warn!("cache: store failed: {error}");
     }
     Ok(found)
+}
+
+/// What a computation finds when its turn comes.
+enum Turn {
+    /// Another has stored an entry meanwhile.
+    Filled(Entry),
+    /// Nothing: what is computed may be stored under the generation, if there is one.
+    Compute(Option<Generation>),
+}
+
+/// Waits while another instance computes the same, but not for ever: it may have died.
+async fn turn(cache: &dyn StatsCache, key: &StatsKey) -> Turn {
+    let began = Instant::now();
+    loop {
+        let seen = match look_up(cache, key).await {
+            Lookup::Hit(entry) => return Turn::Filled(entry),
+            Lookup::Miss(generation) => generation,
+            Lookup::Fenced => return Turn::Compute(None),
+        };
+        match cache.lease(key, seen).await {
+            Ok(Lease::Taken) if began.elapsed() < MAX_LEASE_WAIT => {
+                tokio::time::sleep(LEASE_POLL).await;
+            }
+            Ok(_) | Err(_) => return Turn::Compute(Some(seen)),
+        }
+    }
 }
 
 async fn timed<E>(compute: impl Future<Output = Result<Bytes, E>>) -> Result<Found, Arc<E>> {

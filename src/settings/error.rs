@@ -48,6 +48,14 @@ pub enum SettingsError {
         /// What was given and what is allowed.
         problem: String,
     },
+    /// Settings that do not fit each other.
+    #[error("{keys}: {problem}")]
+    Together {
+        /// The dotted key to change.
+        keys: &'static str,
+        /// What does not fit.
+        problem: String,
+    },
 }
 
 /// `text` with whatever would begin a new line, or disturb a terminal, made visible.

@@ -53,6 +53,7 @@ impl Settings {
         merged
             .try_deserialize()
             .map_err(|error| fault(error, &values))
+            .and_then(Self::check)
     }
 }
 
@@ -234,6 +235,9 @@ fn read_as(default: &ValueKind, text: &str) -> ValueKind {
         ValueKind::I64(_) => text
             .parse::<i64>()
             .map_or_else(|_| text.into(), ValueKind::I64),
+        ValueKind::Boolean(_) => text
+            .parse::<bool>()
+            .map_or_else(|_| text.into(), ValueKind::Boolean),
         ValueKind::Array(_) if text.trim().is_empty() => ValueKind::Array(Vec::new()),
         ValueKind::Array(_) => text.split(',').map(str::trim).collect::<Vec<_>>().into(),
         _ => text.into(),

@@ -5,6 +5,8 @@
 mod database_url;
 mod error;
 mod load;
+mod postgres_url;
+mod redis;
 mod value;
 
 use std::{num::NonZeroUsize, thread, time::Duration};
@@ -14,6 +16,8 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     database_url::{DatabaseUrl, InvalidDatabaseUrl},
     error::SettingsError,
+    postgres_url::{InvalidPostgresUrl, PostgresUrl, SslMode},
+    redis::{RedisSettings, RedisUrl},
 };
 
 /// The effective settings: `config/default.toml`, then the file given, then the environment.
@@ -107,6 +111,14 @@ pub struct DatabaseSettings {
     /// default.
     #[serde(deserialize_with = "value::integer::<_, _, 1, 60_000>")]
     pub busy_timeout_ms: u64,
+    /// How long `PostgreSQL` works on one statement before it gives it up, in milliseconds, 1 to
+    /// 60000; 5000 by default.
+    #[serde(deserialize_with = "value::integer::<_, _, 1, 60_000>")]
+    pub statement_timeout_ms: u64,
+    /// How long a new connection to `PostgreSQL` may take until it can be used, in milliseconds, 1
+    /// to 60000; 3000 by default.
+    #[serde(deserialize_with = "value::integer::<_, _, 1, 60_000>")]
+    pub connect_timeout_ms: u64,
 }
 
 impl DatabaseSettings {
@@ -120,6 +132,19 @@ impl DatabaseSettings {
     #[must_use]
     pub fn busy_timeout(&self) -> Duration {
         Duration::from_millis(self.busy_timeout_ms)
+    }
+
+    /// How long `PostgreSQL` works on one statement before it gives it up. A write's fence must
+    /// stand for longer.
+    #[must_use]
+    pub fn statement_timeout(&self) -> Duration {
+        Duration::from_millis(self.statement_timeout_ms)
+    }
+
+    /// How long a new connection to `PostgreSQL` may take until it can be used.
+    #[must_use]
+    pub fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
     }
 }
 
@@ -136,6 +161,8 @@ pub struct CacheSettings {
     /// The most entries kept in memory, 1 to 10000000; 10000 by default.
     #[serde(deserialize_with = "value::integer::<_, _, 1, 10_000_000>")]
     pub max_entries: usize,
+    /// The Redis that instances share.
+    pub redis: RedisSettings,
 }
 
 impl CacheSettings {
@@ -152,12 +179,18 @@ impl CacheSettings {
 pub enum CacheBackend {
     /// This process, for itself alone.
     Memory,
+    /// Redis, for all instances.
+    Redis,
     /// Nothing: every request reads the database.
     None,
 }
 
 impl value::Choice for CacheBackend {
-    const ALL: &'static [(&'static str, Self)] = &[("memory", Self::Memory), ("none", Self::None)];
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("memory", Self::Memory),
+        ("redis", Self::Redis),
+        ("none", Self::None),
+    ];
 }
 
 /// How the statistics are computed.
@@ -206,6 +239,37 @@ pub struct LogSettings {
 }
 
 impl Settings {
+    /// Refuses settings that are fine each by itself, but not together.
+    fn check(self) -> Result<Self, SettingsError> {
+        let refuse = |keys, problem: String| Err(SettingsError::Together { keys, problem });
+        let redis = &self.cache.redis;
+        if self.cache.backend == CacheBackend::Redis && !redis.is_set() {
+            let problem = "the backend \"redis\" needs a redis:// or rediss:// URL".to_owned();
+            return refuse("cache.redis.url", problem);
+        }
+        let database = &self.database;
+        let statement = database.busy_timeout().max(database.statement_timeout());
+        let longest_write = 2 * database.pool_wait() + statement;
+        if redis.is_set() && redis.fence_life() <= longest_write {
+            let problem = format!(
+                "a fence must outlast the longest write, which may take {} ms by \
+                 2 x database.pool_wait_ms + the larger of database.busy_timeout_ms and \
+                 database.statement_timeout_ms",
+                longest_write.as_millis()
+            );
+            return refuse("cache.redis.fence_seconds", problem);
+        }
+        Ok(self)
+    }
+
+    /// Whether another instance on the same database would be answered from counts that this one
+    /// has outdated.
+    #[must_use]
+    pub fn is_fresh_to_itself_only(&self) -> bool {
+        let shared = matches!(self.database.url, DatabaseUrl::Postgres(_));
+        shared && self.cache.backend == CacheBackend::Memory
+    }
+
     /// The effective settings as a config file. It can be loaded again, unless it hides a secret.
     #[must_use]
     #[expect(
@@ -234,12 +298,29 @@ mod tests {
         settings.server.workers = 3;
         settings.database.url = DatabaseUrl::Sqlite("/srv/a \"quoted\" \\ é/x.db".into());
         settings.cache.backend = CacheBackend::None;
+        settings.cache.redis.url = RedisUrl::parse("redis://h:7000/1").unwrap();
+        settings.cache.redis.cluster = true;
+        settings.cache.redis.tls_ca = "/etc/ca.pem".into();
+        settings.cache.redis.key_prefix = "clinic-7:".into();
         settings.stats.tzdb = Tzdb::System;
         settings.cors.allowed_origins.clear();
         settings.log.filter = "warn,megastats=debug".into();
         assert_ne!(settings, Settings::default());
         assert_eq!(reload(&settings.to_toml()), settings);
         assert_eq!(reload(&Settings::default().to_toml()), Settings::default());
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let mut settings = Settings::default();
+        settings.database.url = DatabaseUrl::parse("postgres://ana:hunter2@db/clinic").unwrap();
+        let shown = settings.to_toml();
+        assert!(
+            shown.contains("postgres://ana:***@db:5432/clinic"),
+            "{shown}"
+        );
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(!format!("{settings:?}").contains("hunter2"));
     }
 
     #[test]
@@ -258,9 +339,25 @@ mod tests {
         assert_eq!(settings.database.pool_size, 4);
         assert_eq!(settings.database.pool_wait(), Duration::from_secs(5));
         assert_eq!(settings.database.busy_timeout(), Duration::from_secs(5));
+        assert_eq!(
+            settings.database.statement_timeout(),
+            Duration::from_secs(5)
+        );
+        assert_eq!(settings.database.connect_timeout(), Duration::from_secs(3));
         assert_eq!(settings.cache.backend, CacheBackend::Memory);
         assert_eq!(settings.cache.ttl(), Duration::from_secs(30));
         assert_eq!(settings.cache.max_entries, 10_000);
+        assert!(!settings.cache.redis.is_set() && !settings.cache.redis.cluster);
+        assert_eq!(settings.cache.redis.key_prefix, "megastats:");
+        assert_eq!(
+            settings.cache.redis.response_timeout(),
+            Duration::from_millis(50)
+        );
+        assert_eq!(
+            settings.cache.redis.invalidation_wait(),
+            Duration::from_secs(1)
+        );
+        assert_eq!(settings.cache.redis.fence_life(), Duration::from_secs(30));
         assert_eq!(settings.stats.tzdb, Tzdb::Bundled);
         assert_eq!(settings.cors.allowed_origins.len(), 4);
         assert_eq!(settings.log.filter, "info");

@@ -2,12 +2,12 @@
 //! shown. `config` would take `true` or `"on"` for 1 and round 30.7; nothing here does. Not here:
 //! where the value comes from (`load`).
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::PathBuf};
 
 use config::{Value, ValueKind};
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::{DatabaseUrl, error::one_line};
+use super::{DatabaseUrl, RedisUrl, error::one_line};
 
 /// A setting that is one of a few words.
 pub(super) trait Choice: Copy + 'static {
@@ -73,6 +73,51 @@ pub(super) fn database_url<'de, D: Deserializer<'de>>(from: D) -> Result<Databas
     }
 }
 
+/// Reads the URL of a Redis, or nothing.
+pub(super) fn redis_url<'de, D: Deserializer<'de>>(from: D) -> Result<RedisUrl, D::Error> {
+    // What was given is not shown: it may hold a password anywhere.
+    let refused = || {
+        D::Error::custom(
+            "given something else, allowed is redis://[user:password@]host[:port][/number], \
+             rediss:// for TLS, or nothing",
+        )
+    };
+    match Value::deserialize(from)?.kind {
+        ValueKind::String(url) => RedisUrl::parse(&url).ok_or_else(refused),
+        _ => Err(refused()),
+    }
+}
+
+/// Reads true or false.
+pub(super) fn boolean<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    match Value::deserialize(from)?.kind {
+        ValueKind::Boolean(given) => Ok(given),
+        other => Err(refused(&other, "true or false")),
+    }
+}
+
+/// Reads the path of a file, or nothing.
+pub(super) fn path<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+    // A path is shown, so a URL that was given to the wrong key must not become one.
+    let fits = |path: &str| !path.chars().any(char::is_control) && !path.contains("://");
+    text(from, fits, "a path").map(PathBuf::from)
+}
+
+/// Reads what keys begin with.
+pub(super) fn key_prefix<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let fits = |prefix: &str| {
+        prefix.len() <= 64
+            && prefix
+                .chars()
+                .all(|c| c.is_ascii_graphic() && !"{}@?/".contains(c))
+    };
+    text(
+        from,
+        fits,
+        "at most 64 visible ASCII characters without any of {}@?/",
+    )
+}
+
 /// Reads a list of origins.
 pub(super) fn origins<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     let given = Value::deserialize(from)?;
@@ -107,7 +152,7 @@ fn text<'de, D: Deserializer<'de>>(
     }
 }
 
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok() || is_host_name(text)
 }
 

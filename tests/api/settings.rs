@@ -153,7 +153,7 @@ fn a_wrong_key_or_value_is_named_with_the_place_it_came_from() {
         ),
         (
             "[cache]\nbackend = \"memcached\"\n",
-            ["cache.backend", "\"memory\" or \"none\""],
+            ["cache.backend", "\"memory\" or \"redis\" or \"none\""],
         ),
         ("[log]\nfilter = \"loud\"\n", ["log.filter", "ops.toml"]),
         ("[server]\nport = \n", ["ops.toml, line 2", "column"]),

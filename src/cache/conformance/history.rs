@@ -16,7 +16,9 @@ use crate::cache::{Entry, Lookup, StatsCache};
 
 /// A database of one number and its cache, written and read at once: the number only grows, so an
 /// answer below what was acknowledged before the question is stale.
-pub(crate) async fn no_read_is_older_than_the_last_acknowledged_write(Handles { a, b }: Handles) {
+pub(crate) async fn no_read_is_older_than_the_last_acknowledged_write(
+    Handles { a, b, .. }: Handles,
+) {
     const WRITES: u64 = 200;
     let key = key("clinic");
     let (database, acknowledged) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));

@@ -114,7 +114,7 @@ impl History {
             tenants.push(tenant);
         }
         let usual = match backend {
-            CacheBackend::Memory => "HIT",
+            CacheBackend::Memory | CacheBackend::Redis => "HIT",
             CacheBackend::None => "BYPASS",
         };
         Self {

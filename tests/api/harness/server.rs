@@ -11,11 +11,12 @@ use megastats::{
     clock::{Clock, SystemClock},
     server::Server,
     settings::{DatabaseUrl, Settings},
+    tasks::Tasks,
 };
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 /// What the path of every route begins with.
 pub const PREFIX: &str = "/api/v1/appointments";
@@ -78,6 +79,11 @@ impl Reply {
     }
 }
 
+fn configured(settings: &Settings, clock: &Arc<dyn Clock>) -> Arc<dyn StatsCache> {
+    let tasks = Tasks::new(Handle::current());
+    cache::from_settings(&settings.cache, Arc::clone(clock), &tasks).unwrap()
+}
+
 impl Builder {
     /// Changes the settings.
     pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
@@ -96,7 +102,7 @@ impl Builder {
         mut self,
         wrap: impl FnOnce(Arc<dyn StatsCache>) -> Arc<C>,
     ) -> Self {
-        self.cache = Some(wrap(cache::from_settings(&self.settings.cache)));
+        self.cache = Some(wrap(configured(&self.settings, &self.clock)));
         self
     }
 
@@ -117,11 +123,14 @@ impl Builder {
                 .build()
                 .unwrap();
             runtime.block_on(async move {
-                let cache = cache.unwrap_or_else(|| cache::from_settings(&settings.cache));
+                let cache = cache.unwrap_or_else(|| configured(&settings, &clock));
                 let stop = async move {
                     let _ = stopped.await;
                 };
-                let server = Server::bind(settings, clock, cache, stop).await.unwrap();
+                let tasks = Tasks::new(Handle::current());
+                let server = Server::bind(settings, clock, cache, tasks, stop)
+                    .await
+                    .unwrap();
                 tell.send(server.addresses()[0]).unwrap();
                 server.serve().await.unwrap();
             });

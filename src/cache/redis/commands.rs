@@ -1,0 +1,277 @@
+//! What is said to Redis: keys, scripts and marks. Not here: saying it (`link`).
+
+use std::{fmt::Display, time::Duration};
+
+use redis::{Cmd, cmd};
+
+use super::{envelope::Envelope, era::Era};
+use crate::{
+    cache::{Generation, StatsKey, key::escaped},
+    tenant::TenantId,
+};
+
+/// How long a generation is kept: longer than any entry, and whoever finds it gone sets another.
+const GENERATION_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// Keys looked at for a page of the list.
+const MAX_LISTED: usize = 10_000;
+
+/// Hexadecimal digits of a mark.
+const MARK: usize = 16;
+
+/// Raises or releases a fence: drops what has ended, adds `ARGV[1]` for `ARGV[2]` milliseconds
+/// (none to release it), and sets the generation `ARGV[3]` for `ARGV[4]` milliseconds. A fence
+/// that ended in between is thus counted neither twice nor never. Whatever lies under the keys is
+/// replaced, be it of another type. Deleting comes first: once a script has written, Redis lets it
+/// go on though its memory is full.
+const MOVE_FENCE: &str = r"
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local standing, last = {}, 0
+local function stand(id, till)
+    standing[#standing + 1] = id .. ':' .. string.format('%.0f', till)
+    if till > last then last = till end
+end
+local held = redis.pcall('GET', KEYS[2])
+if type(held) ~= 'string' then held = '' end
+for id, till in string.gmatch(held, '(%w+):(%d+)') do
+    if tonumber(till) > now and id ~= ARGV[1] then stand(id, tonumber(till)) end
+end
+if tonumber(ARGV[2]) > 0 then stand(ARGV[1], now + tonumber(ARGV[2])) end
+redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+if #standing > 0 then
+    redis.call('SET', KEYS[2], table.concat(standing, ','), 'PX', string.format('%.0f', last - now))
+end
+return 1
+";
+
+/// Sets the generation `ARGV[2]` for `ARGV[3]` milliseconds, unless another than `ARGV[1]` has been
+/// set meanwhile; answers with the one that is there then, or with nothing while a fence stands: a
+/// generation that was handed out during a write could outlive its fence.
+const RENEW: &str = r"
+if redis.call('EXISTS', KEYS[2]) == 1 then return false end
+local held = redis.pcall('GET', KEYS[1])
+if type(held) == 'string' and held ~= ARGV[1] then return held end
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return ARGV[2]
+";
+
+/// Puts `ARGV[3]` on the list until `ARGV[2]`, and takes off what ended before `ARGV[1]`: all in
+/// Unix milliseconds.
+const LIST_KEY: &str = r"
+if redis.call('TYPE', KEYS[1]).ok ~= 'zset' then redis.call('DEL', KEYS[1]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
+return redis.call('ZADD', KEYS[1], ARGV[2], ARGV[3])
+";
+
+/// Writes commands for keys with one prefix.
+pub(super) struct Commands {
+    prefix: String,
+}
+
+impl Commands {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    /// Generation, fence and entry, at one moment.
+    pub(super) fn look_up(&self, key: &StatsKey) -> Cmd {
+        let mut command = cmd("MGET");
+        command
+            .arg(self.key(key.tenant(), "generation"))
+            .arg(self.key(key.tenant(), "fence"))
+            .arg(self.key(key.tenant(), key.as_str()));
+        command
+    }
+
+    pub(super) fn store(&self, key: &StatsKey, envelope: &Envelope, left: Duration) -> Cmd {
+        // SETEX, but exact.
+        let mut command = cmd("PSETEX");
+        command
+            .arg(self.key(key.tenant(), key.as_str()))
+            .arg(milliseconds(left).max(1))
+            .arg(envelope.to_bytes().as_ref());
+        command
+    }
+
+    /// Sets a generation of `era` in place of `seen`, unless another has been set or a fence stands;
+    /// answers with the generation there is, if it may be used.
+    pub(super) fn renew(&self, tenant: &TenantId, seen: &[u8], era: Era) -> Cmd {
+        let mut command = self.script(RENEW, tenant);
+        command
+            .arg(seen)
+            .arg(new_generation(era))
+            .arg(milliseconds(GENERATION_LIFE));
+        command
+    }
+
+    /// Lets `fence` stand for `life`, and sets a generation of `era`.
+    pub(super) fn fence(&self, tenant: &TenantId, fence: &str, life: Duration, era: Era) -> Cmd {
+        let mut command = self.script(MOVE_FENCE, tenant);
+        command
+            .arg(fence)
+            .arg(milliseconds(life))
+            .arg(new_generation(era))
+            .arg(milliseconds(GENERATION_LIFE));
+        command
+    }
+
+    /// Takes `fence` down, whether it stands or not, and sets a generation of `era`.
+    pub(super) fn release(&self, tenant: &TenantId, fence: &str, era: Era) -> Cmd {
+        self.fence(tenant, fence, Duration::ZERO, era)
+    }
+
+    /// Proclaims `era`.
+    pub(super) fn proclaim(&self, era: Era) -> Cmd {
+        let mut command = cmd("SET");
+        command.arg(self.era_key()).arg(show_mark(era.0));
+        command
+    }
+
+    /// The era proclaimed last.
+    pub(super) fn era(&self) -> Cmd {
+        let mut command = cmd("GET");
+        command.arg(self.era_key());
+        command
+    }
+
+    /// Takes the right to compute `key` in generation `seen`, unless it is taken.
+    pub(super) fn lease(&self, key: &StatsKey, seen: Generation, life: Duration) -> Cmd {
+        let name = format!("lease:{}:{}", show_mark(seen.0), key.as_str());
+        let mut command = cmd("SET");
+        command
+            .arg(self.key(key.tenant(), name))
+            .arg(1)
+            .arg("NX")
+            .arg("PX")
+            .arg(milliseconds(life));
+        command
+    }
+
+    /// Puts `key` on the list of keys until `until_ms`, and takes off what is over at `now_ms`.
+    pub(super) fn list(&self, key: &StatsKey, now_ms: u64, until_ms: u64) -> Cmd {
+        let mut command = cmd("EVAL");
+        command
+            .arg(LIST_KEY)
+            .arg(1)
+            .arg(self.list_key())
+            .arg(now_ms)
+            .arg(until_ms)
+            .arg(format!("{} {}", key.as_str(), key.tenant().as_str()));
+        command
+    }
+
+    /// What is on the list of keys at `now_ms`: see [`parse_listed`].
+    pub(super) fn listed(&self, now_ms: u64) -> Cmd {
+        let mut command = cmd("ZRANGE");
+        command
+            .arg(self.list_key())
+            .arg(now_ms)
+            .arg("+inf")
+            .arg("BYSCORE")
+            .arg("LIMIT")
+            .arg(0)
+            .arg(MAX_LISTED);
+        command
+    }
+
+    /// All keys of a tenant share a hash tag, and so lie on one node of a cluster.
+    fn key(&self, tenant: &TenantId, name: impl Display) -> String {
+        format!("{}{{{}}}:{name}", self.prefix, escaped(tenant))
+    }
+
+    /// A script about the generation and the fence of `tenant`.
+    fn script(&self, text: &str, tenant: &TenantId) -> Cmd {
+        let mut command = cmd("EVAL");
+        command
+            .arg(text)
+            .arg(2)
+            .arg(self.key(tenant, "generation"))
+            .arg(self.key(tenant, "fence"));
+        command
+    }
+
+    fn era_key(&self) -> String {
+        format!("{}era", self.prefix)
+    }
+
+    fn list_key(&self) -> String {
+        format!("{}keys", self.prefix)
+    }
+}
+
+/// The key that [`Commands::list`] wrote.
+pub(super) fn parse_listed(listed: &str) -> Option<StatsKey> {
+    let (key, tenant) = listed.split_once(' ')?;
+    Some(StatsKey::from_parts(key, &TenantId::parse(tenant).ok()?))
+}
+
+/// A mark that nobody else has made or will make: 64 random bits.
+pub(super) fn new_mark() -> String {
+    show_mark(rand::random())
+}
+
+fn show_mark(mark: u64) -> String {
+    format!("{mark:016x}")
+}
+
+/// A generation's mark and its era, as they are kept.
+fn new_generation(era: Era) -> String {
+    new_mark() + &show_mark(era.0)
+}
+
+/// A generation and its era, unless it is damaged.
+pub(super) fn parse_generation(kept: &[u8]) -> Option<(Generation, Era)> {
+    let (mark, era) = kept.split_at_checked(MARK)?;
+    Some((Generation(parse_mark(mark)?), Era(parse_mark(era)?)))
+}
+
+pub(super) fn parse_era(kept: &[u8]) -> Option<Era> {
+    parse_mark(kept).map(Era)
+}
+
+fn parse_mark(mark: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(mark).ok()?;
+    let is_mark = digits.len() == MARK && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_mark.then(|| u64::from_str_radix(digits, 16).ok())?
+}
+
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_generation_is_read_as_it_was_written() {
+        let era = Era::random();
+        let written = new_generation(era);
+        assert_eq!(parse_generation(written.as_bytes()).unwrap().1, era);
+        assert_ne!(new_generation(era), written);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_no_generation_of_ours_is_none(bytes: Vec<u8>) {
+            prop_assume!(bytes.len() != 2 * MARK);
+            prop_assert_eq!(parse_generation(&bytes), None);
+        }
+
+        #[test]
+        fn one_damaged_byte_never_becomes_the_same_generation(at in 0..2 * MARK, byte: u8) {
+            let mut kept = new_generation(Era(7)).into_bytes();
+            prop_assume!(!kept[at].eq_ignore_ascii_case(&byte));
+            let whole = parse_generation(&kept);
+            kept[at] = byte;
+            prop_assert_ne!(parse_generation(&kept), whole);
+        }
+    }
+}

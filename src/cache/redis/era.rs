@@ -1,0 +1,113 @@
+//! Which generations were set since this instance began to believe Redis.
+//!
+//! An instance cannot know what happened to Redis before it started or while it was silent: a write
+//! may have been acknowledged whose invalidation was lost with its writer. So it proclaims an *era*,
+//! a random mark under one key of Redis, and every generation carries the era that its maker saw
+//! last. Once an instance has proclaimed one, a generation was set after that if its era is the
+//! instance's own, or one that it has seen proclaimed since. All others are replaced, once for all
+//! instances, and no entry from before is hit. No clock is involved.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// Eras remembered; forgetting one costs each tenant a computation.
+const REMEMBERED: usize = 64;
+
+/// A mark that nobody else has made or will make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Era(pub(super) u64);
+
+impl Era {
+    /// Believed by nobody.
+    const NONE: Self = Self(0);
+
+    pub(super) fn random() -> Self {
+        Self(rand::random::<u64>() | 1)
+    }
+}
+
+/// The eras that an instance knows.
+#[derive(Debug)]
+pub(super) struct Eras(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    current: Era,
+    /// Proclaimed since this instance last proclaimed one, oldest first.
+    known: VecDeque<Era>,
+}
+
+impl Eras {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(State {
+            current: Era::NONE,
+            known: VecDeque::new(),
+        }))
+    }
+
+    /// What new generations carry.
+    pub(super) fn current(&self) -> Era {
+        self.lock().current
+    }
+
+    /// Redis has taken `era`, which is this instance's own: nothing from before counts.
+    pub(super) fn proclaimed(&self, era: Era) {
+        let mut state = self.lock();
+        state.known.clear();
+        state.known.push_back(era);
+        state.current = era;
+    }
+
+    /// Redis has told of `era`, since this instance proclaimed its own.
+    pub(super) fn seen(&self, era: Era) {
+        let mut state = self.lock();
+        state.current = era;
+        if !state.known.contains(&era) {
+            if state.known.len() >= REMEMBERED {
+                state.known.pop_front();
+            }
+            state.known.push_back(era);
+        }
+    }
+
+    /// Whether a generation that carries `era` was set since this instance proclaimed its own.
+    pub(super) fn knows(&self, era: Era) -> bool {
+        // The latest are looked at first.
+        self.lock().known.iter().rev().any(|known| *known == era)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eras_proclaimed_since_are_known_and_those_from_before_are_not() {
+        let eras = Eras::new();
+        assert!(!eras.knows(eras.current()), "nothing is known yet");
+        let [before, own, later] = [(); 3].map(|()| Era::random());
+        eras.proclaimed(before);
+        eras.proclaimed(own);
+        eras.seen(later);
+        assert!(!eras.knows(before) && eras.knows(own) && eras.knows(later));
+        assert_eq!(eras.current(), later);
+    }
+
+    #[test]
+    fn a_bounded_number_is_remembered() {
+        let eras = Eras::new();
+        let own = Era::random();
+        eras.proclaimed(own);
+        for _ in 0..REMEMBERED {
+            eras.seen(Era::random());
+        }
+        assert!(!eras.knows(own) && eras.knows(eras.current()));
+        assert_eq!(eras.lock().known.len(), REMEMBERED);
+    }
+}

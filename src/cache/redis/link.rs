@@ -1,0 +1,231 @@
+//! The link to Redis. Lives here: asking, and whether the answer may be believed; insisting on an
+//! invalidation, and what is owed when Redis does not take it. Not here: what is kept (`mod`), and
+//! how a command is written (`commands`).
+
+use std::{
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use redis::{Cmd, FromRedisValue, Value, cmd};
+
+use super::{
+    client::{ClientError, ClientSetUpError, RedisClient},
+    commands::{Commands, parse_era, parse_generation},
+    era::{Era, Eras},
+    health::{Beat, Epoch, Health, PATIENCE, PERIOD},
+    owed::Owed,
+};
+use crate::{
+    cache::{CacheError, Generation},
+    settings::RedisSettings,
+    tasks::Tasks,
+    tenant::TenantId,
+};
+
+/// By how much Redis' clock may run slow while an entry expires.
+const MARGIN: Duration = Duration::from_secs(2);
+
+pub(super) struct Link {
+    client: RedisClient,
+    pub(super) commands: Commands,
+    pub(super) health: Health,
+    pub(super) eras: Eras,
+    pub(super) owed: Owed,
+    ttl: Duration,
+    fence_life: Duration,
+    invalidation_wait: Duration,
+    last_try: Duration,
+}
+
+impl Link {
+    /// Its heartbeat runs as one of `tasks` until it is dropped. Entries live for `ttl`.
+    pub(super) fn new(
+        settings: &RedisSettings,
+        ttl: Duration,
+        tasks: &Tasks,
+    ) -> Result<Arc<Self>, ClientSetUpError> {
+        let link = Arc::new(Self {
+            client: RedisClient::new(settings)?,
+            commands: Commands::new(&settings.key_prefix),
+            health: Health::new(Instant::now()),
+            eras: Eras::new(),
+            owed: Owed::new(ttl),
+            ttl,
+            fence_life: settings.fence_life(),
+            invalidation_wait: settings.invalidation_wait(),
+            last_try: settings.response_timeout().min(PATIENCE),
+        });
+        tasks.background(watch(Arc::downgrade(&link)));
+        tasks.background(deliver(Arc::downgrade(&link)));
+        Ok(link)
+    }
+
+    /// Sends a command and lets `health` know how it went.
+    pub(super) async fn ask<T: FromRedisValue>(
+        &self,
+        command: &Cmd,
+        within: Duration,
+    ) -> Result<T, ClientError> {
+        let answer = self.client.ask(command, within).await;
+        match &answer {
+            Ok(_) | Err(ClientError::Refused(_)) => self.health.answered(),
+            Err(ClientError::Silent(_)) => tell(self.health.unanswered()),
+            Err(ClientError::Lost(_)) => tell(self.health.broken()),
+        }
+        answer
+    }
+
+    /// Sends a command until it is run, or until Redis has been silent for so long that every
+    /// instance has noticed: then `false`. An error when others may use Redis, but the command
+    /// cannot be run.
+    pub(super) async fn insist(&self, command: &Cmd) -> Result<bool, CacheError> {
+        let wait = self.invalidation_wait;
+        let began = Instant::now();
+        loop {
+            let silence = self.health.silence(Instant::now());
+            let given_up = silence >= wait;
+            // However long the silence, there is a last try: it may have been this instance that
+            // was stalled, and Redis may just have come back to others.
+            let within = wait.saturating_sub(silence).max(self.last_try);
+            match self.ask::<i64>(command, within).await {
+                Ok(_) => return Ok(true),
+                Err(_) if given_up => return Ok(false),
+                Err(error) => {
+                    let patience = if error.is_answer() { wait } else { 2 * wait };
+                    if began.elapsed() >= patience {
+                        return Err(error.into());
+                    }
+                }
+            }
+            tokio::time::sleep(PERIOD / 5).await;
+        }
+    }
+
+    /// The epoch, while what Redis says of `tenant` may be believed.
+    pub(super) fn believed(&self, tenant: &TenantId) -> Option<Epoch> {
+        let now = Instant::now();
+        if self.owed.holds(tenant, now) {
+            None
+        } else {
+            self.health.trusted(now)
+        }
+    }
+
+    /// The generation that Redis keeps as `kept`, unless it is damaged or may be from before Redis
+    /// was last silent: then it must be replaced before an entry is believed.
+    pub(super) fn accepted(&self, kept: &[u8]) -> Option<Generation> {
+        let (generation, era) = parse_generation(kept)?;
+        // By now every entry from before has expired.
+        let is_over = || {
+            let age = self.health.proclaimed_for(Instant::now());
+            age.is_some_and(|age| age >= self.ttl + MARGIN)
+        };
+        (self.eras.knows(era) || is_over()).then_some(generation)
+    }
+
+    async fn heartbeat(&self) {
+        let sent = Instant::now();
+        let beat = match self.listen().await {
+            Ok(()) => self.health.beat(sent, Instant::now()),
+            Err(error) => {
+                self.client.reconnect();
+                match error {
+                    ClientError::Silent(_) => self.health.missed(),
+                    ClientError::Lost(_) | ClientError::Refused(_) => self.health.broken(),
+                }
+            }
+        };
+        tell(beat);
+    }
+
+    /// Hears from every master, and which era was proclaimed last; proclaims one if this instance
+    /// has reason to believe nothing from before.
+    async fn listen(&self) -> Result<(), ClientError> {
+        self.client.ask::<Value>(&cmd("PING"), PATIENCE).await?;
+        let epoch = self.health.unproclaimed();
+        let era = match epoch {
+            None => self.proclaimed().await?,
+            Some(_) => None,
+        };
+        if let Some(era) = era {
+            self.eras.seen(era);
+            return Ok(());
+        }
+        let era = Era::random();
+        let proclaim = self.commands.proclaim(era);
+        self.client.ask::<Value>(&proclaim, PATIENCE).await?;
+        match epoch {
+            Some(epoch) => {
+                self.eras.proclaimed(era);
+                self.health.proclaimed(epoch, Instant::now());
+            }
+            // It was evicted or flushed.
+            None => self.eras.seen(era),
+        }
+        Ok(())
+    }
+
+    async fn proclaimed(&self) -> Result<Option<Era>, ClientError> {
+        let kept: Option<Vec<u8>> = match self.client.ask(&self.commands.era(), PATIENCE).await {
+            // Whatever lies there is replaced.
+            Err(ClientError::Refused(_)) => None,
+            kept => kept?,
+        };
+        Ok(kept.as_deref().and_then(parse_era))
+    }
+
+    /// Raises the fences and delivers the new generations that Redis was not told of.
+    async fn pay(&self) {
+        for (tenant, fence) in self.owed.missing() {
+            let era = self.eras.current();
+            let command = self.commands.fence(&tenant, &fence, self.fence_life, era);
+            match self.ask::<i64>(&command, PATIENCE).await {
+                Ok(_) => self.owed.lacks_no_more(&tenant, &fence),
+                Err(error) if error.is_answer() => {}
+                Err(_) => return,
+            }
+        }
+        for (tenant, debt) in self.owed.left(Instant::now()) {
+            let era = self.eras.current();
+            let command = self.commands.release(&tenant, &debt.fence, era);
+            match self.ask::<i64>(&command, PATIENCE).await {
+                Ok(_) => self.owed.paid(&tenant, debt.number),
+                Err(error) if error.is_answer() => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Sends heartbeats.
+async fn watch(link: Weak<Link>) {
+    let mut ticks = tokio::time::interval(PERIOD);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(link) = link.upgrade() else { return };
+        link.heartbeat().await;
+    }
+}
+
+/// Pays what is owed when Redis is back; heartbeats do not wait for it.
+async fn deliver(link: Weak<Link>) {
+    let mut ticks = tokio::time::interval(PERIOD / 2);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(link) = link.upgrade() else { return };
+        if link.health.answers() {
+            link.pay().await;
+        }
+    }
+}
+
+fn tell(beat: Beat) {
+    match beat {
+        Beat::Same => {}
+        Beat::Lost => log::warn!("redis: no answer; answering from the database"),
+        Beat::Back => log::info!("redis: answers"),
+    }
+}

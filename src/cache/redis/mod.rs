@@ -1,0 +1,236 @@
+//! The backend `redis`: entries, generations and fences that all instances share.
+//!
+//! Lives here: what is kept, and when it is a hit.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `link` | asking Redis, and what follows when it does not answer |
+//! | `health` | when an answer may be believed |
+//! | `era` | which generations may be believed |
+//! | `owed` | what Redis has yet to be told |
+//! | `commands` | keys, scripts and marks |
+//! | `envelope` | an entry's bytes |
+//! | `client` | connections |
+//!
+//! A tenant has these keys, which share a hash tag and so lie on one node of a cluster (`…` is the
+//! prefix and `{tenant}:`):
+//!
+//! | key | value |
+//! |---|---|
+//! | `…generation` | a random mark and its era; missing is a miss, and another is set |
+//! | `…fence` | the fences that stand, each with its own end: `id:milliseconds,…` |
+//! | `…mega_stats:…` | an entry: `envelope` |
+//! | `…lease:…` | somebody computes that entry now |
+//!
+//! A fence is raised together with a new generation, and released with another: a writer that dies
+//! after its commit leaves a fence that ends by itself, and no entry from before it. Two keys are
+//! there once per prefix: `era`, and `keys`, the list of entries.
+
+mod client;
+mod commands;
+mod envelope;
+mod era;
+mod health;
+mod link;
+mod owed;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+
+use self::{
+    client::ClientError,
+    commands::{milliseconds, new_mark, parse_generation, parse_listed},
+    envelope::Envelope,
+    link::Link,
+};
+use super::{
+    CacheError, Entry, Fence, Generation, KeyPage, Lease, Lookup, PageOfKeys, StatsCache, StatsKey,
+};
+use crate::{clock::Clock, settings::RedisSettings, tasks::Tasks, tenant::TenantId};
+
+pub use client::ClientSetUpError;
+
+/// Keeps entries in Redis.
+#[derive(Clone)]
+pub struct RedisCache {
+    link: Arc<Link>,
+    clock: Arc<dyn Clock>,
+    ttl: Duration,
+    settings: RedisSettings,
+}
+
+/// The answer to a lookup: generation, fence and entry.
+type Found = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
+
+impl RedisCache {
+    /// Keeps entries for `ttl`, counted by `clock`; what it does in the background is one of
+    /// `tasks` until it is dropped.
+    pub fn new(
+        settings: &RedisSettings,
+        ttl: Duration,
+        clock: Arc<dyn Clock>,
+        tasks: &Tasks,
+    ) -> Result<Self, ClientSetUpError> {
+        let link = Link::new(settings, ttl, tasks)?;
+        let settings = settings.clone();
+        Ok(Self {
+            link,
+            clock,
+            ttl,
+            settings,
+        })
+    }
+
+    async fn look_up(&self, key: &StatsKey) -> Result<Lookup, ClientError> {
+        let (link, tenant) = (&self.link, key.tenant());
+        let Some(epoch) = link.believed(tenant) else {
+            return Ok(Lookup::Fenced);
+        };
+        let timeout = self.settings.response_timeout();
+        let (kept, fence, entry): Found = link.ask(&link.commands.look_up(key), timeout).await?;
+        // Again, since the answer may have lain about while this instance was stalled.
+        if fence.is_some() || link.believed(tenant) != Some(epoch) {
+            return Ok(Lookup::Fenced);
+        }
+        let kept = kept.unwrap_or_default();
+        let Some(generation) = link.accepted(&kept) else {
+            let renew = link.commands.renew(tenant, &kept, link.eras.current());
+            let kept: Option<Vec<u8>> = link.ask(&renew, timeout).await?;
+            let generation = kept.as_deref().and_then(parse_generation);
+            return Ok(
+                generation.map_or(Lookup::Fenced, |(generation, _)| Lookup::Miss(generation))
+            );
+        };
+        let hit = entry
+            .and_then(|bytes| Envelope::from_bytes(bytes.into()))
+            .filter(|envelope| envelope.generation == generation)
+            .map(|envelope| Entry {
+                age: self.age(envelope.computed_ms),
+                body: envelope.body,
+            })
+            .filter(|entry| entry.age < self.ttl);
+        Ok(hit.map_or(Lookup::Miss(generation), Lookup::Hit))
+    }
+
+    async fn put(&self, key: &StatsKey, seen: Generation, entry: Entry) -> Result<(), ClientError> {
+        let link = &self.link;
+        let left = self.ttl.saturating_sub(entry.age);
+        if left.is_zero() || link.believed(key.tenant()).is_none() {
+            return Ok(());
+        }
+        let (now_ms, timeout) = (self.now_ms(), self.settings.response_timeout());
+        let computed_ms = now_ms.saturating_sub(milliseconds(entry.age));
+        let envelope = Envelope {
+            generation: seen,
+            computed_ms,
+            body: entry.body,
+        };
+        link.ask::<()>(&link.commands.store(key, &envelope, left), timeout)
+            .await?;
+        let until_ms = now_ms.saturating_add(milliseconds(left));
+        link.ask::<()>(&link.commands.list(key, now_ms, until_ms), timeout)
+            .await
+    }
+
+    async fn list(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, ClientError> {
+        let command = self.link.commands.listed(self.now_ms());
+        let listed: Vec<String> = self
+            .link
+            .ask(&command, self.settings.invalidation_wait())
+            .await?;
+        let mut page = PageOfKeys::new(after, limit);
+        for key in listed.iter().filter_map(|listed| parse_listed(listed)) {
+            if matches!(self.look_up(&key).await?, Lookup::Hit(_)) {
+                page.add(key.as_str());
+            }
+        }
+        Ok(page.finish())
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.clock.now().as_millisecond()).unwrap_or_default()
+    }
+
+    /// Another instance's clock may be ahead of ours.
+    fn age(&self, computed_ms: u64) -> Duration {
+        Duration::from_millis(self.now_ms().saturating_sub(computed_ms))
+    }
+}
+
+#[async_trait]
+impl StatsCache for RedisCache {
+    async fn lookup(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
+        Ok(self.look_up(key).await?)
+    }
+
+    async fn store(
+        &self,
+        key: &StatsKey,
+        seen: Generation,
+        entry: Entry,
+    ) -> Result<(), CacheError> {
+        Ok(self.put(key, seen, entry).await?)
+    }
+
+    async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
+        let (link, mark, life) = (&self.link, new_mark(), self.settings.fence_life());
+        let command = link
+            .commands
+            .fence(tenant, &mark, life, link.eras.current());
+        if !link.insist(&command).await? {
+            // From now on, so that no read of this instance is answered from before the commit.
+            link.owed.lacks(tenant, &mark, Instant::now());
+        }
+        Ok(Fence {
+            tenant: tenant.clone(),
+            mark: Some(mark),
+            also: None,
+        })
+    }
+
+    async fn release(&self, fence: Fence) -> Result<(), CacheError> {
+        let Fence { tenant, mark, .. } = fence;
+        let (link, mark) = (&self.link, mark.unwrap_or_else(new_mark));
+        // Noted first: what is not delivered now is delivered when Redis is back.
+        let number = link.owed.add(&tenant, &mark, Instant::now());
+        link.owed.lacks_no_more(&tenant, &mark);
+        let command = link.commands.release(&tenant, &mark, link.eras.current());
+        let told = link.insist(&command).await;
+        if matches!(told, Ok(true)) {
+            link.owed.paid(&tenant, number);
+        } else {
+            link.owed.leave(&tenant, number);
+        }
+        told.map(|_| ())
+    }
+
+    async fn lease(&self, key: &StatsKey, seen: Generation) -> Result<Lease, CacheError> {
+        let command = self.link.commands.lease(key, seen, self.settings.lease());
+        let taken: Option<String> = self
+            .link
+            .ask(&command, self.settings.response_timeout())
+            .await?;
+        Ok(if taken.is_some() {
+            Lease::Granted
+        } else {
+            Lease::Taken
+        })
+    }
+
+    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
+        Ok(self.list(after, limit).await?)
+    }
+}
+
+impl From<ClientError> for CacheError {
+    fn from(error: ClientError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+//! What Redis has yet to be told: tenants that were written to while it did not answer.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::tenant::TenantId;
+
+/// Tenants remembered one by one. Past that, this instance uses Redis for nobody until the time to
+/// live has passed.
+const MAX_TENANTS: usize = 10_000;
+
+/// One mark per tenant. While it is there, this instance answers the tenant from the database; it
+/// goes when Redis has been told, or when every entry from before has expired.
+#[derive(Debug)]
+pub(super) struct Owed {
+    state: Mutex<State>,
+    ttl: Duration,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    debts: HashMap<TenantId, Debt>,
+    /// Fences of writes under way that could not be raised.
+    missing: HashMap<TenantId, Vec<String>>,
+    numbers: u64,
+    /// More tenants than could be remembered: nobody is believed until then.
+    all_until: Option<Instant>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Debt {
+    /// Tells a later debt of the same tenant from this one.
+    pub(super) number: u64,
+    /// The last write's fence, which goes down with the new generation.
+    pub(super) fence: String,
+    /// Whether the write has stopped trying to tell Redis itself.
+    due: bool,
+    since: Instant,
+}
+
+impl Owed {
+    pub(super) fn new(ttl: Duration) -> Self {
+        Self {
+            state: Mutex::default(),
+            ttl,
+        }
+    }
+
+    /// Notes that `tenant`'s generation must be replaced and its `fence` taken down; returns the
+    /// debt's number. Its write tells Redis itself, or else calls [`Owed::leave`].
+    pub(super) fn add(&self, tenant: &TenantId, fence: &str, now: Instant) -> u64 {
+        let mut state = self.lock();
+        state.numbers += 1;
+        let number = state.numbers;
+        if state.debts.len() >= MAX_TENANTS && !state.debts.contains_key(tenant) {
+            state
+                .debts
+                .retain(|_, debt| now.duration_since(debt.since) < self.ttl);
+        }
+        if state.debts.len() >= MAX_TENANTS && !state.debts.contains_key(tenant) {
+            state.all_until = Some(now + self.ttl);
+        } else {
+            let debt = Debt {
+                number,
+                fence: fence.to_owned(),
+                due: false,
+                since: now,
+            };
+            state.debts.insert(tenant.clone(), debt);
+        }
+        number
+    }
+
+    /// Leaves the debt with that number to be paid when Redis is back.
+    pub(super) fn leave(&self, tenant: &TenantId, number: u64) {
+        if let Some(debt) = self.lock().debts.get_mut(tenant)
+            && debt.number == number
+        {
+            debt.due = true;
+        }
+    }
+
+    /// Notes that a write to `tenant` goes on although its `fence` could not be raised. It is raised
+    /// when Redis is back: others may read there before the write has ended.
+    pub(super) fn lacks(&self, tenant: &TenantId, fence: &str, now: Instant) {
+        let mut state = self.lock();
+        if state.missing.len() >= MAX_TENANTS && !state.missing.contains_key(tenant) {
+            state.all_until = Some(now + self.ttl);
+        } else {
+            let fences = state.missing.entry(tenant.clone()).or_default();
+            fences.push(fence.to_owned());
+        }
+    }
+
+    /// The fence stands, or its write has ended.
+    pub(super) fn lacks_no_more(&self, tenant: &TenantId, fence: &str) {
+        let mut state = self.lock();
+        if let Some(fences) = state.missing.get_mut(tenant) {
+            fences.retain(|other| other != fence);
+            if fences.is_empty() {
+                state.missing.remove(tenant);
+            }
+        }
+    }
+
+    /// All fences that are still to be raised.
+    pub(super) fn missing(&self) -> Vec<(TenantId, String)> {
+        let state = self.lock();
+        let fences = state.missing.iter().flat_map(|(tenant, fences)| {
+            let of_tenant = |fence: &String| (tenant.clone(), fence.clone());
+            fences.iter().map(of_tenant)
+        });
+        fences.collect()
+    }
+
+    /// Redis has been told, of the debt with that number.
+    pub(super) fn paid(&self, tenant: &TenantId, number: u64) {
+        let mut state = self.lock();
+        if state
+            .debts
+            .get(tenant)
+            .is_some_and(|debt| debt.number <= number)
+        {
+            state.debts.remove(tenant);
+        }
+    }
+
+    /// Whether `tenant` must be answered from the database.
+    pub(super) fn holds(&self, tenant: &TenantId, now: Instant) -> bool {
+        let mut state = self.lock();
+        if state.debts.is_empty() && state.missing.is_empty() && state.all_until.is_none() {
+            return false;
+        }
+        if state.missing.contains_key(tenant) || state.all_until.is_some_and(|until| now < until) {
+            return true;
+        }
+        state.all_until = None;
+        state
+            .debts
+            .get(tenant)
+            .is_some_and(|debt| now.duration_since(debt.since) < self.ttl)
+    }
+
+    /// All debts that are left to be paid; those whose entries have expired are let go.
+    pub(super) fn left(&self, now: Instant) -> Vec<(TenantId, Debt)> {
+        let mut state = self.lock();
+        state
+            .debts
+            .retain(|_, debt| now.duration_since(debt.since) < self.ttl);
+        state
+            .debts
+            .iter()
+            .filter(|(_, debt)| debt.due)
+            .map(|(tenant, debt)| (tenant.clone(), debt.clone()))
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(30);
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::parse(name).unwrap()
+    }
+
+    #[test]
+    fn a_debt_holds_until_it_is_paid() {
+        let (owed, now) = (Owed::new(TTL), Instant::now());
+        let number = owed.add(&tenant("a"), "f", now);
+        assert!(owed.holds(&tenant("a"), now) && !owed.holds(&tenant("b"), now));
+        owed.paid(&tenant("a"), number);
+        assert!(!owed.holds(&tenant("a"), now));
+    }
+
+    #[test]
+    fn paying_an_older_debt_leaves_a_newer_one() {
+        let (owed, now) = (Owed::new(TTL), Instant::now());
+        let older = owed.add(&tenant("a"), "f", now);
+        owed.add(&tenant("a"), "g", now);
+        owed.paid(&tenant("a"), older);
+        assert!(owed.holds(&tenant("a"), now));
+    }
+
+    #[test]
+    fn a_debt_is_left_once_its_write_no_longer_pays_it_itself() {
+        let (owed, now) = (Owed::new(TTL), Instant::now());
+        let older = owed.add(&tenant("a"), "f", now);
+        let newer = owed.add(&tenant("a"), "g", now);
+        owed.leave(&tenant("a"), older);
+        assert!(owed.left(now).is_empty(), "the newer write still tries");
+        owed.leave(&tenant("a"), newer);
+        let left = owed.left(now);
+        assert_eq!((left.len(), left[0].1.fence.as_str()), (1, "g"));
+        assert!(owed.left(now + TTL).is_empty());
+    }
+
+    #[test]
+    fn a_debt_is_let_go_once_every_entry_from_before_has_expired() {
+        let (owed, now) = (Owed::new(TTL), Instant::now());
+        owed.add(&tenant("a"), "f", now);
+        assert!(!owed.holds(&tenant("a"), now + TTL));
+    }
+
+    #[test]
+    fn a_fence_that_is_missing_holds_until_it_stands_or_its_write_has_ended() {
+        let (owed, now) = (Owed::new(TTL), Instant::now());
+        owed.lacks(&tenant("a"), "f", now);
+        owed.lacks(&tenant("a"), "g", now);
+        owed.lacks_no_more(&tenant("a"), "f");
+        assert_eq!(owed.missing(), [(tenant("a"), "g".to_owned())]);
+        assert!(owed.holds(&tenant("a"), now + TTL) && !owed.holds(&tenant("b"), now));
+        owed.lacks_no_more(&tenant("a"), "g");
+        assert!(!owed.holds(&tenant("a"), now));
+        assert!(owed.left(now).is_empty(), "nothing was committed");
+    }
+
+    #[test]
+    fn more_tenants_than_can_be_remembered_mean_that_nobody_is_believed_for_a_while() {
+        let (owed, now) = (Owed::new(TTL), Instant::now());
+        for n in 0..=MAX_TENANTS {
+            owed.add(&tenant(&format!("t{n}")), "f", now);
+        }
+        assert!(owed.holds(&tenant("nobody"), now));
+        assert!(!owed.holds(&tenant("nobody"), now + TTL));
+    }
+}

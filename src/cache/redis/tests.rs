@@ -1,0 +1,254 @@
+//! Against a real Redis, each test with one of its own. Lives here: two instances over one Redis,
+//! held to what every backend must do.
+
+use std::sync::Mutex;
+
+use tokio::runtime::Handle;
+
+use super::{
+    health::{Epoch, PERIOD},
+    *,
+};
+use crate::{
+    cache::conformance::{self, Handles},
+    clock::SystemClock,
+};
+
+mod access;
+mod cluster;
+mod damage;
+mod failures;
+mod server;
+
+use server::Server;
+
+/// Longer than anything here takes on a busy machine.
+const FOREVER: Duration = Duration::from_secs(60);
+
+fn open(settings: &RedisSettings) -> RedisCache {
+    let tasks = Tasks::new(Handle::current());
+    RedisCache::new(settings, conformance::TTL, Arc::new(SystemClock), &tasks).unwrap()
+}
+
+fn tenant() -> TenantId {
+    TenantId::parse("clinic").unwrap()
+}
+
+fn key() -> StatsKey {
+    StatsKey::new("mega_stats", &tenant(), &[])
+}
+
+fn entry(body: &'static str) -> Entry {
+    Entry {
+        body: body.into(),
+        age: Duration::ZERO,
+    }
+}
+
+/// Waits until `condition` holds.
+async fn until(condition: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(PERIOD / 10).await;
+        }
+    };
+    tokio::time::timeout(FOREVER, wait).await.expect("in time");
+}
+
+fn trusted(cache: &RedisCache) -> Option<Epoch> {
+    cache.link.health.trusted(Instant::now())
+}
+
+/// Waits until `cache` believes Redis.
+async fn believes(cache: &RedisCache) {
+    let wait = async {
+        while trusted(cache).is_none() {
+            tokio::time::sleep(PERIOD / 10).await;
+        }
+    };
+    tokio::time::timeout(FOREVER, wait).await.expect("in time");
+}
+
+/// Waits until `a` and `b` believe Redis, and each what the other has set.
+async fn believe_each_other(a: &RedisCache, b: &RedisCache) {
+    until(async || {
+        let known = |one: &RedisCache, other: &RedisCache| {
+            let era = other.link.eras.current();
+            trusted(one).is_some() && one.link.eras.knows(era)
+        };
+        known(a, b) && known(b, a)
+    })
+    .await;
+}
+
+async fn open_two(server: &Server) -> (RedisCache, RedisCache) {
+    let (a, b) = (open(&server.settings()), open(&server.settings()));
+    believe_each_other(&a, &b).await;
+    (a, b)
+}
+
+/// What a lookup says once `cache` believes Redis, and no longer says so for want of belief only.
+async fn found(cache: &RedisCache, key: &StatsKey) -> Lookup {
+    let search = async {
+        loop {
+            believes(cache).await;
+            match cache.lookup(key).await {
+                Ok(Lookup::Fenced) if !is_fenced(cache, key.tenant()).await => {}
+                Ok(found) => return found,
+                Err(error) => log::warn!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(FOREVER, search)
+        .await
+        .expect("in time")
+}
+
+/// Whether a fence stands, or this instance owes `tenant` something.
+async fn is_fenced(cache: &RedisCache, tenant: &TenantId) -> bool {
+    let fence = cache.link.commands.look_up(&StatsKey::new("", tenant, &[]));
+    let found: Result<Found, _> = cache.link.ask(&fence, FOREVER).await;
+    found.is_ok_and(|(_, fence, _)| fence.is_some())
+        || cache.link.owed.holds(tenant, Instant::now())
+}
+
+async fn seen(cache: &RedisCache, key: &StatsKey) -> Generation {
+    match found(cache, key).await {
+        Lookup::Miss(generation) => generation,
+        other => panic!("not a miss: {other:?}"),
+    }
+}
+
+/// Stores `body` so that `cache` hits it.
+async fn fill(cache: &RedisCache, body: &'static str) {
+    until(async || {
+        if let Lookup::Miss(seen) = found(cache, &key()).await {
+            cache.store(&key(), seen, entry(body)).await.unwrap();
+        }
+        is_hit(cache, body).await
+    })
+    .await;
+}
+
+async fn is_hit(cache: &RedisCache, body: &'static str) -> bool {
+    matches!(found(cache, &key()).await, Lookup::Hit(entry) if entry.body == body)
+}
+
+async fn write(cache: &RedisCache) {
+    let fence = cache.fence(&tenant()).await.unwrap();
+    cache.release(fence).await.unwrap();
+}
+
+/// An instance that is asked again as long as nothing but a busy machine keeps it from Redis.
+struct Instance {
+    cache: RedisCache,
+    /// Lives as long as its instances do.
+    _server: Arc<dyn Send + Sync>,
+}
+
+/// Two instances, and the Redis that lives as long as they do.
+fn two(a: RedisCache, b: RedisCache, server: &Arc<dyn Send + Sync>) -> Handles {
+    let links = [Arc::clone(&a.link), Arc::clone(&b.link)];
+    let began = links
+        .clone()
+        .map(|link| link.health.trusted(Instant::now()));
+    let began = Mutex::new(began);
+    let disturbed = Arc::new(move || {
+        let now = links
+            .clone()
+            .map(|link| link.health.trusted(Instant::now()));
+        *began.lock().unwrap() != now
+    });
+    let instance = |cache| Instance {
+        cache,
+        _server: Arc::clone(server),
+    };
+    Handles {
+        a: Arc::new(instance(a)),
+        b: Arc::new(instance(b)),
+        disturbed,
+    }
+}
+
+async fn handles() -> Handles {
+    let server = Server::start();
+    let (a, b) = open_two(&server).await;
+    let server: Arc<dyn Send + Sync> = Arc::new(server);
+    two(a, b, &server)
+}
+
+#[async_trait]
+impl StatsCache for Instance {
+    async fn lookup(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
+        Ok(found(&self.cache, key).await)
+    }
+    async fn store(
+        &self,
+        key: &StatsKey,
+        seen: Generation,
+        entry: Entry,
+    ) -> Result<(), CacheError> {
+        believes(&self.cache).await;
+        self.cache.store(key, seen, entry).await
+    }
+    async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
+        self.cache.fence(tenant).await
+    }
+    async fn release(&self, fence: Fence) -> Result<(), CacheError> {
+        self.cache.release(fence).await
+    }
+    async fn lease(&self, key: &StatsKey, seen: Generation) -> Result<Lease, CacheError> {
+        self.cache.lease(key, seen).await
+    }
+    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
+        believes(&self.cache).await;
+        self.cache.keys(after, limit).await
+    }
+}
+
+conformance::safety!(handles());
+conformance::caching!(handles());
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_whose_writer_died_ends_by_itself_and_leaves_no_entry_from_before() {
+    let server = Server::start();
+    let mut settings = server.settings();
+    settings.fence_seconds = 3;
+    let (a, b) = (open(&settings), open(&settings));
+    believe_each_other(&a, &b).await;
+    fill(&b, "before").await;
+    let _died = a.fence(&tenant()).await.unwrap();
+    assert_eq!(found(&b, &key()).await, Lookup::Fenced);
+    until(async || found(&b, &key()).await != Lookup::Fenced).await;
+    seen(&b, &key()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_instances_that_start_or_see_redis_return_one_renews_a_tenant() {
+    let server = Server::start();
+    let (a, b) = open_two(&server).await;
+    fill(&a, "shared").await;
+    assert!(
+        is_hit(&b, "shared").await,
+        "nothing was forgotten for the other"
+    );
+    let newcomer = open(&server.settings());
+    believe_each_other(&a, &newcomer).await;
+    let renewed = seen(&newcomer, &key()).await;
+    assert_eq!(seen(&a, &key()).await, renewed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_lease_is_granted_and_a_dead_holders_ends() {
+    let server = Server::start();
+    let mut settings = server.settings();
+    settings.lease_ms = 1_000;
+    let (a, b) = (open(&settings), open(&settings));
+    believe_each_other(&a, &b).await;
+    let seen = seen(&a, &key()).await;
+    assert_eq!(a.lease(&key(), seen).await.unwrap(), Lease::Granted);
+    assert_eq!(b.lease(&key(), seen).await.unwrap(), Lease::Taken);
+    until(async || b.lease(&key(), seen).await.unwrap() == Lease::Granted).await;
+    server.run::<()>(&["FLUSHALL"]);
+    assert_eq!(a.lease(&key(), seen).await.unwrap(), Lease::Granted);
+}

@@ -1,0 +1,155 @@
+//! Over a real Redis Cluster of three nodes.
+
+use std::sync::Weak;
+
+use super::{server::settings, *};
+
+/// Three masters that share the slots.
+struct Cluster {
+    nodes: Vec<Server>,
+}
+
+const SLOTS: [(u16, u16); 3] = [(0, 5_460), (5_461, 10_922), (10_923, 16_383)];
+
+impl Cluster {
+    async fn start() -> Self {
+        let options = [
+            "--cluster-enabled",
+            "yes",
+            "--cluster-node-timeout",
+            "1000",
+            // A node that is paused or gone takes its slots with it, and no others.
+            "--cluster-require-full-coverage",
+            "no",
+        ];
+        let nodes: Vec<_> = SLOTS.iter().map(|_| Server::start_with(&options)).collect();
+        for (number, (node, (first, last))) in nodes.iter().zip(SLOTS).enumerate() {
+            let epoch = (number + 1).to_string();
+            node.run::<()>(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]);
+            let (first, last) = (first.to_string(), last.to_string());
+            node.run::<()>(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
+            let port = nodes[0].port.to_string();
+            node.run::<()>(&["CLUSTER", "MEET", "127.0.0.1", &port]);
+        }
+        let cluster = Self { nodes };
+        until(async || cluster.is_whole()).await;
+        cluster
+    }
+
+    /// Whether every node sees every other.
+    fn is_whole(&self) -> bool {
+        self.nodes.iter().all(|node| {
+            let info: String = node.run(&["CLUSTER", "INFO"]);
+            [
+                "cluster_state:ok",
+                "cluster_slots_ok:16384",
+                "cluster_size:3",
+            ]
+            .iter()
+            .all(|line| info.contains(line))
+        })
+    }
+
+    fn settings(&self) -> RedisSettings {
+        let mut settings = settings(&format!("redis://127.0.0.1:{}", self.nodes[0].port));
+        settings.cluster = true;
+        settings.connect_timeout_ms = 1000;
+        settings
+    }
+
+    async fn open_two(&self) -> (RedisCache, RedisCache) {
+        let (a, b) = (open(&self.settings()), open(&self.settings()));
+        believe_each_other(&a, &b).await;
+        (a, b)
+    }
+
+    /// The node that has `tenant`'s keys.
+    fn node_of(&self, tenant: &TenantId) -> usize {
+        let key = format!("{{{}}}", tenant.as_str());
+        let slot: u16 = self.nodes[0].run(&["CLUSTER", "KEYSLOT", &key]);
+        let owns = |&(first, last): &(u16, u16)| (first..=last).contains(&slot);
+        SLOTS.iter().position(owns).unwrap()
+    }
+}
+
+/// Starting a cluster takes seconds, so tests that harm nothing share one, each with keys of its
+/// own, for as long as one of them runs.
+static SHARED: tokio::sync::Mutex<Weak<Cluster>> = tokio::sync::Mutex::const_new(Weak::new());
+
+async fn shared() -> Arc<Cluster> {
+    let mut shared = SHARED.lock().await;
+    if let Some(cluster) = shared.upgrade() {
+        return cluster;
+    }
+    let cluster = Arc::new(Cluster::start().await);
+    *shared = Arc::downgrade(&cluster);
+    cluster
+}
+
+async fn handles() -> Handles {
+    let cluster = shared().await;
+    let mut settings = cluster.settings();
+    settings.key_prefix = format!("{}:", commands::new_mark());
+    let (a, b) = (open(&settings), open(&settings));
+    believe_each_other(&a, &b).await;
+    let cluster: Arc<dyn Send + Sync> = cluster;
+    two(a, b, &cluster)
+}
+
+conformance::safety!(handles());
+conformance::caching!(handles());
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_lie_on_all_nodes_and_the_keys_of_each_on_one() {
+    let cluster = Cluster::start().await;
+    let (a, b) = cluster.open_two().await;
+    let mut nodes = std::collections::BTreeSet::new();
+    for n in 0..30 {
+        let tenant = TenantId::parse(&format!("clinic {{{n}}}")).unwrap();
+        let key = StatsKey::new("mega_stats", &tenant, &[]);
+        let seen = seen(&a, &key).await;
+        a.store(&key, seen, entry("x")).await.unwrap();
+        assert!(matches!(found(&b, &key).await, Lookup::Hit(_)));
+        let fence = b.fence(&tenant).await.unwrap();
+        b.release(fence).await.unwrap();
+        assert!(matches!(found(&a, &key).await, Lookup::Miss(_)));
+        nodes.insert(cluster.node_of(&TenantId::parse(&format!("clinic-{n}")).unwrap()));
+    }
+    assert_eq!(nodes.len(), 3);
+}
+
+async fn one_node_fails_and_returns(fail: impl Fn(&mut Server), come_back: impl Fn(&mut Server)) {
+    let mut cluster = Cluster::start().await;
+    let (a, b) = cluster.open_two().await;
+    fill(&b, "before").await;
+    let node = cluster.node_of(&tenant());
+    fail(&mut cluster.nodes[node]);
+    let bound = Duration::from_secs(20);
+    tokio::time::timeout(bound, write(&a))
+        .await
+        .expect("a write goes on without its node");
+    for _ in 0..100 {
+        let looks = tokio::time::timeout(bound, b.lookup(&key())).await;
+        assert!(!matches!(looks.expect("in time"), Ok(Lookup::Hit(_))));
+    }
+    come_back(&mut cluster.nodes[node]);
+    until(async || match b.lookup(&key()).await {
+        Ok(Lookup::Hit(entry)) => panic!("{entry:?}"),
+        Ok(Lookup::Miss(_)) => true,
+        Ok(Lookup::Fenced) | Err(_) => false,
+    })
+    .await;
+    until(async || !a.link.owed.holds(&tenant(), Instant::now())).await;
+    fill(&a, "after").await;
+    until(async || is_hit(&b, "after").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_node_is_not_waited_for_and_nothing_from_before_is_hit_when_it_returns() {
+    one_node_fails_and_returns(|node| node.stop(), |node| node.resume()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_node_is_not_waited_for_and_is_used_again_when_it_returns() {
+    one_node_fails_and_returns(Server::kill, Server::restart).await;
+}

@@ -1,0 +1,287 @@
+//! Redis paused, killed, flushed and full, with instances reading and writing meanwhile.
+
+use super::{
+    server::{free_port, settings},
+    *,
+};
+
+/// How long a write may take while Redis is gone: it waits for the fence and for the release, and
+/// the machine may be busy. What matters is that it ends.
+const WRITE_BOUND: Duration = Duration::from_secs(15);
+
+async fn write_in_time(cache: &RedisCache) {
+    tokio::time::timeout(WRITE_BOUND, write(cache))
+        .await
+        .expect("a write goes on without Redis");
+}
+
+/// Looks `key()` up until Redis is believed again; it must not be hit before or then.
+async fn is_not_hit_until_believed(cache: &RedisCache) {
+    let looks = async {
+        loop {
+            match cache.lookup(&key()).await {
+                Ok(Lookup::Hit(entry)) => panic!("{entry:?}"),
+                Ok(Lookup::Miss(_)) => break,
+                Ok(Lookup::Fenced) | Err(_) => tokio::time::sleep(PERIOD / 100).await,
+            }
+        }
+    };
+    tokio::time::timeout(FOREVER, looks).await.expect("in time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_past_a_paused_redis_is_not_read_around_when_it_returns() {
+    let server = Server::start();
+    let (a, b) = open_two(&server).await;
+    fill(&b, "before").await;
+    server.stop();
+    write_in_time(&a).await;
+    // The write is acknowledged from here on.
+    assert!(!matches!(b.lookup(&key()).await, Ok(Lookup::Hit(_))));
+    server.resume();
+    is_not_hit_until_believed(&b).await;
+    until(async || !a.link.owed.holds(&tenant(), Instant::now())).await;
+    seen(&a, &key()).await;
+    fill(&a, "after").await;
+    until(async || is_hit(&b, "after").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_writer_owed_is_not_hit_by_an_instance_that_starts_later() {
+    let mut server = Server::start();
+    let (a, b) = open_two(&server).await;
+    fill(&b, "before").await;
+    // It comes back with what it held.
+    server.run::<()>(&["SAVE"]);
+    server.kill();
+    write_in_time(&a).await;
+    drop((a, b));
+    // Neither tells Redis anything any more.
+    tokio::time::sleep(2 * PERIOD).await;
+    server.restart();
+    let kept: i64 = server.run(&["EXISTS", "megastats:{clinic}:mega_stats:clinic"]);
+    assert_eq!(kept, 1);
+    is_not_hit_until_believed(&open(&server.settings())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_that_lost_an_invalidation_is_noticed_however_short_it_was() {
+    let mut server = Server::start();
+    let (a, b) = open_two(&server).await;
+    fill(&b, "before").await;
+    server.run::<()>(&["SAVE"]);
+    write(&a).await;
+    server.kill();
+    server.restart();
+    is_not_hit_until_believed(&b).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_redis_is_used_again_when_it_is_back_and_its_owed_marks_are_delivered() {
+    let mut server = Server::start();
+    let (a, b) = open_two(&server).await;
+    fill(&b, "before").await;
+    server.run::<()>(&["SAVE"]);
+    server.kill();
+    let reader = {
+        let b = b.clone();
+        tokio::spawn(async move { is_not_hit_until_believed(&b).await })
+    };
+    write_in_time(&a).await;
+    assert!(a.link.owed.holds(&tenant(), Instant::now()));
+    write_in_time(&a).await;
+    server.restart();
+    reader.await.unwrap();
+    until(async || !a.link.owed.holds(&tenant(), Instant::now())).await;
+    fill(&a, "after").await;
+    until(async || is_hit(&b, "after").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_that_redis_missed_is_raised_before_others_believe_it_again() {
+    let mut server = Server::start();
+    let (a, b) = open_two(&server).await;
+    fill(&b, "before").await;
+    server.kill();
+    let fence = tokio::time::timeout(WRITE_BOUND, a.fence(&tenant()))
+        .await
+        .expect("a write goes on without Redis")
+        .unwrap();
+    server.restart();
+    believes(&b).await;
+    // The write has not committed yet, so nothing that is computed now may be kept.
+    assert_eq!(b.lookup(&key()).await.unwrap(), Lookup::Fenced);
+    a.release(fence).await.unwrap();
+    seen(&b, &key()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lookup_does_not_wait_for_a_silent_redis() {
+    let mut server = Server::start();
+    let mut settings = server.settings();
+    settings.response_timeout_ms = 50;
+    let cache = open(&settings);
+    for killed in [false, true] {
+        believes(&cache).await;
+        if killed {
+            server.kill();
+        } else {
+            server.stop();
+        }
+        let looks = async {
+            // Far more than the breaker lets through.
+            for _ in 0..500 {
+                assert!(!matches!(cache.lookup(&key()).await, Ok(Lookup::Hit(_))));
+            }
+        };
+        let bound = Duration::from_secs(10);
+        tokio::time::timeout(bound, looks).await.expect("in time");
+        if !killed {
+            server.resume();
+        }
+    }
+}
+
+#[test]
+fn a_writer_that_was_stalled_does_not_take_its_own_stall_for_redis() {
+    let main = tokio::runtime::Runtime::new().unwrap();
+    // Nothing of this instance runs but while it is waited for.
+    let stalled = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let server = Server::start();
+    let b = main.block_on(async { open(&server.settings()) });
+    let a = stalled.block_on(async {
+        let a = open(&server.settings());
+        believe_each_other(&a, &b).await;
+        a
+    });
+    main.block_on(fill(&b, "before"));
+    std::thread::sleep(a.settings.invalidation_wait() + 3 * PERIOD);
+    stalled.block_on(write(&a));
+    let answer = main.block_on(b.lookup(&key())).unwrap();
+    assert!(!matches!(answer, Lookup::Hit(_)), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_starts_without_redis_uses_it_when_it_comes() {
+    let mut server = Server::start();
+    server.kill();
+    let cache = open(&server.settings());
+    assert!(!matches!(
+        cache.lookup(&key()).await,
+        Ok(Lookup::Hit(_) | Lookup::Miss(_))
+    ));
+    write_in_time(&cache).await;
+    server.restart();
+    fill(&cache, "after").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_from_before_flushall_is_hit_and_the_cache_goes_on() {
+    let server = Server::start();
+    let (a, b) = open_two(&server).await;
+    fill(&a, "before").await;
+    let (before, fence) = (seen_of(&server), a.fence(&tenant()).await.unwrap());
+    server.run::<()>(&["FLUSHALL"]);
+    // The fence is gone, and with it every generation from before: a store of then is not hit.
+    let late = entry("late");
+    b.store(&key(), before, late).await.unwrap();
+    assert!(matches!(found(&b, &key()).await, Lookup::Miss(_)));
+    fill(&b, "between").await;
+    a.release(fence).await.unwrap();
+    seen(&b, &key()).await;
+    fill(&b, "after").await;
+    until(async || is_hit(&a, "after").await).await;
+}
+
+/// The generation there is, past the cache.
+fn seen_of(server: &Server) -> Generation {
+    let kept: Vec<u8> = server.run(&["GET", "megastats:{clinic}:generation"]);
+    parse_generation(&kept).unwrap().0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eviction_costs_entries_and_nothing_else() {
+    let server = Server::start();
+    let (a, b) = open_two(&server).await;
+    let used: String = server.run(&["INFO", "memory"]);
+    let used: u64 = used
+        .lines()
+        .find_map(|line| line.strip_prefix("used_memory:"))
+        .and_then(|number| number.trim().parse().ok())
+        .unwrap();
+    let limit = (used + 400_000).to_string();
+    server.run::<()>(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    server.run::<()>(&["CONFIG", "SET", "maxmemory", &limit]);
+    let body = bytes::Bytes::from(vec![b'x'; 4096]);
+    let mut acknowledged = Vec::new();
+    for n in 0..400 {
+        let tenant = TenantId::parse(&format!("clinic-{}", n % 40)).unwrap();
+        let key = StatsKey::new("mega_stats", &tenant, &[&n]);
+        if let Lookup::Miss(seen) = found(&a, &key).await {
+            let entry = Entry {
+                body: body.clone(),
+                age: Duration::ZERO,
+            };
+            // Redis may be full of what cannot be evicted for a moment.
+            let _ = a.store(&key, seen, entry).await;
+        }
+        if n % 10 == 0 {
+            let fence = a.fence(&tenant).await.unwrap();
+            a.release(fence).await.unwrap();
+            acknowledged.push(key);
+        }
+    }
+    for key in &acknowledged {
+        let found = found(&b, key).await;
+        assert!(!matches!(found, Lookup::Hit(_)), "{found:?}");
+    }
+    let evicted: String = server.run(&["INFO", "stats"]);
+    assert!(!evicted.contains("evicted_keys:0\r"), "nothing was evicted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_redis_takes_invalidations_and_no_entries() {
+    let server = Server::start();
+    let (a, b) = open_two(&server).await;
+    fill(&a, "before").await;
+    server.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert!(is_hit(&b, "before").await, "what is there is still read");
+    let fence = a.fence(&tenant()).await.unwrap();
+    assert_eq!(found(&b, &key()).await, Lookup::Fenced);
+    a.release(fence).await.unwrap();
+    let now = seen(&b, &key()).await;
+    assert!(b.store(&key(), now, entry("x")).await.is_err());
+    server.run::<i64>(&["DEL", "megastats:{clinic}:generation"]);
+    seen(&b, &key()).await;
+    server.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    fill(&b, "after").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_answers_but_takes_no_invalidation_refuses_the_write() {
+    let server = Server::start();
+    let (a, b) = open_two(&server).await;
+    fill(&a, "before").await;
+    // As after a failover to a replica that is still read from.
+    let elsewhere = free_port().to_string();
+    server.run::<()>(&["CONFIG", "SET", "replica-serve-stale-data", "yes"]);
+    server.run::<()>(&["REPLICAOF", "127.0.0.1", &elsewhere]);
+    let refused = tokio::time::timeout(WRITE_BOUND, a.fence(&tenant())).await;
+    assert!(refused.expect("in time").is_err());
+    server.run::<()>(&["REPLICAOF", "NO", "ONE"]);
+    write(&a).await;
+    seen(&b, &key()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_without_redis_forgets_what_it_owed_once_entries_have_expired() {
+    let settings = settings(&format!("redis://127.0.0.1:{}", free_port()));
+    let tasks = Tasks::new(Handle::current());
+    let ttl = Duration::from_secs(1);
+    let cache = RedisCache::new(&settings, ttl, Arc::new(SystemClock), &tasks).unwrap();
+    write_in_time(&cache).await;
+    until(async || !cache.link.owed.holds(&tenant(), Instant::now())).await;
+}

@@ -1,0 +1,139 @@
+//! A throwaway `redis-server` on a free port.
+
+use std::{
+    fs::File,
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use crate::settings::{RedisSettings, RedisUrl, Settings};
+
+/// Killed when it is dropped.
+pub(super) struct Server {
+    process: Child,
+    pub(super) port: u16,
+    options: Vec<String>,
+    folder: tempfile::TempDir,
+}
+
+impl Server {
+    pub(super) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// `options` as on the command line.
+    pub(super) fn start_with(options: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(folder, options)
+    }
+
+    pub(super) fn start_in(folder: tempfile::TempDir, options: &[&str]) -> Self {
+        let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
+        loop {
+            let port = free_port();
+            // Another process may have taken the port meanwhile.
+            if let Some(process) = spawn(port, &options, folder.path()) {
+                return Self {
+                    process,
+                    port,
+                    options,
+                    folder,
+                };
+            }
+        }
+    }
+
+    pub(super) fn settings(&self) -> RedisSettings {
+        settings(&format!("redis://127.0.0.1:{}", self.port))
+    }
+
+    pub(super) fn stop(&self) {
+        self.signal("STOP");
+    }
+
+    pub(super) fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let command = format!("kill -s {name} {}", self.process.id());
+        let sent = Command::new("sh").args(["-c", &command]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// As kill -9 does.
+    pub(super) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Starts it again after [`Server::kill`], on the same port.
+    pub(super) fn restart(&mut self) {
+        self.process =
+            spawn(self.port, &self.options, self.folder.path()).expect("its port is free");
+    }
+
+    /// Runs a command as an operator would.
+    pub(super) fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+        let client = redis::Client::open(("127.0.0.1", self.port)).unwrap();
+        let mut connection = client.get_connection().unwrap();
+        let mut words = redis::Cmd::new();
+        for word in command {
+            words.arg(word);
+        }
+        words.query(&mut connection).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The defaults, but patient: the machine may be busy with other tests.
+pub(super) fn settings(url: &str) -> RedisSettings {
+    let mut settings = Settings::default().cache.redis;
+    settings.url = RedisUrl::parse(url).expect("a Redis URL");
+    settings.response_timeout_ms = 2000;
+    settings
+}
+
+/// A port that is free, and whose cluster bus port may be.
+pub(super) fn free_port() -> u16 {
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let bus = port.checked_add(10_000);
+        if bus.is_some_and(|bus| TcpListener::bind(("127.0.0.1", bus)).is_ok()) {
+            return port;
+        }
+    }
+}
+
+/// Returns when it serves; nothing if it has ended instead.
+fn spawn(port: u16, options: &[String], folder: &Path) -> Option<Child> {
+    let log = folder.join("log");
+    let mut process = Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--save", "", "--appendonly", "no", "--dir"])
+        .arg(folder)
+        .args(options)
+        .stdout(File::create(&log).unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed");
+    loop {
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        if said.contains("Ready to accept connections") {
+            return Some(process);
+        }
+        if process.try_wait().unwrap().is_some() {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,63 @@
+//! No message and no view of the settings shows a password, whichever key it was given to.
+
+use super::*;
+
+fn assert_hidden(shown: &str) {
+    assert!(
+        !shown.contains("hunter2") && !shown.contains("ana:"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn credentials_are_never_shown() {
+    for secret in [
+        "postgres://ana:hunter2@db/clinic?password=hunter2",
+        "redis://ana:hunter2@h/clinic",
+    ] {
+        for key in leaves(&parse("", DEFAULTS).unwrap()).keys() {
+            let message = refusal(None, &[(&variable(key), secret)]);
+            assert!(message.starts_with(key), "{message}");
+            let (section, field) = key.rsplit_once('.').unwrap();
+            let more = [
+                message,
+                refusal(Some(&format!("[{section}]\n{field} = \"{secret}\"")), &[]),
+                refusal(Some(&format!("[{section}]\n{field} = [\"{secret}\"]")), &[]),
+                refusal(Some(&format!("[{section}]\n{field} = \"{secret}")), &[]),
+                refusal(Some(&format!("[{section}]\n{field} = {secret}")), &[]),
+                refusal(Some(&format!("[{section}.{field}]\nx = \"{secret}\"")), &[]),
+                refusal(Some(&format!("{section} = \"{secret}\"")), &[]),
+                refusal(Some(&format!("x = \"{secret}\"")), &[]),
+            ];
+            for message in more {
+                assert_hidden(&message);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_redis_password_is_kept_and_never_shown() {
+    let url = "rediss://ana:hunter2@cache.clinic.example:7000/2";
+    let settings = load(None, &[("MEGASTATS__CACHE__REDIS__URL", url)]).unwrap();
+    assert_eq!(settings.cache.redis.url.reveal(), url);
+    for shown in [settings.to_toml(), format!("{settings:?}")] {
+        assert_hidden(&shown);
+        assert!(
+            shown.contains("rediss://***@cache.clinic.example:7000/2"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn a_redis_password_is_not_shown_by_what_refuses_other_settings() {
+    let message = refusal(
+        None,
+        &[
+            ("MEGASTATS__CACHE__REDIS__URL", "redis://ana:hunter2@h"),
+            ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "1"),
+        ],
+    );
+    assert_hidden(&message);
+}
