@@ -51,7 +51,7 @@ pub enum DbError {
 }
 
 impl From<DieselError> for DbError {
-    /// What the error says by itself; see [`explain`] for what its connection adds.
+    /// What the error says by itself; see `explain` for what its connection adds.
     fn from(error: DieselError) -> Self {
         match kind_and_message(&error) {
             _ if sqlite::is_locked(&error) => Self::Busy,
