@@ -96,16 +96,17 @@ pub enum StartError {
 /// Serves until SIGTERM or SIGINT, then drains.
 pub async fn run(settings: Settings) -> Result<(), StartError> {
     raise_descriptor_limit(settings.server.max_connections);
-    if settings.is_fresh_to_itself_only() {
+    let fresh_to_itself_only = settings.is_fresh_to_itself_only();
+    let clock = Arc::new(SystemClock);
+    let tasks = Tasks::new(Handle::current());
+    let cache = cache::from_settings(&settings.cache, clock.clone(), &tasks)?;
+    let server = Server::bind(settings, clock, cache, tasks, stop_signal()?).await?;
+    if fresh_to_itself_only {
         log::warn!(
             "cache.backend: memory with a PostgreSQL database: instances do not notice each \
              other's writes until cache.ttl_seconds have passed; use redis for more than one"
         );
     }
-    let clock = Arc::new(SystemClock);
-    let tasks = Tasks::new(Handle::current());
-    let cache = cache::from_settings(&settings.cache, clock.clone(), &tasks)?;
-    let server = Server::bind(settings, clock, cache, tasks, stop_signal()?).await?;
     server.serve().await
 }
 
