@@ -29,6 +29,7 @@ impl StatsCache for DisabledCache {
         Ok(Fence {
             tenant: tenant.clone(),
             mark: None,
+            late: false,
             also: None,
         })
     }

@@ -153,6 +153,7 @@ impl StatsCache for MemoryCache {
         Ok(Fence {
             tenant: tenant.clone(),
             mark: None,
+            late: false,
             also: None,
         })
     }

@@ -106,6 +106,8 @@ pub struct Fence {
     tenant: TenantId,
     /// By which a shared backend tells it from other writers' fences.
     mark: Option<String>,
+    /// Whether a shared backend may yet be asked to raise it: by words that were long on their way.
+    late: bool,
     /// The same write's fence in the backend that is told as well.
     also: Option<Box<Fence>>,
 }

@@ -23,8 +23,10 @@ const MARK: usize = 16;
 /// (none to release it), and sets the generation `ARGV[3]` for `ARGV[4]` milliseconds. A fence
 /// that ended in between is thus counted neither twice nor never. Whatever lies under the keys is
 /// replaced, be it of another type. Deleting comes first: once a script has written, Redis lets it
-/// go on though its memory is full.
+/// go on though its memory is full. A release with `ARGV[5]` above 0 bars the fence from being
+/// raised for as many milliseconds: the command that raises it may still be on its way.
 const MOVE_FENCE: &str = r"
+if tonumber(ARGV[2]) > 0 and redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local standing, last = {}, 0
@@ -43,6 +45,7 @@ redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
 if #standing > 0 then
     redis.call('SET', KEYS[2], table.concat(standing, ','), 'PX', string.format('%.0f', last - now))
 end
+if tonumber(ARGV[5]) > 0 then redis.call('SET', KEYS[3], 1, 'PX', ARGV[5]) end
 return 1
 ";
 
@@ -101,7 +104,7 @@ impl Commands {
     /// Sets a generation of `era` in place of `seen`, unless another has been set or a fence stands;
     /// answers with the generation there is, if it may be used.
     pub(super) fn renew(&self, tenant: &TenantId, seen: &[u8], era: Era) -> Cmd {
-        let mut command = self.script(RENEW, tenant);
+        let mut command = self.script(RENEW, tenant, &[]);
         command
             .arg(seen)
             .arg(new_generation(era))
@@ -111,18 +114,32 @@ impl Commands {
 
     /// Lets `fence` stand for `life`, and sets a generation of `era`.
     pub(super) fn fence(&self, tenant: &TenantId, fence: &str, life: Duration, era: Era) -> Cmd {
-        let mut command = self.script(MOVE_FENCE, tenant);
+        self.move_fence(tenant, fence, life, Duration::ZERO, era)
+    }
+
+    /// Takes `fence` down, whether it stands or not, bars it for as long as `bar`, and sets a
+    /// generation of `era`.
+    pub(super) fn release(&self, tenant: &TenantId, fence: &str, bar: Duration, era: Era) -> Cmd {
+        self.move_fence(tenant, fence, Duration::ZERO, bar, era)
+    }
+
+    fn move_fence(
+        &self,
+        tenant: &TenantId,
+        fence: &str,
+        life: Duration,
+        bar: Duration,
+        era: Era,
+    ) -> Cmd {
+        let barred = self.key(tenant, format_args!("barred:{fence}"));
+        let mut command = self.script(MOVE_FENCE, tenant, &[barred]);
         command
             .arg(fence)
             .arg(milliseconds(life))
             .arg(new_generation(era))
-            .arg(milliseconds(GENERATION_LIFE));
+            .arg(milliseconds(GENERATION_LIFE))
+            .arg(milliseconds(bar));
         command
-    }
-
-    /// Takes `fence` down, whether it stands or not, and sets a generation of `era`.
-    pub(super) fn release(&self, tenant: &TenantId, fence: &str, era: Era) -> Cmd {
-        self.fence(tenant, fence, Duration::ZERO, era)
     }
 
     /// Proclaims `era`.
@@ -184,14 +201,15 @@ impl Commands {
         format!("{}{{{}}}:{name}", self.prefix, escaped(tenant))
     }
 
-    /// A script about the generation and the fence of `tenant`.
-    fn script(&self, text: &str, tenant: &TenantId) -> Cmd {
+    /// A script about the generation and the fence of `tenant`, and about `more` of its keys.
+    fn script(&self, text: &str, tenant: &TenantId, more: &[String]) -> Cmd {
         let mut command = cmd("EVAL");
         command
             .arg(text)
-            .arg(2)
+            .arg(2 + more.len())
             .arg(self.key(tenant, "generation"))
-            .arg(self.key(tenant, "fence"));
+            .arg(self.key(tenant, "fence"))
+            .arg(more);
         command
     }
 

@@ -38,6 +38,18 @@ pub(super) struct Link {
     last_try: Duration,
 }
 
+/// How Redis took what was insisted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It answered the first time.
+    AtOnce,
+    /// It answered in the end. Earlier tries may lie on broken connections, which a Redis that was
+    /// paused still reads to their end, in any order.
+    InTheEnd,
+    /// It did not answer.
+    NotYet,
+}
+
 impl Link {
     /// Its heartbeat runs as one of `tasks` until it is dropped. Entries live for `ttl`.
     pub(super) fn new(
@@ -77,11 +89,11 @@ impl Link {
     }
 
     /// Sends a command until it is run, or until Redis has been silent for so long that every
-    /// instance has noticed: then `false`. An error when others may use Redis, but the command
-    /// cannot be run.
-    pub(super) async fn insist(&self, command: &Cmd) -> Result<bool, CacheError> {
+    /// instance has noticed. An error when others may use Redis, but the command cannot be run.
+    pub(super) async fn insist(&self, command: &Cmd) -> Result<Told, CacheError> {
         let wait = self.invalidation_wait;
         let began = Instant::now();
+        let mut told = Told::AtOnce;
         loop {
             let silence = self.health.silence(Instant::now());
             let given_up = silence >= wait;
@@ -89,9 +101,10 @@ impl Link {
             // was stalled, and Redis may just have come back to others.
             let within = wait.saturating_sub(silence).max(self.last_try);
             match self.ask::<i64>(command, within).await {
-                Ok(_) => return Ok(true),
-                Err(_) if given_up => return Ok(false),
+                Ok(_) => return Ok(told),
+                Err(_) if given_up => return Ok(Told::NotYet),
                 Err(error) => {
+                    told = Told::InTheEnd;
                     let patience = if error.is_answer() { wait } else { 2 * wait };
                     if began.elapsed() >= patience {
                         return Err(error.into());
@@ -187,12 +200,14 @@ impl Link {
             }
         }
         for (tenant, debt) in self.owed.left(Instant::now()) {
-            let era = self.eras.current();
-            let command = self.commands.release(&tenant, &debt.fence, era);
-            match self.ask::<i64>(&command, PATIENCE).await {
-                Ok(_) => self.owed.paid(&tenant, debt.number),
-                Err(error) if error.is_answer() => {}
-                Err(_) => return,
+            for fence in &debt.fences {
+                let (bar, era) = (self.fence_life, self.eras.current());
+                let command = self.commands.release(&tenant, fence, bar, era);
+                match self.ask::<i64>(&command, PATIENCE).await {
+                    Ok(_) => self.owed.paid(&tenant, fence, debt.number),
+                    Err(error) if error.is_answer() => {}
+                    Err(_) => return,
+                }
             }
         }
     }

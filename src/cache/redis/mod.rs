@@ -21,6 +21,7 @@
 //! | `…fence` | the fences that stand, each with its own end: `id:milliseconds,…` |
 //! | `…mega_stats:…` | an entry: `envelope` |
 //! | `…lease:…` | somebody computes that entry now |
+//! | `…barred:…` | that fence was released, and must not be raised by words that come late |
 //!
 //! A fence is raised together with a new generation, and released with another: a writer that dies
 //! after its commit leaves a fence that ends by itself, and no entry from before it. Two keys are
@@ -45,7 +46,7 @@ use self::{
     client::ClientError,
     commands::{milliseconds, new_mark, parse_generation, parse_listed},
     envelope::Envelope,
-    link::Link,
+    link::{Link, Told},
 };
 use super::{
     CacheError, Entry, Fence, Generation, KeyPage, Lease, Lookup, PageOfKeys, StatsCache, StatsKey,
@@ -181,27 +182,37 @@ impl StatsCache for RedisCache {
         let command = link
             .commands
             .fence(tenant, &mark, life, link.eras.current());
-        if !link.insist(&command).await? {
+        let told = link.insist(&command).await?;
+        if told == Told::NotYet {
             // From now on, so that no read of this instance is answered from before the commit.
             link.owed.lacks(tenant, &mark, Instant::now());
         }
         Ok(Fence {
             tenant: tenant.clone(),
             mark: Some(mark),
+            late: told != Told::AtOnce,
             also: None,
         })
     }
 
     async fn release(&self, fence: Fence) -> Result<(), CacheError> {
-        let Fence { tenant, mark, .. } = fence;
+        let Fence {
+            tenant, mark, late, ..
+        } = fence;
         let (link, mark) = (&self.link, mark.unwrap_or_else(new_mark));
         // Noted first: what is not delivered now is delivered when Redis is back.
         let number = link.owed.add(&tenant, &mark, Instant::now());
         link.owed.lacks_no_more(&tenant, &mark);
-        let command = link.commands.release(&tenant, &mark, link.eras.current());
+        let bar = if late {
+            self.settings.fence_life()
+        } else {
+            Duration::ZERO
+        };
+        let era = link.eras.current();
+        let command = link.commands.release(&tenant, &mark, bar, era);
         let told = link.insist(&command).await;
-        if matches!(told, Ok(true)) {
-            link.owed.paid(&tenant, number);
+        if matches!(told, Ok(Told::AtOnce | Told::InTheEnd)) {
+            link.owed.paid(&tenant, &mark, number);
         } else {
             link.owed.leave(&tenant, number);
         }

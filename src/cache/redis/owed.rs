@@ -12,7 +12,10 @@ use crate::tenant::TenantId;
 /// live has passed.
 const MAX_TENANTS: usize = 10_000;
 
-/// One mark per tenant. While it is there, this instance answers the tenant from the database; it
+/// Fences remembered of one tenant. Past that, the oldest end by themselves.
+const MAX_FENCES: usize = 64;
+
+/// One debt per tenant. While it is there, this instance answers the tenant from the database; it
 /// goes when Redis has been told, or when every entry from before has expired.
 #[derive(Debug)]
 pub(super) struct Owed {
@@ -34,8 +37,9 @@ struct State {
 pub(super) struct Debt {
     /// Tells a later debt of the same tenant from this one.
     pub(super) number: u64,
-    /// The last write's fence, which goes down with the new generation.
-    pub(super) fence: String,
+    /// The fences that go down with the new generation: those of all writes that could not tell.
+    /// Any of them may have been raised by words that Redis read when it came back.
+    pub(super) fences: Vec<String>,
     /// Whether the write has stopped trying to tell Redis itself.
     due: bool,
     since: Instant,
@@ -63,13 +67,17 @@ impl Owed {
         if state.debts.len() >= MAX_TENANTS && !state.debts.contains_key(tenant) {
             state.all_until = Some(now + self.ttl);
         } else {
-            let debt = Debt {
+            let debt = state.debts.entry(tenant.clone()).or_insert_with(|| Debt {
                 number,
-                fence: fence.to_owned(),
+                fences: Vec::new(),
                 due: false,
                 since: now,
-            };
-            state.debts.insert(tenant.clone(), debt);
+            });
+            if debt.fences.len() >= MAX_FENCES {
+                debt.fences.remove(0);
+            }
+            debt.fences.push(fence.to_owned());
+            (debt.number, debt.due, debt.since) = (number, false, now);
         }
         number
     }
@@ -116,15 +124,20 @@ impl Owed {
         fences.collect()
     }
 
-    /// Redis has been told, of the debt with that number.
-    pub(super) fn paid(&self, tenant: &TenantId, number: u64) {
+    /// Redis has been told, of the debt with that number and of `fence`. Other fences of the tenant
+    /// are left to be taken down.
+    pub(super) fn paid(&self, tenant: &TenantId, fence: &str, number: u64) {
         let mut state = self.lock();
-        if state
-            .debts
-            .get(tenant)
-            .is_some_and(|debt| debt.number <= number)
-        {
-            state.debts.remove(tenant);
+        let Some(debt) = state.debts.get_mut(tenant) else {
+            return;
+        };
+        debt.fences.retain(|other| other != fence);
+        if debt.number <= number {
+            if debt.fences.is_empty() {
+                state.debts.remove(tenant);
+            } else {
+                debt.due = true;
+            }
         }
     }
 
@@ -178,7 +191,7 @@ mod tests {
         let (owed, now) = (Owed::new(TTL), Instant::now());
         let number = owed.add(&tenant("a"), "f", now);
         assert!(owed.holds(&tenant("a"), now) && !owed.holds(&tenant("b"), now));
-        owed.paid(&tenant("a"), number);
+        owed.paid(&tenant("a"), "f", number);
         assert!(!owed.holds(&tenant("a"), now));
     }
 
@@ -187,8 +200,34 @@ mod tests {
         let (owed, now) = (Owed::new(TTL), Instant::now());
         let older = owed.add(&tenant("a"), "f", now);
         owed.add(&tenant("a"), "g", now);
-        owed.paid(&tenant("a"), older);
+        owed.paid(&tenant("a"), "f", older);
         assert!(owed.holds(&tenant("a"), now));
+    }
+
+    #[test]
+    fn a_newer_write_that_tells_leaves_the_fences_of_older_ones_to_be_taken_down() {
+        let (owed, now) = (Owed::new(TTL), Instant::now());
+        let older = owed.add(&tenant("a"), "f", now);
+        owed.leave(&tenant("a"), older);
+        let newer = owed.add(&tenant("a"), "g", now);
+        owed.paid(&tenant("a"), "g", newer);
+        let left = owed.left(now);
+        assert_eq!(left[0].1.fences, ["f"]);
+        owed.paid(&tenant("a"), "f", left[0].1.number);
+        assert!(!owed.holds(&tenant("a"), now));
+    }
+
+    #[test]
+    fn the_fences_of_a_tenant_are_bounded() {
+        let (owed, now) = (Owed::new(TTL), Instant::now());
+        let mut number = 0;
+        for n in 0..=MAX_FENCES {
+            number = owed.add(&tenant("a"), &format!("f{n}"), now);
+        }
+        owed.leave(&tenant("a"), number);
+        let left = owed.left(now);
+        assert_eq!(left[0].1.fences.len(), MAX_FENCES);
+        assert_eq!(left[0].1.fences[0], "f1");
     }
 
     #[test]
@@ -200,7 +239,7 @@ mod tests {
         assert!(owed.left(now).is_empty(), "the newer write still tries");
         owed.leave(&tenant("a"), newer);
         let left = owed.left(now);
-        assert_eq!((left.len(), left[0].1.fence.as_str()), (1, "g"));
+        assert_eq!((left.len(), left[0].1.fences.join(" ")), (1, "f g".into()));
         assert!(owed.left(now + TTL).is_empty());
     }
 

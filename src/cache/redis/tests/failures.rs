@@ -116,6 +116,54 @@ async fn a_fence_that_redis_missed_is_raised_before_others_believe_it_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_fence_that_was_released_is_not_raised_by_words_that_come_late() {
+    let server = Server::start();
+    let (a, b) = open_two(&server).await;
+    server.stop();
+    let fence = a.fence(&tenant()).await.unwrap();
+    assert!(fence.late);
+    let (mark, life) = (fence.mark.clone().unwrap(), a.settings.fence_life());
+    a.release(fence).await.unwrap();
+    server.resume();
+    until(async || !a.link.owed.holds(&tenant(), Instant::now())).await;
+
+    let era = a.link.eras.current();
+    let late = a.link.commands.fence(&tenant(), &mark, life, era);
+    a.link.ask::<i64>(&late, FOREVER).await.unwrap();
+    believes(&b).await;
+    seen(&b, &key()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fences_of_all_writes_past_a_paused_redis_are_taken_down_when_it_returns() {
+    let server = Server::start();
+    let (a, b) = open_two(&server).await;
+    server.stop();
+    let mut fences = Vec::new();
+    for _ in 0..3 {
+        fences.push(a.fence(&tenant()).await.unwrap());
+    }
+    // Redis has read the words that raise them, and not those that take them down.
+    let (life, era) = (a.settings.fence_life(), a.link.eras.current());
+    let marks = fences.iter().map(|fence| fence.mark.clone().unwrap());
+    let marks: Vec<_> = marks.collect();
+    for fence in fences {
+        a.release(fence).await.unwrap();
+    }
+    let raised = marks
+        .iter()
+        .map(|mark| a.link.commands.fence(&tenant(), mark, life, era));
+    let raised: Vec<_> = raised.collect();
+    assert_eq!(a.link.owed.left(Instant::now())[0].1.fences, marks);
+    server.resume();
+    for command in &raised {
+        a.link.ask::<i64>(command, FOREVER).await.unwrap();
+    }
+    believes(&b).await;
+    seen(&b, &key()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lookup_does_not_wait_for_a_silent_redis() {
     let mut server = Server::start();
     let mut settings = server.settings();
