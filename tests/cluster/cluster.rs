@@ -1,0 +1,123 @@
+//! A cluster of the test's own, by `scripts/cluster`. One runs at a time: the machine is shared.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::PathBuf,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+/// Instances of every cluster here.
+pub const INSTANCES: usize = 3;
+
+/// Lines of each log that a failed test shows.
+const SHOWN: usize = 15;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Runs until it is dropped.
+pub struct Cluster {
+    child: Child,
+    pipes: Mutex<Pipes>,
+    folder: PathBuf,
+    urls: BTreeMap<String, String>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+struct Pipes {
+    /// Closing it ends the cluster.
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Cluster {
+    /// Starts one whose instances have these settings.
+    pub fn start(settings: &[(&str, &str)]) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/cluster"));
+        script
+            .arg(INSTANCES.to_string())
+            .env("BINARY", env!("CARGO_BIN_EXE_megastats"))
+            // A test's data need not survive a crash of the machine.
+            .env("FAST", "1")
+            .envs(settings.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = script.spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let (mut folder, mut urls) = (PathBuf::new(), BTreeMap::new());
+        loop {
+            let line = read_line(&mut output);
+            match line.split_once('=') {
+                None if line == "ready" => break,
+                Some(("folder", path)) => folder = path.into(),
+                Some((name, rest)) => {
+                    let url = rest.split_whitespace().next().unwrap();
+                    urls.insert(name.to_owned(), url.to_owned());
+                }
+                None => panic!("not a part: {line:?}"),
+            }
+        }
+        let input = child.stdin.take();
+        Self {
+            child,
+            pipes: Mutex::new(Pipes { input, output }),
+            folder,
+            urls,
+            _turn: turn,
+        }
+    }
+
+    /// Where a part listens.
+    pub fn url(&self, part: &str) -> &str {
+        &self.urls[part]
+    }
+
+    /// Where the instances listen.
+    pub fn instances(&self) -> Vec<String> {
+        let names = (1..=INSTANCES).map(|number| format!("instance-{number}"));
+        names.map(|name| self.urls[&name].clone()).collect()
+    }
+
+    /// Gives the script a command, which must succeed, and waits until it is done.
+    pub fn tell(&self, command: &str) {
+        let done = tokio::task::block_in_place(|| {
+            let mut pipes = self.pipes.lock().unwrap();
+            let mut input = pipes.input.as_ref().unwrap();
+            input.write_all(format!("{command}\n").as_bytes()).unwrap();
+            read_line(&mut pipes.output)
+        });
+        assert!(!done.starts_with("error"), "{command}: {done}");
+    }
+
+    /// What a part has logged so far.
+    pub fn log(&self, part: &str) -> String {
+        fs::read_to_string(self.folder.join("log").join(part)).unwrap_or_default()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            for part in self.urls.keys().filter(|part| part.as_str() != "lb") {
+                let log = self.log(part);
+                let lines: Vec<_> = log.lines().rev().take(SHOWN).collect();
+                eprintln!("{part} logged last:");
+                lines.iter().rev().for_each(|line| eprintln!("    {line}"));
+            }
+        }
+        let pipes = self.pipes.get_mut();
+        pipes.unwrap_or_else(PoisonError::into_inner).input.take();
+        let _ = self.child.wait();
+    }
+}
+
+fn read_line(output: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    let read = output.read_line(&mut line).unwrap();
+    assert_ne!(read, 0, "scripts/cluster ended");
+    line.trim_end().to_owned()
+}

@@ -1,0 +1,74 @@
+//! One instance that alone cannot reach Redis. It writes on, and what it writes the others may see
+//! late, but no later than the time to live: nobody else is allowed that, ever.
+
+use std::time::Duration;
+
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+use crate::{checker::Checker, cluster::Cluster};
+
+const TTL: Duration = Duration::from_secs(3);
+
+/// How long an answer may be on its way, on any machine.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
+/// A way to Redis that can be cut.
+struct Way {
+    port: u16,
+    open: watch::Sender<bool>,
+}
+
+impl Way {
+    /// Leads to `target`, a `redis://host:port`.
+    async fn to(target: &str) -> Self {
+        let target = target.trim_start_matches("redis://").to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (open, is_open) = watch::channel(true);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (target, mut is_open) = (target.clone(), is_open.clone());
+                tokio::spawn(async move {
+                    if !*is_open.borrow() {
+                        return;
+                    }
+                    let mut server = TcpStream::connect(target).await.unwrap();
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut client, &mut server) => {}
+                        _ = is_open.wait_for(|open| !open) => {}
+                    }
+                });
+            }
+        });
+        Self { port, open }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_cut_off_from_redis_is_seen_late_but_within_the_ttl() {
+    let ttl = TTL.as_secs().to_string();
+    let cluster = Cluster::start(&[("MEGASTATS__CACHE__TTL_SECONDS", &ttl)]);
+    let way = Way::to(cluster.url("redis")).await;
+    cluster.tell("stop instance-3");
+    cluster.tell(&format!(
+        "start instance-3 MEGASTATS__CACHE__REDIS__URL=redis://127.0.0.1:{}",
+        way.port
+    ));
+    let checker = Checker::begin_with(cluster.instances(), TTL + ON_ITS_WAY).await;
+    checker.hits(100).await;
+    way.open.send_replace(false);
+    checker.writes(24).await;
+    checker.hits(100).await;
+    way.open.send_replace(true);
+    checker.hits(100).await;
+    checker.end(20).await.assert_all_answered();
+
+    // Once it is back and has told what it owed, nobody is late any more.
+    let clients = Checker::begin(&cluster).await;
+    clients.hits(100).await;
+    clients.end(50).await.assert_all_answered();
+}

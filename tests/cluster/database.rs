@@ -1,0 +1,97 @@
+//! A PostgreSQL that restarts, dies or is slow; and locks, by which a test holds writers up.
+
+use tokio_postgres::{Client, NoTls};
+
+use crate::{checker::Checker, cluster::Cluster, harness::eventually};
+
+/// Hits of each tenant before and after a fault.
+const HITS: usize = 40;
+
+/// Sessions that wait for a lock on the appointments, or write to them.
+const WAITING: &str = "SELECT count(*) FROM pg_locks WHERE NOT granted \
+                       AND relation = 'appointments'::regclass";
+const WRITING: &str = "SELECT count(*) FROM pg_locks WHERE mode = 'RowExclusiveLock' \
+                       AND relation = 'appointments'::regclass";
+
+/// Keeps writers out, and lets readers in, until it is released.
+pub struct Locked(Client);
+
+impl Locked {
+    /// Locks the appointments of the database at `url`.
+    pub async fn table(url: &str) -> Self {
+        let session = connect(url).await;
+        let lock = "BEGIN; LOCK TABLE appointments IN EXCLUSIVE MODE";
+        session.batch_execute(lock).await.unwrap();
+        Self(session)
+    }
+
+    /// Waits until at least so many writers stand before their commit.
+    pub async fn until_writers_wait(&self, writers: i64) {
+        eventually("writers wait", async || {
+            count(&self.0, WAITING).await >= writers
+        })
+        .await;
+    }
+
+    /// Lets everybody in.
+    pub async fn release(self) {
+        self.0.batch_execute("COMMIT").await.unwrap();
+    }
+
+    /// Waits until whoever wrote has committed.
+    pub async fn until_nobody_writes(url: &str) {
+        let session = connect(url).await;
+        eventually("commits", async || count(&session, WRITING).await == 0).await;
+    }
+}
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn count(session: &Client, sql: &str) -> i64 {
+    session.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_restarts() {
+    let cluster = Cluster::start(&[]);
+    let checker = Checker::begin(&cluster).await;
+    for _ in 0..2 {
+        checker.hits(HITS).await;
+        cluster.tell("stop postgres");
+        cluster.tell("start postgres");
+        checker.writes(12).await;
+    }
+    checker.hits(HITS).await;
+    checker.end(20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_is_killed_and_started_again() {
+    let cluster = Cluster::start(&[]);
+    let checker = Checker::begin(&cluster).await;
+    checker.hits(HITS).await;
+    cluster.tell("kill postgres");
+    cluster.tell("start postgres");
+    checker.writes(12).await;
+    checker.hits(HITS).await;
+    checker.end(20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_is_slow() {
+    let cluster = Cluster::start(&[]);
+    let checker = Checker::begin(&cluster).await;
+    for _ in 0..6 {
+        checker.hits(HITS / 2).await;
+        let locked = Locked::table(cluster.url("postgres")).await;
+        // All who write: none of them is acknowledged, and reads of their tenants see them not.
+        locked.until_writers_wait(3).await;
+        locked.release().await;
+    }
+    checker.hits(HITS).await;
+    checker.end(20).await.assert_all_answered();
+}

@@ -1,0 +1,131 @@
+//! Instances that are killed, also within a write, that change their backend, and whose clients go.
+
+use std::time::Duration;
+
+use crate::{
+    checker::Checker,
+    cluster::{Cluster, INSTANCES},
+    database::Locked,
+};
+
+/// Hits of each tenant before and after a fault.
+const HITS: usize = 40;
+
+/// The fence of a writer that died ends after this: longer than its longest write, and so short
+/// that a test can wait for it.
+const SHORT_WRITES: [(&str, &str); 3] = [
+    ("MEGASTATS__DATABASE__POOL_WAIT_MS", "500"),
+    ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "2000"),
+    ("MEGASTATS__DATABASE__BUSY_TIMEOUT_MS", "500"),
+];
+
+fn cluster() -> Cluster {
+    let fences = ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "4");
+    Cluster::start(&[SHORT_WRITES.as_slice(), &[fences]].concat())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_fault_everybody_is_answered_and_mostly_by_the_cache() {
+    let cluster = Cluster::start(&[]);
+    let checker = Checker::begin(&cluster).await;
+    checker.hits(10 * HITS).await;
+    checker.end(50).await.assert_all_answered();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_killed_and_started_again_and_again() {
+    let cluster = cluster();
+    let checker = Checker::begin(&cluster).await;
+    for round in 0..4 {
+        checker.hits(HITS).await;
+        let name = format!("instance-{}", round % INSTANCES + 1);
+        cluster.tell(&format!("kill {name}"));
+        checker.writes(4).await;
+        cluster.tell(&format!("start {name}"));
+    }
+    checker.hits(HITS).await;
+    checker.end(20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_killed_after_its_fence_and_before_its_commit() {
+    let cluster = cluster();
+    let checker = Checker::begin(&cluster).await;
+    checker.hits(HITS).await;
+    let locked = Locked::table(cluster.url("postgres")).await;
+    locked.until_writers_wait(1).await;
+    cluster.tell("kill instance-1");
+    locked.release().await;
+    cluster.tell("start instance-1");
+    checker.hits(HITS).await;
+    checker.end(20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_killed_after_its_commit_and_before_its_answer() {
+    let cluster = cluster();
+    let checker = Checker::begin(&cluster).await;
+    checker.hits(HITS).await;
+    let locked = Locked::table(cluster.url("postgres")).await;
+    locked.until_writers_wait(1).await;
+    // Redis takes no new generation, but is back before anybody takes it for gone.
+    cluster.tell("kill redis STOP");
+    locked.release().await;
+    Locked::until_nobody_writes(cluster.url("postgres")).await;
+    cluster.tell("kill instance-1");
+    cluster.tell("kill redis CONT");
+    cluster.tell("start instance-1");
+    checker.hits(HITS).await;
+    checker.end(20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_go_away_in_the_middle_of_writes() {
+    let cluster = Cluster::start(&[]);
+    let checker = Checker::begin(&cluster).await;
+    for round in 0..60 {
+        checker.hits(3).await;
+        tokio::task::block_in_place(|| checker.book_and_leave(round));
+    }
+    checker.hits(HITS).await;
+    checker.end(40).await.assert_all_answered();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backends_are_switched_one_instance_after_another() {
+    let cluster = Cluster::start(&[]);
+    let checker = Checker::begin(&cluster).await;
+    for backend in ["none", "redis", "none"] {
+        for number in 1..=INSTANCES {
+            checker.writes(6).await;
+            cluster.tell(&format!("stop instance-{number}"));
+            cluster.tell(&format!(
+                "start instance-{number} MEGASTATS__CACHE__BACKEND={backend}"
+            ));
+        }
+        if backend == "redis" {
+            checker.hits(HITS).await;
+        }
+    }
+    checker.end(5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_with_postgresql_starts_with_a_warning_and_is_stale_for_no_longer_than_the_ttl() {
+    let cluster = Cluster::start(&[
+        ("MEGASTATS__CACHE__BACKEND", "memory"),
+        ("MEGASTATS__CACHE__TTL_SECONDS", "1"),
+    ]);
+    for number in 1..=INSTANCES {
+        let log = cluster.log(&format!("instance-{number}"));
+        assert!(
+            log.contains("cache.backend: memory with a PostgreSQL database"),
+            "{log}"
+        );
+    }
+    // A second more for what is on its way.
+    let lag = Duration::from_secs(2);
+    let checker = Checker::begin_with(cluster.instances(), lag).await;
+    checker.hits(10 * HITS).await;
+    checker.end(50).await.assert_all_answered();
+}

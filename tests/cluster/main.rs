@@ -1,0 +1,22 @@
+//! Many instances behind a load balancer, as `scripts/cluster` starts them: real processes, asked
+//! and written to from all sides while their parts fail. Every answer is checked against what had
+//! been acknowledged before it was asked for, whichever instance gives it.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on stops where it stands"
+)]
+#![expect(unreachable_pub, reason = "the harness says what the tests may use")]
+
+mod calendar;
+mod checker;
+mod cluster;
+mod count;
+mod cut;
+mod database;
+#[expect(dead_code, unused_imports, reason = "shared with tests/api")]
+#[path = "../api/harness/mod.rs"]
+mod harness;
+mod instances;
+mod load_balancer;
+mod redis;

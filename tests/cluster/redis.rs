@@ -1,0 +1,94 @@
+//! A Redis that dies, hangs, forgets or is full: nobody is answered from before an acknowledged
+//! write, and nobody goes without an answer.
+
+use std::time::Duration;
+
+use crate::{checker::Checker, cluster::Cluster};
+
+/// Hits of each tenant before and after a fault.
+const HITS: usize = 40;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_is_killed_and_started_again() {
+    let cluster = Cluster::start(&[]);
+    let checker = Checker::begin(&cluster).await;
+    for _ in 0..2 {
+        checker.hits(HITS).await;
+        cluster.tell("kill redis");
+        checker.writes(12).await;
+        cluster.tell("start redis");
+    }
+    checker.hits(HITS).await;
+    checker.end(2).await.assert_all_answered();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_hangs_for_longer_than_a_write_waits_and_goes_on() {
+    let cluster = Cluster::start(&[]);
+    let checker = Checker::begin(&cluster).await;
+    for _ in 0..3 {
+        checker.hits(HITS).await;
+        cluster.tell("kill redis STOP");
+        // Writes go on once they have given it up.
+        checker.writes(12).await;
+        cluster.tell("kill redis CONT");
+    }
+    checker.hits(HITS).await;
+    checker.end(2).await.assert_all_answered();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_hangs_for_as_long_as_it_takes_to_be_noticed_or_not() {
+    let cluster = Cluster::start(&[]);
+    let checker = Checker::begin(&cluster).await;
+    for milliseconds in [100, 300, 600, 850, 950, 1050, 1200] {
+        checker.hits(HITS / 2).await;
+        cluster.tell("kill redis STOP");
+        // The length of the silence is what is tested.
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        cluster.tell("kill redis CONT");
+    }
+    checker.hits(HITS).await;
+    checker.end(2).await.assert_all_answered();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_forgets_everything() {
+    let cluster = Cluster::start(&[]);
+    let checker = Checker::begin(&cluster).await;
+    for _ in 0..30 {
+        checker.hits(4).await;
+        ask(&cluster, "FLUSHALL", &[]).await;
+    }
+    checker.hits(HITS).await;
+    checker.end(20).await.assert_all_answered();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_evicts_what_it_has_no_room_for() {
+    let cluster = Cluster::start(&[]);
+    let checker = Checker::begin(&cluster).await;
+    checker.hits(HITS).await;
+    for policy in [
+        "allkeys-random",
+        "allkeys-lru",
+        "volatile-ttl",
+        "noeviction",
+    ] {
+        ask(&cluster, "CONFIG", &["SET", "maxmemory-policy", policy]).await;
+        // Less than the server needs for itself.
+        ask(&cluster, "CONFIG", &["SET", "maxmemory", "1mb"]).await;
+        checker.writes(12).await;
+        ask(&cluster, "CONFIG", &["SET", "maxmemory", "0"]).await;
+        checker.hits(HITS / 2).await;
+    }
+    checker.end(2).await;
+}
+
+async fn ask(cluster: &Cluster, command: &str, arguments: &[&str]) {
+    let client = redis::Client::open(cluster.url("redis")).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut command = redis::cmd(command);
+    command.arg(arguments);
+    command.exec_async(&mut connection).await.unwrap();
+}
