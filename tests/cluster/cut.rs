@@ -58,7 +58,7 @@ async fn an_instance_cut_off_from_redis_is_seen_late_but_within_the_ttl() {
         "start instance-3 MEGASTATS__CACHE__REDIS__URL=redis://127.0.0.1:{}",
         way.port
     ));
-    let checker = Checker::begin_with(cluster.instances(), TTL + ON_ITS_WAY).await;
+    let checker = Checker::begin_with(&cluster, cluster.instances(), TTL + ON_ITS_WAY).await;
     checker.hits(100).await;
     way.open.send_replace(false);
     checker.writes(24).await;

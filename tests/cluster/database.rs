@@ -2,7 +2,11 @@
 
 use tokio_postgres::{Client, NoTls};
 
-use crate::{checker::Checker, cluster::Cluster, harness::eventually};
+use crate::{
+    checker::{Checker, WRITERS},
+    cluster::Cluster,
+    harness::eventually,
+};
 
 /// Hits of each tenant before and after a fault.
 const HITS: usize = 40;
@@ -26,9 +30,9 @@ impl Locked {
     }
 
     /// Waits until at least so many writers stand before their commit.
-    pub async fn until_writers_wait(&self, writers: i64) {
+    pub async fn until_writers_wait(&self, writers: usize) {
         eventually("writers wait", async || {
-            count(&self.0, WAITING).await >= writers
+            count(&self.0, WAITING).await >= i64::try_from(writers).unwrap()
         })
         .await;
     }
@@ -43,6 +47,20 @@ impl Locked {
         let session = connect(url).await;
         eventually("commits", async || count(&session, WRITING).await == 0).await;
     }
+}
+
+/// Gives `tenant` so many confirmed appointments that start at `starts_at`.
+pub async fn insert(url: &str, tenant: &str, starts_at: &str, appointments: usize) {
+    let sql = format!(
+        "INSERT INTO appointments (tenant_id, patient_id, starts_at, duration_min, status,
+                                   created_at, updated_at)
+         SELECT '{tenant}', n, '{starts_at}', 30, 'confirmed', now(), now()
+         FROM generate_series(1, {appointments}) n"
+    );
+    let session = connect(url).await;
+    session.batch_execute(&sql).await.unwrap();
+    let settle = "VACUUM ANALYZE appointments";
+    session.batch_execute(settle).await.unwrap();
 }
 
 async fn connect(url: &str) -> Client {
@@ -89,7 +107,7 @@ async fn the_database_is_slow() {
         checker.hits(HITS / 2).await;
         let locked = Locked::table(cluster.url("postgres")).await;
         // All who write: none of them is acknowledged, and reads of their tenants see them not.
-        locked.until_writers_wait(3).await;
+        locked.until_writers_wait(WRITERS).await;
         locked.release().await;
     }
     checker.hits(HITS).await;

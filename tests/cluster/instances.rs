@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    checker::Checker,
+    checker::{Checker, WRITERS},
     cluster::{Cluster, INSTANCES},
     database::Locked,
 };
@@ -15,12 +15,13 @@ const HITS: usize = 40;
 /// that a test can wait for it.
 const SHORT_WRITES: [(&str, &str); 3] = [
     ("MEGASTATS__DATABASE__POOL_WAIT_MS", "500"),
-    ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "2000"),
+    ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "4000"),
     ("MEGASTATS__DATABASE__BUSY_TIMEOUT_MS", "500"),
 ];
 
-fn cluster() -> Cluster {
-    let fences = ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "4");
+/// A cluster in which the fence of a writer that died ends while a test waits.
+pub fn cluster() -> Cluster {
+    let fences = ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "6");
     Cluster::start(&[SHORT_WRITES.as_slice(), &[fences]].concat())
 }
 
@@ -53,7 +54,8 @@ async fn an_instance_is_killed_after_its_fence_and_before_its_commit() {
     let checker = Checker::begin(&cluster).await;
     checker.hits(HITS).await;
     let locked = Locked::table(cluster.url("postgres")).await;
-    locked.until_writers_wait(1).await;
+    tokio::task::block_in_place(|| checker.book_and_leave(0));
+    locked.until_writers_wait(WRITERS + 1).await;
     cluster.tell("kill instance-1");
     locked.release().await;
     cluster.tell("start instance-1");
@@ -67,11 +69,14 @@ async fn an_instance_is_killed_after_its_commit_and_before_its_answer() {
     let checker = Checker::begin(&cluster).await;
     checker.hits(HITS).await;
     let locked = Locked::table(cluster.url("postgres")).await;
-    locked.until_writers_wait(1).await;
+    tokio::task::block_in_place(|| checker.book_and_leave(0));
+    locked.until_writers_wait(WRITERS + 1).await;
     // Redis takes no new generation, but is back before anybody takes it for gone.
     cluster.tell("kill redis STOP");
     locked.release().await;
     Locked::until_nobody_writes(cluster.url("postgres")).await;
+    // What these say, from the database, nobody may take back.
+    checker.reads(60).await;
     cluster.tell("kill instance-1");
     cluster.tell("kill redis CONT");
     cluster.tell("start instance-1");
@@ -125,7 +130,7 @@ async fn memory_with_postgresql_starts_with_a_warning_and_is_stale_for_no_longer
     }
     // A second more for what is on its way.
     let lag = Duration::from_secs(2);
-    let checker = Checker::begin_with(cluster.instances(), lag).await;
+    let checker = Checker::begin_with(&cluster, cluster.instances(), lag).await;
     checker.hits(10 * HITS).await;
     checker.end(50).await.assert_all_answered();
 }

@@ -14,7 +14,8 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_requests_at_once_cost_one_computation_on_all_instances_together() {
     let cluster = Cluster::start(&[]);
-    let checker = Checker::begin_with(vec![cluster.url("lb").to_owned()], Duration::ZERO).await;
+    let checker =
+        Checker::begin_with(&cluster, vec![cluster.url("lb").to_owned()], Duration::ZERO).await;
     checker.hits(20).await;
     checker.end(20).await.assert_all_answered();
 

@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use crate::{checker::Checker, cluster::Cluster};
+use crate::{
+    checker::Checker,
+    cluster::{Cluster, INSTANCES},
+    instances::cluster,
+};
 
 /// Hits of each tenant before and after a fault.
 const HITS: usize = 40;
@@ -35,6 +39,26 @@ async fn redis_hangs_for_longer_than_a_write_waits_and_goes_on() {
     }
     checker.hits(HITS).await;
     checker.end(2).await.assert_all_answered();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_hangs_and_all_who_know_what_it_has_missed_die() {
+    let cluster = cluster();
+    let checker = Checker::begin(&cluster).await;
+    checker.hits(HITS).await;
+    cluster.tell("kill redis STOP");
+    checker.writes(12).await;
+    let instances = (1..=INSTANCES).map(|number| format!("instance-{number}"));
+    let instances: Vec<_> = instances.collect();
+    for instance in &instances {
+        cluster.tell(&format!("kill {instance}"));
+    }
+    cluster.tell("kill redis CONT");
+    for instance in &instances {
+        cluster.tell(&format!("start {instance}"));
+    }
+    checker.hits(HITS).await;
+    checker.end(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
