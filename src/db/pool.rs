@@ -2,7 +2,6 @@
 //! again. Not here: making them (`connection`).
 
 use std::{
-    fmt::Display,
     future::Future,
     sync::Arc,
     time::{Duration, Instant},
@@ -60,23 +59,6 @@ impl ManageConnection for Manager {
     }
 }
 
-/// Between two attempts to connect, at most, so that a database that is back is used again at once.
-/// r2d2 takes half its time-out for that.
-const MAX_PAUSE: Duration = Duration::from_millis(500);
-
-/// How long the first connection may take.
-const START_WAIT: Duration = Duration::from_secs(30);
-
-/// Requests say themselves that they got no connection, and why.
-#[derive(Debug)]
-struct Quiet;
-
-impl<E: Display> r2d2::HandleError<E> for Quiet {
-    fn handle_error(&self, error: E) {
-        log::debug!("database: no connection: {error}");
-    }
-}
-
 impl Pool {
     /// Migrates the database and makes one connection. Blocks.
     pub(super) fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
@@ -88,14 +70,11 @@ impl Pool {
         let writer = manager
             .has_one_writer()
             .then(|| Arc::new(Semaphore::new(1)));
+        // A request's wait is not this start's: see `get`.
         let idle = r2d2::Pool::builder()
             .max_size(settings.pool_size)
             .min_idle(Some(1))
-            // Of no other use here: a request's wait is its own (`get`), and so is the start's.
-            .connection_timeout(2 * MAX_PAUSE)
-            .error_handler(Box::new(Quiet))
-            .build_unchecked(manager);
-        drop(idle.get_timeout(START_WAIT)?);
+            .build(manager)?;
         Ok(Self {
             idle,
             connections: Arc::new(Semaphore::new(settings.pool_size as usize)),
