@@ -11,18 +11,23 @@ use crate::{
 /// Hits of each tenant before and after a fault.
 const HITS: usize = 40;
 
-/// The fence of a writer that died ends after this: longer than its longest write, and so short
-/// that a test can wait for it.
-const SHORT_WRITES: [(&str, &str); 3] = [
-    ("MEGASTATS__DATABASE__POOL_WAIT_MS", "500"),
-    ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "4000"),
-    ("MEGASTATS__DATABASE__BUSY_TIMEOUT_MS", "500"),
-];
-
-/// A cluster in which the fence of a writer that died ends while a test waits.
+/// A cluster in which the fence of a writer that died ends while a test waits. It must outlast the
+/// longest write, so that is short as well.
 pub fn cluster() -> Cluster {
-    let fences = ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "6");
-    Cluster::start(&[SHORT_WRITES.as_slice(), &[fences]].concat())
+    Cluster::start(&[
+        ("MEGASTATS__DATABASE__POOL_WAIT_MS", "500"),
+        ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "4000"),
+        ("MEGASTATS__DATABASE__BUSY_TIMEOUT_MS", "500"),
+        ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "6"),
+    ])
+}
+
+/// Holds everybody's writes between fence and commit, one of instance 1 among them.
+async fn hold_writers(cluster: &Cluster, checker: &Checker) -> Locked {
+    let locked = Locked::table(cluster.url("postgres")).await;
+    tokio::task::block_in_place(|| checker.book_and_leave(0));
+    locked.until_writers_wait(WRITERS + 1).await;
+    locked
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,9 +58,7 @@ async fn an_instance_is_killed_after_its_fence_and_before_its_commit() {
     let cluster = cluster();
     let checker = Checker::begin(&cluster).await;
     checker.hits(HITS).await;
-    let locked = Locked::table(cluster.url("postgres")).await;
-    tokio::task::block_in_place(|| checker.book_and_leave(0));
-    locked.until_writers_wait(WRITERS + 1).await;
+    let locked = hold_writers(&cluster, &checker).await;
     cluster.tell("kill instance-1");
     locked.release().await;
     cluster.tell("start instance-1");
@@ -68,9 +71,7 @@ async fn an_instance_is_killed_after_its_commit_and_before_its_answer() {
     let cluster = cluster();
     let checker = Checker::begin(&cluster).await;
     checker.hits(HITS).await;
-    let locked = Locked::table(cluster.url("postgres")).await;
-    tokio::task::block_in_place(|| checker.book_and_leave(0));
-    locked.until_writers_wait(WRITERS + 1).await;
+    let locked = hold_writers(&cluster, &checker).await;
     // Redis takes no new generation, but is back before anybody takes it for gone.
     cluster.tell("kill redis STOP");
     locked.release().await;
