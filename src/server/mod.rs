@@ -1,9 +1,11 @@
-//! The service as a whole. Lives here: wiring, routes, middleware, start and drain. Not here: what
-//! a route does.
+//! The service as a whole. Lives here: wiring, start and drain; `app` has the routes and the
+//! middleware. Not here: what a route does.
+
+mod app;
+mod error;
 
 use std::{
     future::Future,
-    io,
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -13,16 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_cors::Cors;
 use actix_web::{
-    App, HttpResponse, HttpServer, ResponseError,
-    body::BoxBody,
-    dev::{Server as Running, Service as _, ServiceResponse},
+    App, HttpServer,
+    dev::{Server as Running, Service as _},
     http::{ConnectionType, StatusCode, header},
-    middleware::{DefaultHeaders, ErrorHandlerResponse, ErrorHandlers},
-    web,
+    middleware::{DefaultHeaders, ErrorHandlers},
 };
-use thiserror::Error;
 use tokio::{
     runtime::Handle,
     signal::unix::{SignalKind, signal},
@@ -30,68 +28,25 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    appointments::{self, http::Appointments},
-    cache::{self, ClientSetUpError, StatsCache},
+    appointments::http::Appointments,
+    cache::{self, StatsCache},
     clock::{Clock, SystemClock},
-    db::{self, Db, Lock},
-    error::ApiError,
+    db::{Db, Lock},
     input::http::BodyLimits,
     metrics::{self, CacheMetrics},
-    settings::{CacheBackend, CorsSettings, ServerSettings, Settings, Tzdb},
-    stats::{
-        self,
-        http::Ttl,
-        service::StatsService,
-        zones::{Zones, ZonesError},
-    },
+    settings::{CacheBackend, ServerSettings, Settings, Tzdb},
+    stats::{http::Ttl, service::StatsService, zones::Zones},
     tasks::Tasks,
 };
 
-const PREFIX: &str = "/api/v1/appointments";
+use self::app::Shared;
+pub use self::error::StartError;
 
 /// How long requests that were sent before the service was told to stop may take to be noticed.
 const SETTLE: Duration = Duration::from_millis(250);
 
 /// How long an idle connection is kept: longer than a dashboard's 30 s between polls.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-
-/// The service did not start, or stopped other than by being told to.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// The database could not be opened.
-    #[error("database.url: {url}: {source}")]
-    Database {
-        /// The database, without secrets.
-        url: String,
-        /// Why not.
-        source: db::OpenError,
-    },
-    /// The time zones could not be read.
-    #[error("stats.tzdb: {0}")]
-    Zones(#[from] ZonesError),
-    /// The cache's settings do not fit.
-    #[error("cache.redis: {0}")]
-    Cache(#[from] ClientSetUpError),
-    /// The address could not be listened on.
-    #[error("server.host, server.port: cannot listen on {host}:{port}: {source}")]
-    Listen {
-        /// `server.host`.
-        host: String,
-        /// `server.port`.
-        port: u16,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The signals that stop the service could not be listened for.
-    #[error("cannot listen for signals: {0}")]
-    Signals(io::Error),
-    /// What was accepted took longer than `server.shutdown_timeout_seconds`.
-    #[error("stopped with work unfinished after {0:?}")]
-    Unfinished(Duration),
-    /// The web server failed while it served.
-    #[error("the server failed: {0}")]
-    Serve(io::Error),
-}
 
 /// Serves until SIGTERM or SIGINT, then drains.
 pub async fn run(settings: Settings) -> Result<(), StartError> {
@@ -198,10 +153,12 @@ impl Server {
         let server = HttpServer::new(move || {
             let shared = shared.clone();
             App::new()
-                .configure(|config| routes(config, shared, limits))
-                .wrap(ErrorHandlers::new().handler(StatusCode::METHOD_NOT_ALLOWED, explain_405))
+                .configure(|config| app::routes(config, shared, limits))
+                .wrap(
+                    ErrorHandlers::new().handler(StatusCode::METHOD_NOT_ALLOWED, app::explain_405),
+                )
                 .wrap(DefaultHeaders::new().add((header::CACHE_CONTROL, "no-store")))
-                .wrap(cross_origin(&cors))
+                .wrap(app::cross_origin(&cors))
                 .wrap_fn({
                     let draining = Arc::clone(&drains);
                     move |request, service| {
@@ -319,66 +276,4 @@ async fn keep_window(metrics: std::sync::Weak<CacheMetrics>) {
         };
         metrics.tick();
     }
-}
-
-#[derive(Clone)]
-struct Shared {
-    appointments: Appointments,
-    stats: Arc<StatsService>,
-    ttl: Ttl,
-}
-
-fn routes(config: &mut web::ServiceConfig, shared: Shared, limits: BodyLimits) {
-    config
-        .app_data(web::Data::new(shared.appointments))
-        .app_data(web::Data::new(shared.stats))
-        .app_data(web::Data::new(shared.ttl))
-        .app_data(limits)
-        .service(
-            web::scope(PREFIX)
-                .configure(stats::http::routes)
-                .configure(appointments::http::routes),
-        )
-        .default_service(web::to(no_such_route));
-}
-
-async fn no_such_route() -> HttpResponse {
-    ApiError::not_found("There is no such route.").error_response()
-}
-
-/// Any header, since browsers ask for whatever a front end sends; the origins are what is checked.
-fn cross_origin(settings: &CorsSettings) -> Cors {
-    let cors = Cors::default()
-        .allowed_methods(["GET", "HEAD", "POST", "PATCH"])
-        .allow_any_header()
-        .expose_headers(["X-Cache", "Cache-Status", "Location", "Retry-After"])
-        .supports_credentials()
-        .max_age(3600);
-    settings
-        .allowed_origins
-        .iter()
-        .fold(cors, |cors, origin| cors.allowed_origin(origin))
-}
-
-/// A wrong method is answered in the same JSON as every other mistake, with `Allow` kept.
-#[expect(clippy::unnecessary_wraps, reason = "the middleware's signature")]
-fn explain_405<B>(
-    response: ServiceResponse<B>,
-) -> actix_web::Result<ErrorHandlerResponse<BoxBody>> {
-    let allow = response.headers().get(header::ALLOW).cloned();
-    let detail = allow
-        .as_ref()
-        .and_then(|allow| allow.to_str().ok())
-        .map_or_else(
-            || "This method is not allowed here.".to_owned(),
-            |allow| format!("This method is not allowed here. Allowed: {allow}."),
-        );
-    let mut explained = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, detail).error_response();
-    if let Some(allow) = allow {
-        explained.headers_mut().insert(header::ALLOW, allow);
-    }
-    let explained = ServiceResponse::new(response.into_parts().0, explained);
-    Ok(ErrorHandlerResponse::Response(
-        explained.map_into_left_body(),
-    ))
 }

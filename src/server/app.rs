@@ -1,0 +1,86 @@
+//! What every request passes through. Lives here: routes and middleware. Not here: what a route
+//! does, or when the service starts and stops.
+
+use std::sync::Arc;
+
+use actix_cors::Cors;
+use actix_web::{
+    HttpResponse, ResponseError,
+    body::BoxBody,
+    dev::ServiceResponse,
+    http::{StatusCode, header},
+    middleware::ErrorHandlerResponse,
+    web,
+};
+
+use crate::{
+    appointments::{self, http::Appointments},
+    error::ApiError,
+    input::http::BodyLimits,
+    settings::CorsSettings,
+    stats::{self, http::Ttl, service::StatsService},
+};
+
+const PREFIX: &str = "/api/v1/appointments";
+
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) appointments: Appointments,
+    pub(super) stats: Arc<StatsService>,
+    pub(super) ttl: Ttl,
+}
+
+pub(super) fn routes(config: &mut web::ServiceConfig, shared: Shared, limits: BodyLimits) {
+    config
+        .app_data(web::Data::new(shared.appointments))
+        .app_data(web::Data::new(shared.stats))
+        .app_data(web::Data::new(shared.ttl))
+        .app_data(limits)
+        .service(
+            web::scope(PREFIX)
+                .configure(stats::http::routes)
+                .configure(appointments::http::routes),
+        )
+        .default_service(web::to(no_such_route));
+}
+
+async fn no_such_route() -> HttpResponse {
+    ApiError::not_found("There is no such route.").error_response()
+}
+
+/// Any header, since browsers ask for whatever a front end sends; the origins are what is checked.
+pub(super) fn cross_origin(settings: &CorsSettings) -> Cors {
+    let cors = Cors::default()
+        .allowed_methods(["GET", "HEAD", "POST", "PATCH"])
+        .allow_any_header()
+        .expose_headers(["X-Cache", "Cache-Status", "Location", "Retry-After"])
+        .supports_credentials()
+        .max_age(3600);
+    settings
+        .allowed_origins
+        .iter()
+        .fold(cors, |cors, origin| cors.allowed_origin(origin))
+}
+
+/// A wrong method is answered in the same JSON as every other mistake, with `Allow` kept.
+#[expect(clippy::unnecessary_wraps, reason = "the middleware's signature")]
+pub(super) fn explain_405<B>(
+    response: ServiceResponse<B>,
+) -> actix_web::Result<ErrorHandlerResponse<BoxBody>> {
+    let allow = response.headers().get(header::ALLOW).cloned();
+    let detail = allow
+        .as_ref()
+        .and_then(|allow| allow.to_str().ok())
+        .map_or_else(
+            || "This method is not allowed here.".to_owned(),
+            |allow| format!("This method is not allowed here. Allowed: {allow}."),
+        );
+    let mut explained = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, detail).error_response();
+    if let Some(allow) = allow {
+        explained.headers_mut().insert(header::ALLOW, allow);
+    }
+    let explained = ServiceResponse::new(response.into_parts().0, explained);
+    Ok(ErrorHandlerResponse::Response(
+        explained.map_into_left_body(),
+    ))
+}

@@ -1,0 +1,46 @@
+//! Why the service stopped. Lives here: the failures of its start and of its drain. Not here: what
+//! goes wrong with one request (`crate::error`).
+
+use std::{io, time::Duration};
+
+use thiserror::Error;
+
+use crate::{cache::ClientSetUpError, db, stats::zones::ZonesError};
+
+/// The service did not start, or stopped other than by being told to.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The database could not be opened.
+    #[error("database.url: {url}: {source}")]
+    Database {
+        /// The database, without secrets.
+        url: String,
+        /// Why not.
+        source: db::OpenError,
+    },
+    /// The time zones could not be read.
+    #[error("stats.tzdb: {0}")]
+    Zones(#[from] ZonesError),
+    /// The cache's settings do not fit.
+    #[error("cache.redis: {0}")]
+    Cache(#[from] ClientSetUpError),
+    /// The address could not be listened on.
+    #[error("server.host, server.port: cannot listen on {host}:{port}: {source}")]
+    Listen {
+        /// `server.host`.
+        host: String,
+        /// `server.port`.
+        port: u16,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The signals that stop the service could not be listened for.
+    #[error("cannot listen for signals: {0}")]
+    Signals(io::Error),
+    /// What was accepted took longer than `server.shutdown_timeout_seconds`.
+    #[error("stopped with work unfinished after {0:?}")]
+    Unfinished(Duration),
+    /// The web server failed while it served.
+    #[error("the server failed: {0}")]
+    Serve(io::Error),
+}
