@@ -174,6 +174,23 @@ impl Checker {
         .await;
     }
 
+    /// Lets it run until `times` more writes were acknowledged, or an answer was wrong: which one.
+    pub async fn wrong_within(&self, times: usize) -> Option<String> {
+        let enough = self.tally().writes.load(SeqCst) + times;
+        let mut wrong = None;
+        eventually("a wrong answer, or acknowledged writes", async || {
+            wrong.clone_from(&self.clients.wrong.lock().unwrap());
+            wrong.is_some() || self.tally().writes.load(SeqCst) >= enough
+        })
+        .await;
+        wrong
+    }
+
+    /// The tenant that only those write to who leave.
+    pub fn quiet(&self) -> &str {
+        &self.clients.tenants[QUIET].name
+    }
+
     /// What came of it so far.
     pub fn tally(&self) -> &Tally {
         &self.clients.tally

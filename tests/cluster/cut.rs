@@ -17,14 +17,14 @@ const TTL: Duration = Duration::from_secs(3);
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// A way to Redis that can be cut.
-struct Way {
+pub struct Way {
     port: u16,
     open: watch::Sender<bool>,
 }
 
 impl Way {
     /// Leads to `target`, a `redis://host:port`.
-    async fn to(target: &str) -> Self {
+    pub async fn to(target: &str) -> Self {
         let target = target.trim_start_matches("redis://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -36,7 +36,9 @@ impl Way {
                     if !*is_open.borrow() {
                         return;
                     }
-                    let mut server = TcpStream::connect(target).await.unwrap();
+                    let Ok(mut server) = TcpStream::connect(target).await else {
+                        return;
+                    };
                     tokio::select! {
                         _ = copy_bidirectional(&mut client, &mut server) => {}
                         _ = is_open.wait_for(|open| !open) => {}
@@ -45,6 +47,16 @@ impl Way {
             }
         });
         Self { port, open }
+    }
+
+    /// Where it begins.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Opens it, or cuts every connection and takes no other.
+    pub fn set_open(&self, open: bool) {
+        self.open.send_replace(open);
     }
 }
 
@@ -55,15 +67,15 @@ async fn an_instance_cut_off_from_redis_is_seen_late_but_within_the_ttl() {
     let way = Way::to(cluster.url("redis")).await;
     cluster.tell("stop instance-3");
     cluster.tell(&format!(
-        "start instance-3 MEGASTATS__CACHE__REDIS__URL=redis://127.0.0.1:{}",
-        way.port
+        "start instance-3 MEGASTATS__CACHE__REDIS__URL={}",
+        way.url()
     ));
     let checker = Checker::begin_with(&cluster, cluster.instances(), TTL + ON_ITS_WAY).await;
     checker.hits(100).await;
-    way.open.send_replace(false);
+    way.set_open(false);
     checker.writes(24).await;
     checker.hits(100).await;
-    way.open.send_replace(true);
+    way.set_open(true);
     checker.hits(100).await;
     checker.end(20).await.assert_all_answered();
 

@@ -19,4 +19,5 @@ mod database;
 mod harness;
 mod instances;
 mod load_balancer;
+mod mutants;
 mod redis;

@@ -1,0 +1,172 @@
+//! Caches that break one rule each, made from one that keeps them all.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use megastats::{
+    cache::{
+        CacheError, DisabledCache, Entry, Fence, Generation, KeyPage, Lookup, StatsCache, StatsKey,
+    },
+    tenant::TenantId,
+};
+
+/// How a cache is broken.
+#[derive(Debug, Clone)]
+pub enum Rule {
+    /// Nothing stands between a write's beginning and its new generation.
+    NoFence,
+    /// A write's fence goes down, and its generation changes, before it commits.
+    FenceBeforeCommit,
+    /// None, but whoever writes to this tenant dies between its fence and its commit.
+    Dies(Arc<OnceLock<String>>),
+    /// What was computed is stored under the generation that is there by then.
+    LateGeneration,
+    /// What was stored is hit whatever its generation.
+    NoGeneration(Kept),
+    /// A write deletes what is kept, and what is stored later is hit.
+    Delete(Kept),
+    /// A request joins a computation that began before the tenant changed.
+    OldFlight(Arc<Mutex<HashMap<StatsKey, Generation>>>),
+    /// Redis, at this URL, is believed as soon as it can be reached again.
+    NoDistrust(String),
+}
+
+/// What all instances keep beside their cache, without generations.
+#[derive(Debug, Clone, Default)]
+pub struct Kept(Arc<Mutex<HashMap<StatsKey, Entry>>>);
+
+/// Does what `inner` does, but for the rule that it breaks.
+pub struct Broken {
+    pub inner: Arc<dyn StatsCache>,
+    pub rule: Rule,
+}
+
+/// How long Redis may take to be reached.
+const REACHED: Duration = Duration::from_millis(100);
+
+impl Kept {
+    fn get(&self, key: &StatsKey) -> Option<Entry> {
+        self.0.lock().unwrap().get(key).cloned()
+    }
+
+    fn put(&self, key: &StatsKey, entry: Entry) {
+        self.0.lock().unwrap().insert(key.clone(), entry);
+    }
+
+    fn delete(&self) {
+        self.0.lock().unwrap().clear();
+    }
+}
+
+/// A fence that nothing knows of.
+async fn no_fence(tenant: &TenantId) -> Result<Fence, CacheError> {
+    DisabledCache.fence(tenant).await
+}
+
+/// The entry that Redis holds for the generation that it holds, with no regard to when it was set.
+async fn read_at_once(url: &str, key: &StatsKey) -> Option<Entry> {
+    let ask = async {
+        let mut connection = redis::Client::open(url)
+            .ok()?
+            .get_multiplexed_async_connection()
+            .await
+            .ok()?;
+        let tenant = key.tenant().as_str();
+        let names = ["generation", "fence", key.as_str()];
+        let names = names.map(|name| format!("megastats:{{{tenant}}}:{name}"));
+        let found: [Option<Vec<u8>>; 3] = redis::Cmd::mget(&names[..])
+            .query_async(&mut connection)
+            .await
+            .ok()?;
+        let [Some(generation), None, Some(entry)] = found else {
+            return None;
+        };
+        // As src/cache/redis/envelope.rs writes it: mark, generation, time and sum, body.
+        let (head, body) = entry.split_at(23);
+        let mark = u64::from_be_bytes(head[3..11].try_into().unwrap());
+        let is_current = generation.starts_with(format!("{mark:016x}").as_bytes());
+        is_current.then(|| Entry {
+            body: body.to_vec().into(),
+            age: Duration::ZERO,
+        })
+    };
+    tokio::time::timeout(REACHED, ask).await.ok()?
+}
+
+#[async_trait]
+impl StatsCache for Broken {
+    async fn lookup(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
+        if let Rule::NoDistrust(url) = &self.rule
+            && let Some(entry) = read_at_once(url, key).await
+        {
+            return Ok(Lookup::Hit(entry));
+        }
+        let found = self.inner.lookup(key).await?;
+        let Lookup::Miss(generation) = found else {
+            return Ok(found);
+        };
+        Ok(match &self.rule {
+            Rule::NoGeneration(kept) | Rule::Delete(kept) => {
+                kept.get(key).map_or(found, Lookup::Hit)
+            }
+            Rule::OldFlight(first) => {
+                let mut first = first.lock().unwrap();
+                Lookup::Miss(*first.entry(key.clone()).or_insert(generation))
+            }
+            _ => found,
+        })
+    }
+
+    async fn store(
+        &self,
+        key: &StatsKey,
+        seen: Generation,
+        entry: Entry,
+    ) -> Result<(), CacheError> {
+        match &self.rule {
+            Rule::NoGeneration(kept) | Rule::Delete(kept) => {
+                kept.put(key, entry);
+                Ok(())
+            }
+            Rule::OldFlight(_) => Ok(()),
+            Rule::LateGeneration => match self.inner.lookup(key).await? {
+                Lookup::Miss(generation) => self.inner.store(key, generation, entry).await,
+                Lookup::Hit(_) | Lookup::Fenced => Ok(()),
+            },
+            _ => self.inner.store(key, seen, entry).await,
+        }
+    }
+
+    async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
+        match &self.rule {
+            Rule::NoFence => no_fence(tenant).await,
+            Rule::FenceBeforeCommit => {
+                let fence = self.inner.fence(tenant).await?;
+                self.inner.release(fence).await?;
+                no_fence(tenant).await
+            }
+            Rule::Dies(of) if of.get().is_some_and(|of| of == tenant.as_str()) => {
+                let _stands = self.inner.fence(tenant).await?;
+                std::future::pending().await
+            }
+            _ => self.inner.fence(tenant).await,
+        }
+    }
+
+    async fn release(&self, fence: Fence) -> Result<(), CacheError> {
+        match &self.rule {
+            Rule::FenceBeforeCommit => return Ok(()),
+            Rule::Delete(kept) => kept.delete(),
+            _ => {}
+        }
+        self.inner.release(fence).await
+    }
+
+    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
+        self.inner.keys(after, limit).await
+    }
+}

@@ -1,0 +1,195 @@
+//! The checker itself, checked: caches that break one rule each, in instances within this process
+//! whose every step takes its time. It must find each of them out, and nothing where no rule is
+//! broken.
+
+mod broken;
+mod slow;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use megastats::settings::{CacheBackend, DatabaseUrl, RedisUrl};
+
+use self::{
+    broken::{Broken, Kept, Rule},
+    slow::Slow,
+};
+use crate::{
+    checker::Checker,
+    cluster::{Cluster, INSTANCES},
+    cut::Way,
+    harness::TestServer,
+};
+
+/// Writes without a wrong answer where no rule is broken.
+const WRITES: usize = 150;
+
+/// Writes by which a broken rule must have shown: most do by the twentieth.
+const ENOUGH: usize = 4 * WRITES;
+
+/// Instances of the test's own on the database and the Redis of a cluster, which has others that
+/// nobody asks.
+struct Instances {
+    running: Vec<TestServer>,
+    /// From each to Redis.
+    ways: Vec<Way>,
+    /// Outlives those who use it.
+    cluster: Cluster,
+}
+
+impl Instances {
+    /// `fence` is in seconds.
+    async fn start(fence: u64, wrap: impl Fn(Slow, &Way) -> Slow) -> Self {
+        let cluster = Cluster::start(&[]);
+        let mut ways = Vec::new();
+        let mut running = Vec::new();
+        for _ in 0..INSTANCES {
+            let way = Way::to(cluster.url("redis")).await;
+            let service = TestServer::builder().settings(|settings| {
+                settings.database.url = DatabaseUrl::parse(cluster.url("postgres")).unwrap();
+                settings.cache.backend = CacheBackend::Redis;
+                settings.cache.redis.url = RedisUrl::parse(&way.url()).unwrap();
+                settings.cache.redis.fence_seconds = fence;
+                settings.server.shutdown_timeout_seconds = 1;
+            });
+            let service = service.cache(|cache| Arc::new(wrap(Slow::around(cache), &way)));
+            running.push(tokio::task::block_in_place(|| service.start()));
+            ways.push(way);
+        }
+        Self {
+            running,
+            ways,
+            cluster,
+        }
+    }
+
+    async fn checker(&self) -> Checker {
+        let urls = self
+            .running
+            .iter()
+            .map(|instance| instance.url().to_owned());
+        Checker::begin_with(&self.cluster, urls.collect(), Duration::ZERO).await
+    }
+}
+
+/// Breaks `rule` below the waits.
+fn breaking(rule: &Rule) -> impl Fn(Slow, &Way) -> Slow {
+    |slow, _| {
+        let rule = rule.clone();
+        Slow {
+            inner: Arc::new(Broken {
+                inner: slow.inner,
+                rule,
+            }),
+            ..slow
+        }
+    }
+}
+
+async fn is_found_out(rule: Rule) {
+    let instances = Instances::start(30, breaking(&rule)).await;
+    let wrong = instances.checker().await.wrong_within(ENOUGH).await;
+    assert!(wrong.is_some(), "{rule:?} was not found out");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_rule_is_broken_no_answer_is_wrong() {
+    let instances = Instances::start(30, |slow, _| slow).await;
+    let checker = instances.checker().await;
+    assert_eq!(checker.wrong_within(WRITES).await, None);
+    checker.end(10).await.assert_all_answered();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_without_a_fence_is_found_out() {
+    is_found_out(Rule::NoFence).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_lowered_before_the_commit_is_found_out() {
+    is_found_out(Rule::FenceBeforeCommit).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_read_after_the_query_is_found_out() {
+    is_found_out(Rule::LateGeneration).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_without_a_generation_is_found_out() {
+    is_found_out(Rule::NoGeneration(Kept::default())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_instead_of_a_new_generation_is_found_out() {
+    is_found_out(Rule::Delete(Kept::default())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joining_an_old_computation_is_found_out() {
+    let first = Arc::new(Mutex::new(HashMap::new()));
+    is_found_out(Rule::OldFlight(first)).await;
+}
+
+/// Whether the checker finds fault with fences that end after so many seconds while writes take a
+/// little more than one.
+async fn is_wrong_with_fences_of(seconds: u64) -> bool {
+    let wrap = |slow, _: &Way| Slow {
+        fenced: 1100..=1300,
+        ..slow
+    };
+    let instances = Instances::start(seconds, wrap).await;
+    let checker = instances.checker().await;
+    checker.wrong_within(WRITES / 4).await.is_some()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_that_ends_before_its_write_is_found_out() {
+    assert!(!is_wrong_with_fences_of(30).await);
+    assert!(is_wrong_with_fences_of(1).await);
+}
+
+/// Whether a tenant whose writer died is answered from the cache again within some seconds, if
+/// fences end after so many.
+async fn is_cached_again_with_fences_of(seconds: u64) -> bool {
+    let dies = Arc::new(OnceLock::new());
+    let instances = Instances::start(seconds, breaking(&Rule::Dies(dies.clone()))).await;
+    let checker = instances.checker().await;
+    checker.hits(5).await;
+    dies.set(checker.quiet().to_owned()).unwrap();
+    tokio::task::block_in_place(|| checker.book_and_leave(0));
+    checker.writes(6).await;
+    let hits = checker.hits(20);
+    tokio::time::timeout(Duration::from_secs(6), hits)
+        .await
+        .is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_that_does_not_end_is_found_out() {
+    assert!(is_cached_again_with_fences_of(1).await);
+    assert!(!is_cached_again_with_fences_of(600).await);
+}
+
+/// Whether the checker finds fault once Redis is back, after it was out of everybody's reach, and
+/// of three instances two died before they could tell it what it had missed.
+async fn is_wrong_once_redis_is_back(wrap: impl Fn(Slow, &Way) -> Slow) -> bool {
+    let mut instances = Instances::start(30, wrap).await;
+    let checker = instances.checker().await;
+    checker.hits(20).await;
+    instances.ways.iter().for_each(|way| way.set_open(false));
+    checker.writes(12).await;
+    tokio::task::block_in_place(|| instances.running.truncate(1));
+    instances.ways[0].set_open(true);
+    checker.wrong_within(12).await.is_some()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn believing_redis_at_once_when_it_is_back_is_found_out() {
+    assert!(!is_wrong_once_redis_is_back(|slow, _| slow).await);
+    let at_once = |slow, way: &Way| breaking(&Rule::NoDistrust(way.url()))(slow, way);
+    assert!(is_wrong_once_redis_is_back(at_once).await);
+}

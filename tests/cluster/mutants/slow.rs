@@ -1,0 +1,70 @@
+//! A cache whose steps take their time, so that everybody overtakes everybody, and which now and
+//! then keeps nothing: any cache may do that. All instances compute for themselves.
+
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use megastats::{
+    cache::{CacheError, Entry, Fence, Generation, KeyPage, Lookup, StatsCache, StatsKey},
+    tenant::TenantId,
+};
+use rand::Rng;
+
+/// Of so many stores one is left out.
+const LEFT_OUT: u32 = 2;
+
+/// Waits before and after what `inner` does.
+pub struct Slow {
+    pub inner: Arc<dyn StatsCache>,
+    /// How long a fence stands before its writer goes on, in milliseconds.
+    pub fenced: RangeInclusive<u64>,
+}
+
+impl Slow {
+    pub fn around(inner: Arc<dyn StatsCache>) -> Self {
+        Self {
+            inner,
+            fenced: 0..=20,
+        }
+    }
+}
+
+async fn wait(milliseconds: RangeInclusive<u64>) {
+    let milliseconds = rand::rng().random_range(milliseconds);
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+}
+
+#[async_trait]
+impl StatsCache for Slow {
+    async fn lookup(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
+        self.inner.lookup(key).await
+    }
+
+    async fn store(
+        &self,
+        key: &StatsKey,
+        seen: Generation,
+        entry: Entry,
+    ) -> Result<(), CacheError> {
+        wait(0..=40).await;
+        if rand::rng().random_ratio(1, LEFT_OUT) {
+            return Ok(());
+        }
+        self.inner.store(key, seen, entry).await
+    }
+
+    async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
+        let fence = self.inner.fence(tenant).await;
+        wait(self.fenced.clone()).await;
+        fence
+    }
+
+    async fn release(&self, fence: Fence) -> Result<(), CacheError> {
+        wait(0..=200).await;
+        self.inner.release(fence).await
+    }
+
+    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
+        self.inner.keys(after, limit).await
+    }
+}
