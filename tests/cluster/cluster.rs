@@ -24,6 +24,8 @@ pub struct Cluster {
     pipes: Mutex<Pipes>,
     folder: PathBuf,
     urls: BTreeMap<String, String>,
+    /// Of the parts' processes, as they were started last.
+    pids: Mutex<BTreeMap<String, u32>>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -49,16 +51,17 @@ impl Cluster {
         let mut child = script.spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let (mut folder, mut urls) = (PathBuf::new(), BTreeMap::new());
+        let mut pids = BTreeMap::new();
         loop {
             let line = read_line(&mut output);
             match line.split_once('=') {
                 None if line == "ready" => break,
                 Some(("folder", path)) => folder = path.into(),
-                Some((name, rest)) => {
-                    let url = rest.split_whitespace().next().unwrap();
+                _ => {
+                    let (name, url, pid) = part(&line).expect("a part");
                     urls.insert(name.to_owned(), url.to_owned());
+                    pids.insert(name.to_owned(), pid);
                 }
-                None => panic!("not a part: {line:?}"),
             }
         }
         let input = child.stdin.take();
@@ -67,6 +70,7 @@ impl Cluster {
             pipes: Mutex::new(Pipes { input, output }),
             folder,
             urls,
+            pids: Mutex::new(pids),
             _turn: turn,
         }
     }
@@ -91,6 +95,18 @@ impl Cluster {
             read_line(&mut pipes.output)
         });
         assert!(!done.starts_with("error"), "{command}: {done}");
+        if let Some((name, _, pid)) = part(&done) {
+            self.pids.lock().unwrap().insert(name.to_owned(), pid);
+        }
+    }
+
+    /// How much of the machine's memory a part's process holds, in KiB.
+    pub fn memory(&self, part: &str) -> u64 {
+        let pid = self.pids.lock().unwrap()[part];
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse().unwrap()
     }
 
     /// What a part has logged so far.
@@ -113,6 +129,13 @@ impl Drop for Cluster {
         pipes.unwrap_or_else(PoisonError::into_inner).input.take();
         let _ = self.child.wait();
     }
+}
+
+/// `NAME=URL pid=PID`.
+fn part(line: &str) -> Option<(&str, &str, u32)> {
+    let (name, rest) = line.split_once('=')?;
+    let (url, pid) = rest.split_once(" pid=")?;
+    Some((name, url, pid.parse().ok()?))
 }
 
 fn read_line(output: &mut impl BufRead) -> String {

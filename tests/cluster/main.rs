@@ -21,3 +21,4 @@ mod instances;
 mod load_balancer;
 mod mutants;
 mod redis;
+mod soak;

@@ -109,7 +109,7 @@ async fn redis_evicts_what_it_has_no_room_for() {
     checker.end(2).await;
 }
 
-async fn ask(cluster: &Cluster, command: &str, arguments: &[&str]) {
+pub async fn ask(cluster: &Cluster, command: &str, arguments: &[&str]) {
     let client = redis::Client::open(cluster.url("redis")).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let mut command = redis::cmd(command);

@@ -1,0 +1,147 @@
+//! An hour's life in minutes: dashboards that poll, writes, entries that expire or are kept warm,
+//! and one fault of each kind after the other, for as long as `SOAK_MINUTES` says.
+
+use std::{
+    env,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    checker::{Checker, WRITERS},
+    cluster::Cluster,
+    database::Locked,
+    redis::ask,
+};
+
+/// Hits of each tenant, and acknowledged writes, between two faults.
+const HITS: usize = 20;
+const WRITES: usize = 12;
+
+/// Rounds at least: memory is compared between the first one's end and the last one's.
+const ROUNDS: usize = 2;
+
+/// What a process may hold more by then, in KiB.
+const MAX_GROWTH: u64 = 16 * 1024;
+
+/// What happens in a round.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    InstanceKilled,
+    InstanceRestarted,
+    RedisKilled,
+    RedisPaused,
+    RedisEmptied,
+    DatabaseRestarted,
+    DatabaseSlow,
+    ClientsGone,
+}
+
+use Fault::{
+    ClientsGone, DatabaseRestarted, DatabaseSlow, InstanceKilled, InstanceRestarted, RedisEmptied,
+    RedisKilled, RedisPaused,
+};
+
+const FAULTS: [Fault; 8] = [
+    InstanceKilled,
+    RedisKilled,
+    DatabaseSlow,
+    RedisPaused,
+    ClientsGone,
+    DatabaseRestarted,
+    RedisEmptied,
+    InstanceRestarted,
+];
+
+impl Fault {
+    /// Whether somebody may go without an answer: who asked what was killed, stopped or away.
+    fn may_cost_answers(self) -> bool {
+        matches!(self, InstanceKilled | InstanceRestarted | DatabaseRestarted)
+    }
+
+    async fn happen(self, cluster: &Cluster, checker: &Checker) {
+        match self {
+            InstanceKilled | InstanceRestarted => {
+                let how = if matches!(self, InstanceKilled) {
+                    "kill"
+                } else {
+                    "stop"
+                };
+                cluster.tell(&format!("{how} instance-1"));
+                checker.writes(WRITES).await;
+                cluster.tell("start instance-1");
+            }
+            RedisKilled => {
+                cluster.tell("kill redis");
+                checker.writes(WRITES).await;
+                cluster.tell("start redis");
+            }
+            RedisPaused => {
+                cluster.tell("kill redis STOP");
+                checker.writes(WRITES).await;
+                cluster.tell("kill redis CONT");
+            }
+            RedisEmptied => ask(cluster, "FLUSHALL", &[]).await,
+            DatabaseRestarted => {
+                cluster.tell("stop postgres");
+                cluster.tell("start postgres");
+            }
+            DatabaseSlow => {
+                let locked = Locked::table(cluster.url("postgres")).await;
+                locked.until_writers_wait(WRITERS).await;
+                locked.release().await;
+            }
+            ClientsGone => {
+                for instance in 0..WRITES {
+                    tokio::task::block_in_place(|| checker.book_and_leave(instance));
+                }
+            }
+        }
+        checker.writes(WRITES).await;
+        checker.hits(HITS).await;
+    }
+}
+
+/// Of the instances that no fault restarts.
+fn memory(cluster: &Cluster) -> [u64; 2] {
+    ["instance-2", "instance-3"].map(|instance| cluster.memory(instance))
+}
+
+fn soaking() -> Duration {
+    let minutes = env::var("SOAK_MINUTES").unwrap_or_else(|_| "0".into());
+    let minutes: u64 = minutes.parse().expect("SOAK_MINUTES is a number");
+    Duration::from_secs(60 * minutes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_one_after_another_give_no_stale_answer_no_unexplained_error_and_no_leak() {
+    // Ten times as fast as in life.
+    let cluster = Cluster::start(&[("MEGASTATS__CACHE__TTL_SECONDS", "3")]);
+    let checker = Checker::begin(&cluster).await;
+    checker.hits(HITS).await;
+    let (began, soaking) = (Instant::now(), soaking());
+    let mut first = None;
+    for round in 1.. {
+        for fault in FAULTS {
+            let before = checker.tally().unanswered();
+            fault.happen(&cluster, &checker).await;
+            let unanswered = checker.tally().unanswered() - before;
+            assert!(
+                unanswered == 0 || fault.may_cost_answers(),
+                "{fault:?} cost {unanswered} answers"
+            );
+        }
+        first.get_or_insert_with(|| memory(&cluster));
+        if round >= ROUNDS && began.elapsed() >= soaking {
+            break;
+        }
+    }
+    let (first, last) = (first.unwrap(), memory(&cluster));
+    for (first, last) in first.into_iter().zip(last) {
+        assert!(last <= first + MAX_GROWTH, "{first} KiB grew to {last}");
+    }
+    let tally = checker.end(5).await;
+    println!(
+        "{:?}: {tally:?}, {first:?} to {last:?} KiB",
+        began.elapsed()
+    );
+}
