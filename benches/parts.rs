@@ -13,7 +13,7 @@ use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
 use megastats::{
-    cache::{Entry, Lookup, MemoryCache, StatsCache, StatsKey},
+    cache::{Entry, Lifetime, Lookup, MemoryCache, StatsCache, StatsKey},
     stats::{
         windows::{local_date, windows},
         zones::Zones,
@@ -63,7 +63,10 @@ fn runtime() -> tokio::runtime::Runtime {
 /// A cache that holds an entry under each of `keys`.
 fn filled(keys: &[StatsKey]) -> Arc<MemoryCache> {
     let cache = Arc::new(MemoryCache::new(
-        Duration::from_secs(3600),
+        Lifetime {
+            fresh: Duration::from_secs(3600),
+            stale: Duration::ZERO,
+        },
         2 * keys.len() + 100,
     ));
     runtime().block_on(async {

@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use megastats::{
-    cache::{Entry, Lookup, RedisCache, StatsCache, StatsKey},
+    cache::{Entry, Lifetime, Lookup, RedisCache, StatsCache, StatsKey},
     clock::SystemClock,
     settings::{RedisUrl, Settings},
     tasks::Tasks,
@@ -28,7 +28,10 @@ use tokio::runtime::{Builder, Runtime};
 
 const BODY: &[u8] = br#"{"today":{"confirmed":3,"pending":2},"week":{"confirmed":15,"pending":8}}"#;
 
-const TTL: Duration = Duration::from_secs(3600);
+const LIFE: Lifetime = Lifetime {
+    fresh: Duration::from_secs(3600),
+    stale: Duration::ZERO,
+};
 
 /// A throwaway `redis-server`, killed when it is dropped.
 struct Server {
@@ -59,7 +62,7 @@ impl Server {
         settings.url = RedisUrl::parse(&self.url).expect("a Redis URL");
         settings.response_timeout_ms = 5_000;
         let tasks = Tasks::new(runtime.handle().clone());
-        RedisCache::new(&settings, TTL, Arc::new(SystemClock), &tasks).expect("settings that fit")
+        RedisCache::new(&settings, LIFE, Arc::new(SystemClock), &tasks).expect("settings that fit")
     }
 
     /// The client beneath the cache, set up as there.
@@ -98,8 +101,8 @@ fn key(tenant: &str) -> StatsKey {
 async fn fill(cache: &RedisCache, key: &StatsKey) {
     loop {
         match cache.lookup(key).await {
-            Ok(Lookup::Hit(_)) => return,
-            Ok(Lookup::Miss(seen)) => {
+            Ok(Lookup::Hit(..)) => return,
+            Ok(Lookup::Expired(seen, _) | Lookup::Miss(seen)) => {
                 let entry = Entry {
                     body: Bytes::from_static(BODY),
                     age: Duration::ZERO,
@@ -139,7 +142,7 @@ fn hit(c: &mut Criterion) {
     group.bench_function("hit", |b| {
         b.iter(|| {
             let found = runtime.block_on(cache.lookup(&key)).expect("an answer");
-            assert!(matches!(found, Lookup::Hit(_)));
+            assert!(matches!(found, Lookup::Hit(..)));
             found
         });
     });

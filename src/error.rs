@@ -12,7 +12,8 @@
 //! | 413, 415 | the body is too large, or not JSON |
 //! | 422 | it can be read, but a field has no allowed value; `errors` names each |
 //! | 500 | our fault |
-//! | 503 | the database is busy or away; `Retry-After` says when to come back |
+//! | 503 | the database is busy or away, or the cache cannot do what was asked; `Retry-After` says
+//! when to come back |
 
 use std::fmt;
 
@@ -137,11 +138,10 @@ impl ResponseError for ApiError {
 
 impl From<&DbError> for ApiError {
     fn from(error: &DbError) -> Self {
-        match error {
-            DbError::Busy | DbError::GivenUp(_) | DbError::Unavailable(_) | DbError::Lost(_) => {
-                Self::unavailable(error)
-            }
-            DbError::Statement(_) | DbError::Stopped(_) => Self::internal(error),
+        if error.is_outage() {
+            Self::unavailable(error)
+        } else {
+            Self::internal(error)
         }
     }
 }

@@ -60,6 +60,15 @@ impl StatsCache for AlsoTelling {
         released
     }
 
+    async fn forget_all(&self) -> Result<(), CacheError> {
+        // Both, also if the first fails.
+        let (told, selected) = (
+            self.told.forget_all().await,
+            self.selected.forget_all().await,
+        );
+        told.and(selected)
+    }
+
     async fn lease(&self, key: &StatsKey, seen: Generation) -> Result<Lease, CacheError> {
         self.selected.lease(key, seen).await
     }

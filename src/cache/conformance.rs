@@ -3,18 +3,29 @@
 //! `safety!` holds for all of them; `caching!` for those that keep anything.
 
 mod history;
+mod purge;
+mod stale;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::{Entry, Generation, Lookup, StatsCache, StatsKey};
+use super::{Entry, Generation, Lifetime, Lookup, StatsCache, StatsKey};
 use crate::tenant::TenantId;
 
 /// The time to live that backends under test are made with: long enough for any property but the
 /// ones about its end.
 pub(crate) const TTL: Duration = Duration::from_secs(30);
+
+/// How long after it entries are kept.
+pub(crate) const STALE: Duration = Duration::from_secs(60);
+
+/// Both.
+pub(crate) const LIFE: Lifetime = Lifetime {
+    fresh: TTL,
+    stale: STALE,
+};
 
 /// Two ways into one backend, as two instances of the service have.
 pub(crate) struct Handles {
@@ -75,6 +86,8 @@ macro_rules! safety {
             a_store_while_the_fence_stands_is_never_hit
             the_older_of_two_computations_may_store_last_but_is_not_hit
             no_read_is_older_than_the_last_acknowledged_write
+            what_was_computed_before_everything_was_forgotten_is_never_found_after_it
+            fences_stand_while_everything_is_forgotten
         }
     };
 }
@@ -93,11 +106,18 @@ macro_rules! caching {
             the_age_of_a_hit_grows
             keys_are_listed_in_order_page_by_page
             keys_that_would_not_be_hit_are_not_listed
+            an_expired_entry_is_offered_while_its_generation_holds
+            an_expired_entry_is_not_offered_from_a_fence_on
+            an_entry_is_offered_for_its_lifetime_and_no_longer
+            what_has_expired_is_replaced_under_the_same_generation
+            everything_is_forgotten_on_every_instance_and_filled_again
         }
     };
 }
 
-pub(crate) use history::no_read_is_older_than_the_last_acknowledged_write;
+pub(crate) use history::*;
+pub(crate) use purge::*;
+pub(crate) use stale::*;
 pub(crate) use {caching, conformance_tests, safety};
 
 fn tenant(name: &str) -> TenantId {
@@ -123,7 +143,7 @@ fn entry(body: &'static str) -> Entry {
 async fn seen(cache: &dyn StatsCache, key: &StatsKey) -> Option<Generation> {
     match cache.lookup(key).await.unwrap() {
         Lookup::Miss(generation) => Some(generation),
-        Lookup::Hit(_) | Lookup::Fenced => None,
+        Lookup::Hit(..) | Lookup::Expired(..) | Lookup::Fenced => None,
     }
 }
 
@@ -136,8 +156,8 @@ async fn fill(cache: &dyn StatsCache, key: &StatsKey, entry: Entry) {
 
 async fn hit(cache: &dyn StatsCache, key: &StatsKey) -> Option<Bytes> {
     match cache.lookup(key).await.unwrap() {
-        Lookup::Hit(entry) => Some(entry.body),
-        Lookup::Miss(_) | Lookup::Fenced => None,
+        Lookup::Hit(_, entry) => Some(entry.body),
+        Lookup::Expired(..) | Lookup::Miss(_) | Lookup::Fenced => None,
     }
 }
 
@@ -344,7 +364,7 @@ pub(crate) async fn the_age_of_a_hit_grows(Handles { a, b, .. }: Handles) {
         },
     )
     .await;
-    let Lookup::Hit(entry) = b.lookup(&key("clinic")).await.unwrap() else {
+    let Lookup::Hit(_, entry) = b.lookup(&key("clinic")).await.unwrap() else {
         panic!("no hit")
     };
     assert!(entry.age >= began && entry.age < TTL, "{:?}", entry.age);

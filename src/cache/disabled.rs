@@ -38,6 +38,10 @@ impl StatsCache for DisabledCache {
         Ok(())
     }
 
+    async fn forget_all(&self) -> Result<(), CacheError> {
+        Ok(())
+    }
+
     async fn keys(&self, _after: Option<&str>, _limit: usize) -> Result<KeyPage, CacheError> {
         Ok(KeyPage {
             total: 0,

@@ -71,12 +71,13 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     ///
     /// Joining one that began earlier is right: had the tenant changed since, its generation would
     /// be another.
-    pub(super) async fn join(
+    /// The computation goes on whether or not its outcome, the future returned, is waited for.
+    pub(super) fn join(
         &self,
         key: &StatsKey,
         generation: Generation,
         compute: impl Future<Output = T> + Send + 'static,
-    ) -> Result<(T, Role), Lost> {
+    ) -> impl Future<Output = Result<(T, Role), Lost>> + Send {
         let (waiting, role) = {
             let mut state = lock(&self.state);
             let at = (key.clone(), generation);
@@ -98,7 +99,13 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
                 (waiting, Role::Led)
             }
         };
-        outcome(waiting).await.map(|value| (value, role))
+        async move { outcome(waiting).await.map(|value| (value, role)) }
+    }
+
+    /// Whether anything is computed now.
+    pub(super) fn is_busy(&self) -> bool {
+        let state = lock(&self.state);
+        !state.cacheable.is_empty() || !state.fenced.is_empty()
     }
 
     /// Joins a computation of `key` that has not started yet, or starts `compute` as soon as the

@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use async_trait::async_trait;
@@ -17,7 +17,8 @@ use bytes::Bytes;
 use cached::ShardedLruTtlCache;
 
 use super::{
-    CacheError, Entry, Fence, Generation, KeyPage, Lookup, PageOfKeys, StatsCache, StatsKey,
+    CacheError, Entry, Fence, Generation, KeyPage, Lifetime, Lookup, PageOfKeys, StatsCache,
+    StatsKey,
 };
 use crate::tenant::TenantId;
 
@@ -30,7 +31,7 @@ const ENTRIES_PER_SHARD: usize = 64;
 /// Enough locks that the workers of any one machine rarely meet at one.
 const MAX_SHARDS: usize = 64;
 
-/// Keeps entries in a sharded LRU map with a time to live.
+/// Keeps entries in a sharded LRU map, each for its lifetime.
 #[derive(Debug, Clone)]
 pub struct MemoryCache {
     inner: Arc<Inner>,
@@ -42,7 +43,7 @@ struct Inner {
     slots: Box<[Slot]>,
     /// Seeded at random, so that no client can choose a tenant that shares another's slot.
     hasher: RandomState,
-    ttl: Duration,
+    life: Lifetime,
 }
 
 #[derive(Debug, Clone)]
@@ -53,19 +54,19 @@ struct Stored {
 }
 
 impl MemoryCache {
-    /// Holds at most `max_entries`, each for `ttl` from the start of its computation.
+    /// Holds at most `max_entries`, each for `life`.
     ///
     /// # Panics
-    /// If either is zero, which the settings rule out.
+    /// If `max_entries` or the time in which entries are hit is zero, which the settings rule out.
     #[must_use]
-    pub fn new(ttl: Duration, max_entries: usize) -> Self {
+    pub fn new(life: Lifetime, max_entries: usize) -> Self {
         let shards = (max_entries / ENTRIES_PER_SHARD).clamp(1, MAX_SHARDS);
         let shards = 1 << shards.ilog2();
         let entries = ShardedLruTtlCache::builder()
             .shards(shards)
             // Rounded down: the bound holds for the sum.
             .per_shard_max_size(max_entries / shards)
-            .ttl(ttl)
+            .ttl(life.whole())
             .build()
             .expect("the settings bound the size and the time to live, both above zero");
         let slots = (0..SLOTS).map(|_| Slot::default()).collect();
@@ -74,7 +75,7 @@ impl MemoryCache {
                 entries,
                 slots,
                 hasher: RandomState::new(),
-                ttl,
+                life,
             }),
         }
     }
@@ -87,23 +88,25 @@ impl Inner {
         &self.slots[index]
     }
 
-    /// The age of `stored`, while it may still be used.
-    fn live_age(&self, stored: &Stored) -> Option<Duration> {
-        Some(stored.born.elapsed()).filter(|age| *age < self.ttl)
-    }
-
     fn keys(&self, after: Option<&str>, limit: usize) -> KeyPage {
         let mut page = PageOfKeys::new(after, limit);
-        // What could never be hit again goes at the same time.
+        // What could never be found again goes at the same time.
         self.entries.retain(|key, stored| {
-            let current = self.slot(key.tenant()).read().generation == stored.generation;
-            let live = current && self.live_age(stored).is_some();
-            if live {
+            let (slot, age) = (self.slot(key.tenant()).read(), stored.born.elapsed());
+            let current = slot.generation == stored.generation;
+            if current && age < self.life.fresh {
                 page.add(key.as_str());
             }
-            live
+            current && age < self.life.whole()
         });
         page.finish()
+    }
+
+    fn forget_all(&self) {
+        for slot in &self.slots {
+            slot.renew();
+        }
+        self.entries.clear();
     }
 }
 
@@ -115,18 +118,16 @@ impl StatsCache for MemoryCache {
         if slot.fences > 0 {
             return Ok(Lookup::Fenced);
         }
-        let hit = self
-            .inner
-            .entries
-            .get(key)
-            .filter(|stored| stored.generation == slot.generation)
-            .and_then(|stored| {
-                self.inner.live_age(&stored).map(|age| Entry {
-                    body: stored.body,
-                    age,
-                })
-            });
-        Ok(hit.map_or(Lookup::Miss(slot.generation), Lookup::Hit))
+        let stored = self.inner.entries.get(key);
+        let current = stored.filter(|stored| stored.generation == slot.generation);
+        Ok(match current {
+            Some(Stored { body, born, .. }) => {
+                let age = born.elapsed();
+                let entry = Entry { body, age };
+                self.inner.life.found(slot.generation, entry)
+            }
+            None => Lookup::Miss(slot.generation),
+        })
     }
 
     async fn store(
@@ -163,13 +164,25 @@ impl StatsCache for MemoryCache {
         Ok(())
     }
 
+    async fn forget_all(&self) -> Result<(), CacheError> {
+        let inner = Arc::clone(&self.inner);
+        off_the_workers(move || inner.forget_all()).await
+    }
+
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
         let inner = Arc::clone(&self.inner);
         let after = after.map(str::to_owned);
-        tokio::task::spawn_blocking(move || inner.keys(after.as_deref(), limit))
-            .await
-            .map_err(|error| CacheError::Unavailable(error.to_string()))
+        off_the_workers(move || inner.keys(after.as_deref(), limit)).await
     }
+}
+
+/// Goes through all there is, which takes too long for a thread that serves requests.
+async fn off_the_workers<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CacheError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| CacheError::Unavailable(error.to_string()))
 }
 
 /// A generation and the fences that stand, in one word, so that a lookup sees both at one moment.
@@ -205,17 +218,24 @@ impl Slot {
     fn release(&self) {
         self.0.fetch_add(NEXT_GENERATION - 1, Ordering::SeqCst);
     }
+
+    /// A new generation; the fences stand.
+    fn renew(&self) {
+        self.0.fetch_add(NEXT_GENERATION, Ordering::SeqCst);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{super::conformance, *};
 
     conformance::safety!(async {
-        conformance::Handles::one(MemoryCache::new(conformance::TTL, 1000))
+        conformance::Handles::one(MemoryCache::new(conformance::LIFE, 1000))
     });
     conformance::caching!(async {
-        conformance::Handles::one(MemoryCache::new(conformance::TTL, 1000))
+        conformance::Handles::one(MemoryCache::new(conformance::LIFE, 1000))
     });
 
     async fn fill(cache: &MemoryCache, tenants: usize) {
@@ -236,7 +256,7 @@ mod tests {
     #[tokio::test]
     async fn a_flood_of_tenants_stays_within_max_entries() {
         for max_entries in [1, 7, 100, 1000] {
-            let cache = MemoryCache::new(conformance::TTL, max_entries);
+            let cache = MemoryCache::new(conformance::LIFE, max_entries);
             fill(&cache, 3000).await;
             let held = cache.keys(None, usize::MAX).await.unwrap().total;
             assert!(held <= max_entries, "{held} of {max_entries}");

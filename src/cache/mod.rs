@@ -20,6 +20,7 @@ mod key;
 mod memory;
 mod read_through;
 mod redis;
+mod warming;
 
 use std::{collections::BinaryHeap, sync::Arc, time::Duration};
 
@@ -32,8 +33,10 @@ pub use disabled::DisabledCache;
 pub use flights::Lost;
 pub use key::StatsKey;
 pub use memory::MemoryCache;
-pub use read_through::{Answer, ChangeError, Outcome, ReadError, ReadThrough};
+pub use read_through::{Answer, ChangeError, Failure, Outcome, ReadError, ReadThrough, Refreshed};
+
 pub use redis::{ClientSetUpError, RedisCache};
+pub use warming::Warming;
 
 use crate::{
     clock::Clock,
@@ -42,7 +45,7 @@ use crate::{
     tenant::TenantId,
 };
 
-/// Keeps entries until their time to live has passed or their tenant has changed.
+/// Keeps entries until their lifetime has passed or their tenant has changed.
 ///
 /// Once `release` has returned, no lookup that starts later hits a value stored under a generation
 /// handed out before the fence. `conformance` holds every backend to this, one test per property.
@@ -51,8 +54,8 @@ pub trait StatsCache: Send + Sync + 'static {
     /// What is kept under `key`, if it may be used.
     async fn lookup(&self, key: &StatsKey) -> Result<Lookup, CacheError>;
 
-    /// Keeps `entry` under `key`, for as long as `seen` is the tenant's generation and the time to
-    /// live, which runs from the start of the entry's computation, has not passed.
+    /// Keeps `entry` under `key`, for as long as `seen` is the tenant's generation and its
+    /// [`Lifetime`], which runs from the start of the entry's computation, has not passed.
     async fn store(&self, key: &StatsKey, seen: Generation, entry: Entry)
     -> Result<(), CacheError>;
 
@@ -63,6 +66,10 @@ pub trait StatsCache: Send + Sync + 'static {
     /// Gives the fence's tenant a new generation and takes the fence down: after the write, however
     /// it ended, and before anybody is told that it took place.
     async fn release(&self, fence: Fence) -> Result<(), CacheError>;
+
+    /// Forgets everything: once this has returned, no lookup that starts later, on any instance,
+    /// finds what was stored under a generation handed out before. An error means that it may.
+    async fn forget_all(&self) -> Result<(), CacheError>;
 
     /// Asks to be the one instance that computes `key` in generation `seen`. Who is refused looks
     /// again in a moment, and computes in the end, whoever holds the lease.
@@ -77,8 +84,11 @@ pub trait StatsCache: Send + Sync + 'static {
 /// What a lookup found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
-    /// An entry that holds.
-    Hit(Entry),
+    /// An entry that holds; what is computed from now on may be stored under its generation, too.
+    Hit(Generation, Entry),
+    /// An entry that is past its time to live, although its tenant has not changed since: for when
+    /// nothing newer can be had. What is computed from now on may be stored under this generation.
+    Expired(Generation, Entry),
     /// Nothing; what is computed from now on may be stored under this generation.
     Miss(Generation),
     /// The tenant is being written to, or nothing is kept at all: what is computed must be neither
@@ -93,6 +103,42 @@ pub struct Entry {
     pub body: Bytes,
     /// The time since its computation began.
     pub age: Duration,
+}
+
+/// How long an entry serves, from the start of its computation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetime {
+    /// How long it is hit.
+    pub fresh: Duration,
+    /// How long after that it is kept, for when nothing newer can be had; may be zero.
+    pub stale: Duration,
+}
+
+impl Lifetime {
+    /// As the settings say.
+    #[must_use]
+    pub fn of(settings: &CacheSettings) -> Self {
+        Self {
+            fresh: settings.ttl(),
+            stale: settings.stale_if_error(),
+        }
+    }
+
+    /// When nothing is left of an entry.
+    fn whole(self) -> Duration {
+        self.fresh + self.stale
+    }
+
+    /// What is found of an entry of the current generation.
+    fn found(self, seen: Generation, entry: Entry) -> Lookup {
+        if entry.age < self.fresh {
+            Lookup::Hit(seen, entry)
+        } else if entry.age < self.whole() {
+            Lookup::Expired(seen, entry)
+        } else {
+            Lookup::Miss(seen)
+        }
+    }
 }
 
 /// A mark on the state of a tenant's data; it changes with every write and never returns.
@@ -191,13 +237,14 @@ pub fn from_settings(
     clock: Arc<dyn Clock>,
     tasks: &Tasks,
 ) -> Result<Arc<dyn StatsCache>, ClientSetUpError> {
+    let life = Lifetime::of(settings);
     let selected: Arc<dyn StatsCache> = match settings.backend {
-        CacheBackend::Memory => Arc::new(MemoryCache::new(settings.ttl(), settings.max_entries)),
+        CacheBackend::Memory => Arc::new(MemoryCache::new(life, settings.max_entries)),
         CacheBackend::None => Arc::new(DisabledCache),
         CacheBackend::Redis => {
             return Ok(Arc::new(RedisCache::new(
                 &settings.redis,
-                settings.ttl(),
+                life,
                 clock,
                 tasks,
             )?));
@@ -206,6 +253,6 @@ pub fn from_settings(
     if !settings.redis.is_set() {
         return Ok(selected);
     }
-    let told = RedisCache::new(&settings.redis, settings.ttl(), clock, tasks)?;
+    let told = RedisCache::new(&settings.redis, life, clock, tasks)?;
     Ok(Arc::new(AlsoTelling::new(selected, Arc::new(told))))
 }

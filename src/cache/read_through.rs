@@ -3,7 +3,10 @@
 
 use std::{
     future::Future,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -27,7 +30,16 @@ const MAX_LEASE_WAIT: Duration = Duration::from_secs(5);
 pub struct ReadThrough<E> {
     cache: Arc<dyn StatsCache>,
     flights: Flights<Result<Found, Arc<E>>>,
+    /// Whether the last computation failed for want of its source.
+    away: Arc<AtomicBool>,
     tasks: Tasks,
+}
+
+/// How a computation fails.
+pub trait Failure: Send + Sync + 'static {
+    /// Whether its source could not answer now, but may again: then what was computed last is better
+    /// than nothing, while its tenant has not changed.
+    fn is_outage(&self) -> bool;
 }
 
 impl std::fmt::Debug for dyn StatsCache {
@@ -56,8 +68,24 @@ pub enum Outcome {
     Hit,
     /// A computation that this request began.
     Miss,
+    /// The cache, which held an entry past its time to live, since none could be computed.
+    Stale,
     /// A computation that the cache had no part in.
     Bypass,
+}
+
+/// What became of [`ReadThrough::refresh`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refreshed {
+    /// It was computed and stored.
+    Computed,
+    /// The entry was young enough: somebody else, perhaps another instance, has computed it.
+    Young {
+        /// The time since its computation began.
+        age: Duration,
+    },
+    /// Nothing was done: another instance computes it, or the tenant is being written to.
+    Later,
 }
 
 /// No answer could be had.
@@ -91,17 +119,31 @@ struct Found {
     computed: bool,
 }
 
-impl<E: Send + Sync + 'static> ReadThrough<E> {
+impl Answer {
+    fn new(entry: Entry, outcome: Outcome, collapsed: bool) -> Self {
+        let Entry { body, age } = entry;
+        Self {
+            body,
+            outcome,
+            collapsed,
+            age,
+        }
+    }
+}
+
+impl<E: Failure> ReadThrough<E> {
     /// Reads and changes through `cache`; computations and changes run as `tasks`.
     pub fn new(cache: Arc<dyn StatsCache>, tasks: Tasks) -> Self {
         Self {
             cache,
             flights: Flights::new(tasks.clone()),
+            away: Arc::default(),
             tasks,
         }
     }
 
-    /// The entry under `key`, or else what the future of `compute` makes; stored if it may be.
+    /// The entry under `key`, or else what the future of `compute` makes; stored if it may be. If
+    /// the source is away, an entry past its time to live whose tenant has not changed.
     pub async fn read<F>(
         &self,
         key: &StatsKey,
@@ -110,29 +152,40 @@ impl<E: Send + Sync + 'static> ReadThrough<E> {
     where
         F: Future<Output = Result<Bytes, E>> + Send + 'static,
     {
-        let lookup = look_up(&*self.cache, key).await;
-        let (outcome, collapsed, found) = match lookup {
-            Lookup::Hit(entry) => (Outcome::Hit, false, Ok(entry)),
-            Lookup::Miss(generation) => {
-                let fill = fill(Arc::clone(&self.cache), key.clone(), compute());
-                let (found, role) = self.flights.join(key, generation, fill).await?;
-                let led = role == Role::Led && found.as_ref().is_ok_and(|found| found.computed);
-                let outcome = if led { Outcome::Miss } else { Outcome::Hit };
-                (
-                    outcome,
-                    role == Role::Joined,
-                    found.map(|found| found.entry),
-                )
-            }
+        let (seen, expired) = match look_up(&*self.cache, key).await {
+            Lookup::Hit(_, entry) => return Ok(Answer::new(entry, Outcome::Hit, false)),
+            Lookup::Expired(seen, entry) => (seen, Some(entry)),
+            Lookup::Miss(seen) => (seen, None),
             Lookup::Fenced => return self.compute(key, compute()).await,
         };
-        let Entry { body, age } = found.map_err(ReadError::Compute)?;
-        Ok(Answer {
-            body,
-            outcome,
-            collapsed,
-            age,
-        })
+        let compute = timed(compute(), Arc::clone(&self.away));
+        let fill = fill(Arc::clone(&self.cache), key.clone(), compute);
+        let flight = self.flights.join(key, seen, fill);
+        let is_expired = expired.is_some();
+        if let Some(entry) = expired
+            && self.away.load(Ordering::Relaxed)
+        {
+            // Nobody waits to hear that it is away still; the flight finds out when it is not.
+            return Ok(Answer::new(entry, Outcome::Stale, false));
+        }
+        let (found, role) = flight.await?;
+        match found {
+            Ok(Found { entry, computed }) => {
+                let led = role == Role::Led && computed;
+                let outcome = if led { Outcome::Miss } else { Outcome::Hit };
+                Ok(Answer::new(entry, outcome, role == Role::Joined))
+            }
+            Err(error) if is_expired && error.is_outage() => {
+                // Again: the tenant may have changed while the computation failed.
+                let answer = match look_up(&*self.cache, key).await {
+                    Lookup::Hit(_, entry) => Answer::new(entry, Outcome::Hit, false),
+                    Lookup::Expired(_, entry) => Answer::new(entry, Outcome::Stale, false),
+                    Lookup::Miss(_) | Lookup::Fenced => return Err(ReadError::Compute(error)),
+                };
+                Ok(answer)
+            }
+            Err(error) => Err(ReadError::Compute(error)),
+        }
     }
 
     /// What `compute` makes, without the cache; shared with whoever asks for the same `key` before
@@ -142,15 +195,42 @@ impl<E: Send + Sync + 'static> ReadThrough<E> {
         key: &StatsKey,
         compute: impl Future<Output = Result<Bytes, E>> + Send + 'static,
     ) -> Result<Answer, ReadError<E>> {
-        let (found, role) = self.flights.join_next(key, timed(compute)).await?;
-        let Entry { body, age } = found.map_err(ReadError::Compute)?.entry;
-        let (outcome, collapsed) = (Outcome::Bypass, role == Role::Joined);
-        Ok(Answer {
-            body,
-            outcome,
-            collapsed,
-            age,
-        })
+        let compute = timed(compute, Arc::clone(&self.away));
+        let (found, role) = self.flights.join_next(key, compute).await?;
+        let entry = found.map_err(ReadError::Compute)?.entry;
+        Ok(Answer::new(entry, Outcome::Bypass, role == Role::Joined))
+    }
+
+    /// Computes and stores what is under `key` anew, unless the entry there is younger than
+    /// `young`, another instance does so, or the tenant is fenced. A request that misses meanwhile
+    /// shares the computation, as long as it has seen the same generation.
+    pub async fn refresh(
+        &self,
+        key: &StatsKey,
+        young: Duration,
+        compute: impl Future<Output = Result<Bytes, E>> + Send + 'static,
+    ) -> Result<Refreshed, ReadError<E>> {
+        let seen = match look_up(&*self.cache, key).await {
+            Lookup::Hit(_, Entry { age, .. }) if age < young => {
+                return Ok(Refreshed::Young { age });
+            }
+            Lookup::Hit(seen, _) | Lookup::Expired(seen, _) | Lookup::Miss(seen) => seen,
+            Lookup::Fenced => return Ok(Refreshed::Later),
+        };
+        if !matches!(self.cache.lease(key, seen).await, Ok(Lease::Granted)) {
+            return Ok(Refreshed::Later);
+        }
+        let compute = timed(compute, Arc::clone(&self.away));
+        let renew = renew(Arc::clone(&self.cache), key.clone(), seen, compute);
+        let (found, _) = self.flights.join(key, seen, renew).await?;
+        found.map_err(ReadError::Compute)?;
+        Ok(Refreshed::Computed)
+    }
+
+    /// Whether something is computed now.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.flights.is_busy()
     }
 
     /// Waits for `turn`, then runs the future of `commit`, which changes what is computed for
@@ -185,6 +265,22 @@ impl<E: Send + Sync + 'static> ReadThrough<E> {
         change.await.map_err(|_panicked| ChangeError::Lost)?
     }
 
+    /// Forgets what is kept for `tenant`, or for everybody, so that no read that starts after this
+    /// returns is answered from it. Goes on to its end even if the caller is dropped.
+    pub async fn forget(&self, tenant: Option<&TenantId>) -> Result<(), CacheError> {
+        let (cache, tenant) = (Arc::clone(&self.cache), tenant.cloned());
+        let forget = self.tasks.spawn(async move {
+            match tenant {
+                // As a write does that changes nothing.
+                Some(tenant) => cache.release(cache.fence(&tenant).await?).await,
+                None => cache.forget_all().await,
+            }
+        });
+        forget
+            .await
+            .map_err(|panicked| CacheError::Unavailable(panicked.to_string()))?
+    }
+
     /// A page of the keys that would be hit: see [`StatsCache::keys`].
     pub async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
         self.cache.keys(after, limit).await
@@ -204,21 +300,27 @@ async fn look_up(cache: &dyn StatsCache, key: &StatsKey) -> Lookup {
 async fn fill<E>(
     cache: Arc<dyn StatsCache>,
     key: StatsKey,
-    compute: impl Future<Output = Result<Bytes, E>>,
+    compute: impl Future<Output = Result<Found, Arc<E>>>,
 ) -> Result<Found, Arc<E>> {
-    let seen = match turn(&*cache, &key).await {
-        Turn::Filled(entry) => {
-            return Ok(Found {
-                entry,
-                computed: false,
-            });
-        }
-        Turn::Compute(seen) => seen,
-    };
-    let found = timed(compute).await?;
-    if let Some(seen) = seen
-        && let Err(error) = cache.store(&key, seen, found.entry.clone()).await
-    {
+    match turn(&*cache, &key).await {
+        Turn::Filled(entry) => Ok(Found {
+            entry,
+            computed: false,
+        }),
+        Turn::Compute(Some(seen)) => renew(cache, key, seen, compute).await,
+        Turn::Compute(None) => compute.await,
+    }
+}
+
+/// Computes, and stores under the generation `seen` before.
+async fn renew<E>(
+    cache: Arc<dyn StatsCache>,
+    key: StatsKey,
+    seen: Generation,
+    compute: impl Future<Output = Result<Found, Arc<E>>>,
+) -> Result<Found, Arc<E>> {
+    let found = compute.await?;
+    if let Err(error) = cache.store(&key, seen, found.entry.clone()).await {
         log::warn!("cache: store failed: {error}");
     }
     Ok(found)
@@ -237,8 +339,8 @@ async fn turn(cache: &dyn StatsCache, key: &StatsKey) -> Turn {
     let began = Instant::now();
     loop {
         let seen = match look_up(cache, key).await {
-            Lookup::Hit(entry) => return Turn::Filled(entry),
-            Lookup::Miss(generation) => generation,
+            Lookup::Hit(_, entry) => return Turn::Filled(entry),
+            Lookup::Expired(generation, _) | Lookup::Miss(generation) => generation,
             Lookup::Fenced => return Turn::Compute(None),
         };
         match cache.lease(key, seen).await {
@@ -250,12 +352,20 @@ async fn turn(cache: &dyn StatsCache, key: &StatsKey) -> Turn {
     }
 }
 
-async fn timed<E>(compute: impl Future<Output = Result<Bytes, E>>) -> Result<Found, Arc<E>> {
+/// Computes, and notes how long it took and whether the source was `away`.
+async fn timed<E: Failure>(
+    compute: impl Future<Output = Result<Bytes, E>>,
+    away: Arc<AtomicBool>,
+) -> Result<Found, Arc<E>> {
     let began = Instant::now();
-    let body = compute.await.map_err(Arc::new)?;
+    let computed = compute.await;
+    away.store(
+        computed.as_ref().is_err_and(Failure::is_outage),
+        Ordering::Relaxed,
+    );
     Ok(Found {
         entry: Entry {
-            body,
+            body: computed.map_err(Arc::new)?,
             age: began.elapsed(),
         },
         computed: true,

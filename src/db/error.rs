@@ -50,6 +50,18 @@ pub enum DbError {
     Stopped(#[from] tokio::task::JoinError),
 }
 
+impl DbError {
+    /// Whether the database could not answer, but the same may be answered in a while: it is not
+    /// the statement's fault, nor the service's.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Busy | Self::GivenUp(_) | Self::Unavailable(_) | Self::Lost(_) => true,
+            Self::Statement(_) | Self::Stopped(_) => false,
+        }
+    }
+}
+
 impl From<DieselError> for DbError {
     /// What the error says by itself; see `explain` for what its connection adds.
     fn from(error: DieselError) -> Self {

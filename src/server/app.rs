@@ -51,9 +51,9 @@ async fn no_such_route() -> HttpResponse {
 /// Any header, since browsers ask for whatever a front end sends; the origins are what is checked.
 pub(super) fn cross_origin(settings: &CorsSettings) -> Cors {
     let cors = Cors::default()
-        .allowed_methods(["GET", "HEAD", "POST", "PATCH"])
+        .allowed_methods(["GET", "HEAD", "POST", "PATCH", "DELETE"])
         .allow_any_header()
-        .expose_headers(["X-Cache", "Cache-Status", "Location", "Retry-After"])
+        .expose_headers(["Age", "X-Cache", "Cache-Status", "Location", "Retry-After"])
         .supports_credentials()
         .max_age(3600);
     settings

@@ -35,7 +35,7 @@ use crate::{
     input::http::BodyLimits,
     metrics::{self, CacheMetrics},
     settings::{CacheBackend, ServerSettings, Settings, Tzdb},
-    stats::{http::Ttl, service::StatsService, zones::Zones},
+    stats::{http::Ttl, service::StatsService, warm::keep_warm, zones::Zones},
     tasks::Tasks,
 };
 
@@ -99,6 +99,8 @@ pub struct Server {
     running: Running,
     addresses: Vec<SocketAddr>,
     tasks: Tasks,
+    /// Ends it. What it computes just then is finished as any other computation.
+    warming: CancellationToken,
     /// Whether the service was told to stop: then each answer ends its connection.
     draining: Arc<AtomicBool>,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -125,11 +127,19 @@ impl Server {
         let stats = Arc::new(StatsService::new(
             db.clone(),
             cache,
+            &settings.cache,
             Arc::clone(&clock),
             zones,
             metrics,
             tasks.clone(),
         ));
+        let (warming, stats_to_warm) = (CancellationToken::new(), Arc::downgrade(&stats));
+        tasks.background({
+            let warming = warming.clone();
+            async move {
+                warming.run_until_cancelled(keep_warm(stats_to_warm)).await;
+            }
+        });
         let appointments = Appointments {
             db,
             stats: Arc::clone(&stats),
@@ -198,6 +208,7 @@ impl Server {
             running: server.run(),
             addresses,
             tasks,
+            warming,
             draining,
             stop: Box::pin(stop),
             drain_limit: settings.server.shutdown_timeout(),
@@ -229,6 +240,7 @@ impl Server {
                 () = over.cancelled() => return None,
             }
             let deadline = Instant::now() + self.drain_limit;
+            self.warming.cancel();
             self.draining.store(true, Ordering::Relaxed);
             handle.pause().await;
             tokio::time::sleep(SETTLE).await;

@@ -158,9 +158,16 @@ pub struct CacheSettings {
     /// How long an entry lives, in seconds, 1 to 3600; 30 by default. A hit does not extend it.
     #[serde(deserialize_with = "value::integer::<_, _, 1, 3_600>")]
     pub ttl_seconds: u64,
-    /// The most entries kept in memory, 1 to 10000000; 10000 by default.
+    /// How long after that an entry may still be answered while the database cannot, in seconds, 0
+    /// to 86400, where 0 is never; 300 by default.
+    #[serde(deserialize_with = "value::integer::<_, _, 0, 86_400>")]
+    pub stale_if_error_seconds: u64,
+    /// The most entries kept in memory, and the most polls kept warm, 1 to 10000000; 10000 by
+    /// default.
     #[serde(deserialize_with = "value::integer::<_, _, 1, 10_000_000>")]
     pub max_entries: usize,
+    /// Computing what is polled before it expires.
+    pub warming: WarmingSettings,
     /// The Redis that instances share.
     pub redis: RedisSettings,
 }
@@ -170,6 +177,33 @@ impl CacheSettings {
     #[must_use]
     pub fn ttl(&self) -> Duration {
         Duration::from_secs(self.ttl_seconds)
+    }
+
+    /// How long after that an entry may still be answered while the database cannot.
+    #[must_use]
+    pub fn stale_if_error(&self) -> Duration {
+        Duration::from_secs(self.stale_if_error_seconds)
+    }
+}
+
+/// Computing what is polled before it expires.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarmingSettings {
+    /// Whether it is done; true by default.
+    #[serde(deserialize_with = "value::boolean")]
+    pub enabled: bool,
+    /// How long after its last read an entry is kept warm, in seconds, 1 to 86400; 90 by default.
+    /// Shorter than the time between two polls it does nothing.
+    #[serde(deserialize_with = "value::integer::<_, _, 1, 86_400>")]
+    pub window_seconds: u64,
+}
+
+impl WarmingSettings {
+    /// How long after its last read an entry is kept warm.
+    #[must_use]
+    pub fn window(&self) -> Duration {
+        Duration::from_secs(self.window_seconds)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse,
-    http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue},
+    http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue},
     web,
 };
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .get(summary)
                 .route(web::head().to(summary)),
         )
+        .service(web::resource(["/cache", "/cache/"]).delete(purge))
         .service(
             web::resource(["/cache-metrics", "/cache-metrics/"])
                 .get(cache_metrics)
@@ -120,18 +121,49 @@ fn respond(answer: Answer, Ttl(ttl): Ttl) -> HttpResponse {
             ("HIT", format!("megastats; hit; ttl={left}"))
         }
         (Outcome::Hit, true) => ("HIT", "megastats; fwd=miss".to_owned()),
+        (Outcome::Stale, _) => {
+            let past = answer.age.saturating_sub(ttl).as_secs();
+            let detail = "detail=database-unavailable";
+            ("STALE", format!("megastats; hit; ttl=-{past}; {detail}"))
+        }
         (Outcome::Miss, _) => ("MISS", "megastats; fwd=miss".to_owned()),
         (Outcome::Bypass, _) => ("BYPASS", "megastats; fwd=bypass".to_owned()),
     };
     if answer.collapsed {
         status.push_str("; collapsed");
     }
-    HttpResponse::Ok()
+    let mut response = HttpResponse::Ok();
+    if answer.outcome == Outcome::Stale {
+        response.insert_header((AGE, answer.age.as_secs()));
+    }
+    response
         .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")))
         .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")))
         .insert_header((X_CACHE, HeaderValue::from_static(x_cache)))
         .insert_header((CACHE_STATUS, status))
         .body(answer.body)
+}
+
+#[derive(Debug, Deserialize)]
+// A misspelt tenant must not stand for all of them.
+#[serde(deny_unknown_fields)]
+struct PurgeQuery {
+    #[serde(rename = "tenantId")]
+    tenant_id: Option<String>,
+}
+
+/// Forgets what is cached for one tenant, or for all; answers once it holds.
+async fn purge(
+    Query(query): Query<PurgeQuery>,
+    stats: web::Data<Arc<StatsService>>,
+) -> Result<HttpResponse, ApiError> {
+    let mut fields = Fields::default();
+    let tenant = fields.optional("tenantId", query.tenant_id, |raw| TenantId::parse(&raw));
+    let Some(tenant) = tenant else {
+        return Err(fields.error());
+    };
+    stats.forget(tenant.as_ref()).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 #[derive(Debug, Deserialize)]

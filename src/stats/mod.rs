@@ -6,6 +6,7 @@
 //! | [`service`] | reading through the cache, telling it that a tenant changes |
 //! | [`store`] | the counting statement |
 //! | [`model`] | the answers |
+//! | [`warm`] | computing what is polled before it expires |
 //! | [`windows`] | which instants a bucket covers: pure |
 //! | [`zones`] | time zones by name |
 
@@ -13,5 +14,6 @@ pub mod http;
 pub mod model;
 pub mod service;
 pub mod store;
+pub mod warm;
 pub mod windows;
 pub mod zones;

@@ -1,7 +1,13 @@
 //! The statistics, through the cache. Lives here: what is computed under which key, and telling
 //! the cache that a tenant changes. Not here: how the cache keeps its promise (`cache`).
 
-use std::{fmt::Display, future::Future, sync::Arc, time::Instant};
+use std::{
+    fmt::Display,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -9,20 +15,25 @@ use serde::Serialize;
 
 use super::{
     store,
+    warm::{Kind, Poll, Warmer, WarmingCounts},
     windows::{self, TwoDays, Window},
     zones::{UnknownZone, Zone, Zones},
 };
 use crate::{
     cache::{
-        Answer, CacheError, ChangeError, KeyPage, Outcome, ReadError, ReadThrough, StatsCache,
-        StatsKey,
+        Answer, CacheError, ChangeError, Failure, KeyPage, Outcome, ReadError, ReadThrough,
+        Refreshed, StatsCache, StatsKey,
     },
     clock::Clock,
     db::{AnyConn, Db, DbError, QueryResult, UtcTime},
     metrics::CacheMetrics,
+    settings::{CacheBackend, CacheSettings},
     tasks::Tasks,
     tenant::TenantId,
 };
+
+/// A computation of either kind.
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The part of a summary that a client asks for; without bounds, all of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,6 +52,14 @@ pub struct StatsService {
     clock: Arc<dyn Clock>,
     zones: Zones,
     metrics: Arc<CacheMetrics>,
+    /// Nothing if nothing is kept warm.
+    warmer: Option<Arc<Warmer>>,
+}
+
+impl Failure for DbError {
+    fn is_outage(&self) -> bool {
+        self.is_outage()
+    }
 }
 
 impl std::fmt::Debug for dyn Clock {
@@ -50,22 +69,26 @@ impl std::fmt::Debug for dyn Clock {
 }
 
 impl StatsService {
-    /// Computes from `db` at the time of `clock`, by the rules of `zones`, through `cache`.
+    /// Computes from `db` at the time of `clock`, by the rules of `zones`, through `cache`, which was
+    /// made by `settings`.
     #[must_use]
     pub fn new(
         db: Db,
         cache: Arc<dyn StatsCache>,
+        settings: &CacheSettings,
         clock: Arc<dyn Clock>,
         zones: Zones,
         metrics: Arc<CacheMetrics>,
         tasks: Tasks,
     ) -> Self {
+        let warms = settings.warming.enabled && settings.backend != CacheBackend::None;
         Self {
             db,
             cache: ReadThrough::new(cache, tasks),
             clock,
             zones,
             metrics,
+            warmer: warms.then(|| Arc::new(Warmer::new(settings))),
         }
     }
 
@@ -80,14 +103,7 @@ impl StatsService {
         tenant: &TenantId,
         zone: &Zone,
     ) -> Result<Answer, ReadError<DbError>> {
-        let now = self.clock.now();
-        let compute = || {
-            let (db, tenant) = (self.db.clone(), tenant.clone());
-            let windows = windows::windows(now, zone.rules());
-            let count = move |conn: &mut AnyConn| store::mega_stats(conn, &tenant, &windows);
-            async move { db.read(count).await.map(|stats| json(&stats)) }
-        };
-        self.cached(key("mega_stats", tenant, zone, now), compute)
+        self.cached(Kind::MegaStats, tenant, zone, self.clock.now())
             .await
     }
 
@@ -101,20 +117,14 @@ impl StatsService {
         let now = self.clock.now();
         let days = windows::two_days(now, zone.rules());
         let wanted = cut.of(days);
-        let compute = || {
-            let (db, tenant) = (self.db.clone(), tenant.clone());
-            let count = move |conn: &mut AnyConn| store::summary(conn, &tenant, &wanted);
-            async move { db.read(count).await.map(|days| json(&days)) }
-        };
         if wanted == days {
-            return self
-                .cached(key("summary", tenant, zone, now), compute)
-                .await;
+            return self.cached(Kind::Summary, tenant, zone, now).await;
         }
         let TwoDays { today, tomorrow } = wanted;
         let bounds: [&dyn Display; 4] = [&today.start, &today.end, &tomorrow.start, &tomorrow.end];
-        let key = StatsKey::new("summary", tenant, &bounds);
-        let answer = self.cache.compute(&key, compute()).await?;
+        let key = StatsKey::new(Kind::Summary.name(), tenant, &bounds);
+        let compute = summarise(self.db.clone(), tenant.clone(), wanted);
+        let answer = self.cache.compute(&key, compute).await?;
         self.metrics.miss(answer.age);
         Ok(answer)
     }
@@ -147,19 +157,68 @@ impl StatsService {
         &self.metrics
     }
 
-    async fn cached<F>(
+    /// Forgets what is cached for `tenant`, or for everybody: see [`ReadThrough::forget`].
+    pub async fn forget(&self, tenant: Option<&TenantId>) -> Result<(), CacheError> {
+        self.cache.forget(tenant).await
+    }
+
+    /// What warming has done, and how many polls it knows; nothing if it is switched off.
+    #[must_use]
+    pub fn warming(&self) -> Option<(&WarmingCounts, usize)> {
+        let warmer = self.warmer.as_deref()?;
+        Some((&warmer.counts, warmer.count()))
+    }
+
+    pub(super) fn warmer(&self) -> Option<Arc<Warmer>> {
+        self.warmer.clone()
+    }
+
+    /// Computes what `poll` asks for anew, unless it is younger than `young`: see
+    /// [`ReadThrough::refresh`].
+    pub(super) async fn refresh(
         &self,
-        key: StatsKey,
-        compute: impl FnOnce() -> F,
-    ) -> Result<Answer, ReadError<DbError>>
-    where
-        F: Future<Output = Result<Bytes, DbError>> + Send + 'static,
-    {
+        poll: &Poll,
+        young: Duration,
+    ) -> Result<Refreshed, ReadError<DbError>> {
+        let now = self.clock.now();
+        let Poll { kind, tenant, zone } = poll;
+        let compute = compute(self.db.clone(), *kind, tenant, zone, now);
+        self.cache
+            .refresh(&key(*kind, tenant, zone, now), young, compute)
+            .await
+    }
+
+    /// Whether a request, or one that is gone, waits for a computation.
+    pub(super) fn is_busy(&self) -> bool {
+        self.cache.is_busy()
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    async fn cached(
+        &self,
+        kind: Kind,
+        tenant: &TenantId,
+        zone: &Zone,
+        now: Timestamp,
+    ) -> Result<Answer, ReadError<DbError>> {
         let began = Instant::now();
+        let compute = || compute(self.db.clone(), kind, tenant, zone, now);
+        let key = key(kind, tenant, zone, now);
         let answer = self.cache.read(&key, compute).await?;
         match answer.outcome {
             Outcome::Hit => self.metrics.hit(began.elapsed()),
-            Outcome::Miss | Outcome::Bypass => self.metrics.miss(began.elapsed()),
+            Outcome::Miss | Outcome::Stale | Outcome::Bypass => self.metrics.miss(began.elapsed()),
+        }
+        if let Some(warmer) = &self.warmer {
+            let poll = Poll {
+                kind,
+                tenant: tenant.clone(),
+                zone: zone.clone(),
+            };
+            warmer.read(&poll, answer.age, now);
         }
         Ok(answer)
     }
@@ -179,9 +238,33 @@ impl Cut {
 
 /// Every window follows from the local date, so the date stands for them; at midnight the key is
 /// another.
-fn key(kind: &'static str, tenant: &TenantId, zone: &Zone, now: Timestamp) -> StatsKey {
+fn key(kind: Kind, tenant: &TenantId, zone: &Zone, now: Timestamp) -> StatsKey {
     let date = windows::local_date(now, zone.rules());
-    StatsKey::new(kind, tenant, &[&zone.name(), &date])
+    StatsKey::new(kind.name(), tenant, &[&zone.name(), &date])
+}
+
+/// Counts what `kind` is made of at `now`.
+fn compute(
+    db: Db,
+    kind: Kind,
+    tenant: &TenantId,
+    zone: &Zone,
+    now: Timestamp,
+) -> BoxFuture<Result<Bytes, DbError>> {
+    let tenant = tenant.clone();
+    match kind {
+        Kind::MegaStats => {
+            let windows = windows::windows(now, zone.rules());
+            let count = move |conn: &mut AnyConn| store::mega_stats(conn, &tenant, &windows);
+            Box::pin(async move { db.read(count).await.map(|stats| json(&stats)) })
+        }
+        Kind::Summary => Box::pin(summarise(db, tenant, windows::two_days(now, zone.rules()))),
+    }
+}
+
+async fn summarise(db: Db, tenant: TenantId, days: TwoDays) -> Result<Bytes, DbError> {
+    let count = move |conn: &mut AnyConn| store::summary(conn, &tenant, &days);
+    db.read(count).await.map(|days| json(&days))
 }
 
 fn json(stats: &impl Serialize) -> Bytes {

@@ -43,10 +43,10 @@ pub(crate) async fn no_read_is_older_than_the_last_acknowledged_write(
             while acknowledged.load(Ordering::SeqCst) < 2 * WRITES {
                 let at_least = acknowledged.load(Ordering::SeqCst);
                 let answer = match cache.lookup(&key).await.unwrap() {
-                    Lookup::Hit(entry) => {
+                    Lookup::Hit(_, entry) => {
                         std::str::from_utf8(&entry.body).unwrap().parse().unwrap()
                     }
-                    Lookup::Miss(seen) => {
+                    Lookup::Expired(seen, _) | Lookup::Miss(seen) => {
                         let computed = database.load(Ordering::SeqCst);
                         tokio::task::yield_now().await;
                         let body = Bytes::from(computed.to_string());

@@ -10,7 +10,21 @@ use futures_util::future::{join_all, ready};
 use tokio::{runtime::Handle, sync::Notify, sync::oneshot};
 
 use super::*;
-use crate::cache::{DisabledCache, Fence, MemoryCache};
+use crate::cache::{DisabledCache, Fence, Lifetime, MemoryCache};
+
+const LIFE: Lifetime = Lifetime {
+    fresh: Duration::from_secs(30),
+    stale: Duration::from_secs(300),
+};
+
+/// The computation's error that stands for an outage.
+const AWAY: &str = "away";
+
+impl Failure for String {
+    fn is_outage(&self) -> bool {
+        self == AWAY
+    }
+}
 
 type Cached = Arc<ReadThrough<String>>;
 
@@ -22,7 +36,7 @@ fn through(cache: impl StatsCache) -> Cached {
 }
 
 fn memory() -> Cached {
-    through(MemoryCache::new(Duration::from_secs(30), 100))
+    through(MemoryCache::new(LIFE, 100))
 }
 
 fn tenant() -> TenantId {
@@ -299,7 +313,7 @@ struct Odd {
 
 impl Odd {
     fn new(fails: bool, late: Option<oneshot::Receiver<()>>) -> Self {
-        let inner = MemoryCache::new(Duration::from_secs(30), 100);
+        let inner = MemoryCache::new(LIFE, 100);
         Self {
             inner,
             fails,
@@ -347,6 +361,11 @@ impl StatsCache for Odd {
 
     async fn release(&self, fence: Fence) -> Result<(), CacheError> {
         self.inner.release(fence).await
+    }
+
+    async fn forget_all(&self) -> Result<(), CacheError> {
+        self.check()?;
+        self.inner.forget_all().await
     }
 
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {

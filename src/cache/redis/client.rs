@@ -34,12 +34,15 @@ pub(super) enum ClientError {
     /// Redis answered, with an error.
     #[error("{0}")]
     Refused(RedisError),
+    /// Redis no longer has what it was told a moment ago.
+    #[error("what was set is gone")]
+    Forgotten,
 }
 
 impl ClientError {
     /// Whether Redis said anything at all.
     pub(super) fn is_answer(&self) -> bool {
-        matches!(self, Self::Refused(_))
+        matches!(self, Self::Refused(_) | Self::Forgotten)
     }
 }
 

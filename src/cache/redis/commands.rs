@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How long a generation is kept: longer than any entry, and whoever finds it gone sets another.
-const GENERATION_LIFE: Duration = Duration::from_secs(24 * 3600);
+const GENERATION_LIFE: Duration = Duration::from_secs(48 * 3600);
 
 /// Keys looked at for a page of the list.
 const MAX_LISTED: usize = 10_000;
@@ -149,6 +149,20 @@ impl Commands {
         command
     }
 
+    /// Has whoever sees it forget everything but what is of the era `purge`.
+    pub(super) fn set_purge(&self, purge: Era) -> Cmd {
+        let mut command = cmd("SET");
+        command.arg(self.purge_key()).arg(show_mark(purge.0));
+        command
+    }
+
+    /// The last purge.
+    pub(super) fn purge(&self) -> Cmd {
+        let mut command = cmd("GET");
+        command.arg(self.purge_key());
+        command
+    }
+
     /// The era proclaimed last.
     pub(super) fn era(&self) -> Cmd {
         let mut command = cmd("GET");
@@ -215,6 +229,10 @@ impl Commands {
 
     fn era_key(&self) -> String {
         format!("{}era", self.prefix)
+    }
+
+    fn purge_key(&self) -> String {
+        format!("{}purge", self.prefix)
     }
 
     fn list_key(&self) -> String {

@@ -6,10 +6,17 @@
 //! last. Once an instance has proclaimed one, a generation was set after that if its era is the
 //! instance's own, or one that it has seen proclaimed since. All others are replaced, once for all
 //! instances, and no entry from before is hit. No clock is involved.
+//!
+//! # Forgetting everything
+//! Whoever wants all instances to forget everything proclaims an era, and then marks it as a *purge*
+//! under another key, since an instance that starts may replace the era before others have seen it.
+//! Whoever finds a new purge with a heartbeat knows its era and no other. As heartbeats vouch for
+//! [`TRUST`](super::health::TRUST), nobody who believes Redis has missed it after that time.
 
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// Eras remembered; forgetting one costs each tenant a computation.
@@ -35,8 +42,12 @@ pub(super) struct Eras(Mutex<State>);
 #[derive(Debug)]
 struct State {
     current: Era,
-    /// Proclaimed since this instance last proclaimed one, oldest first.
+    /// Proclaimed since this instance last forgot all others, oldest first.
     known: VecDeque<Era>,
+    /// When that was.
+    since: Option<Instant>,
+    /// The last purge seen.
+    purge: Option<Era>,
 }
 
 impl Eras {
@@ -44,6 +55,8 @@ impl Eras {
         Self(Mutex::new(State {
             current: Era::NONE,
             known: VecDeque::new(),
+            since: None,
+            purge: None,
         }))
     }
 
@@ -53,11 +66,23 @@ impl Eras {
     }
 
     /// Redis has taken `era`, which is this instance's own: nothing from before counts.
-    pub(super) fn proclaimed(&self, era: Era) {
+    pub(super) fn proclaimed(&self, era: Era, now: Instant) {
+        self.lock().begin(era, now);
+    }
+
+    /// Redis has told of `purge`: if that is news, nothing from before counts.
+    pub(super) fn purged(&self, purge: Era, now: Instant) {
         let mut state = self.lock();
-        state.known.clear();
-        state.known.push_back(era);
-        state.current = era;
+        if state.purge != Some(purge) {
+            state.purge = Some(purge);
+            state.begin(purge, now);
+        }
+    }
+
+    /// How long ago everything from before was forgotten.
+    pub(super) fn age(&self, now: Instant) -> Option<Duration> {
+        let since = self.lock().since?;
+        Some(now.duration_since(since))
     }
 
     /// Redis has told of `era`, since this instance proclaimed its own.
@@ -83,6 +108,14 @@ impl Eras {
     }
 }
 
+impl State {
+    fn begin(&mut self, era: Era, now: Instant) {
+        self.known.clear();
+        self.known.push_back(era);
+        (self.current, self.since) = (era, Some(now));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,18 +125,33 @@ mod tests {
         let eras = Eras::new();
         assert!(!eras.knows(eras.current()), "nothing is known yet");
         let [before, own, later] = [(); 3].map(|()| Era::random());
-        eras.proclaimed(before);
-        eras.proclaimed(own);
+        eras.proclaimed(before, Instant::now());
+        eras.proclaimed(own, Instant::now());
         eras.seen(later);
         assert!(!eras.knows(before) && eras.knows(own) && eras.knows(later));
         assert_eq!(eras.current(), later);
     }
 
     #[test]
+    fn a_purge_is_noticed_once_and_everything_from_before_it_is_forgotten() {
+        let (eras, start) = (Eras::new(), Instant::now());
+        let [own, seen, purge, later] = [(); 4].map(|()| Era::random());
+        eras.proclaimed(own, start);
+        eras.seen(seen);
+        let noticed = start + Duration::from_secs(1);
+        eras.purged(purge, noticed);
+        assert!(!eras.knows(own) && !eras.knows(seen) && eras.knows(purge));
+        assert_eq!(eras.age(noticed), Some(Duration::ZERO));
+        eras.seen(later);
+        eras.purged(purge, noticed + Duration::from_secs(1));
+        assert!(eras.knows(purge) && eras.knows(later), "it is no news");
+    }
+
+    #[test]
     fn a_bounded_number_is_remembered() {
         let eras = Eras::new();
         let own = Era::random();
-        eras.proclaimed(own);
+        eras.proclaimed(own, Instant::now());
         for _ in 0..REMEMBERED {
             eras.seen(Era::random());
         }

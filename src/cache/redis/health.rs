@@ -119,12 +119,6 @@ impl Health {
         }
     }
 
-    /// How long ago the current epoch was proclaimed.
-    pub(super) fn proclaimed_for(&self, now: Instant) -> Option<Duration> {
-        let since = self.lock().proclaimed?;
-        Some(now.duration_since(since))
-    }
-
     /// The time since a heartbeat was answered.
     pub(super) fn silence(&self, now: Instant) -> Duration {
         now.duration_since(self.lock().heard)

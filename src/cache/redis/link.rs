@@ -13,11 +13,11 @@ use super::{
     client::{ClientError, ClientSetUpError, RedisClient},
     commands::{Commands, parse_era, parse_generation},
     era::{Era, Eras},
-    health::{Beat, Epoch, Health, PATIENCE, PERIOD},
+    health::{Beat, Epoch, Health, PATIENCE, PERIOD, TRUST},
     owed::Owed,
 };
 use crate::{
-    cache::{CacheError, Generation},
+    cache::{CacheError, Generation, Lifetime},
     settings::RedisSettings,
     tasks::Tasks,
     tenant::TenantId,
@@ -32,7 +32,7 @@ pub(super) struct Link {
     pub(super) health: Health,
     pub(super) eras: Eras,
     pub(super) owed: Owed,
-    ttl: Duration,
+    life: Lifetime,
     fence_life: Duration,
     invalidation_wait: Duration,
     last_try: Duration,
@@ -51,10 +51,10 @@ pub(super) enum Told {
 }
 
 impl Link {
-    /// Its heartbeat runs as one of `tasks` until it is dropped. Entries live for `ttl`.
+    /// Its heartbeat runs as one of `tasks` until it is dropped. Entries live for `life`.
     pub(super) fn new(
         settings: &RedisSettings,
-        ttl: Duration,
+        life: Lifetime,
         tasks: &Tasks,
     ) -> Result<Arc<Self>, ClientSetUpError> {
         let link = Arc::new(Self {
@@ -62,8 +62,8 @@ impl Link {
             commands: Commands::new(&settings.key_prefix),
             health: Health::new(Instant::now()),
             eras: Eras::new(),
-            owed: Owed::new(ttl),
-            ttl,
+            owed: Owed::new(life.whole()),
+            life,
             fence_life: settings.fence_life(),
             invalidation_wait: settings.invalidation_wait(),
             last_try: settings.response_timeout().min(PATIENCE),
@@ -81,7 +81,9 @@ impl Link {
     ) -> Result<T, ClientError> {
         let answer = self.client.ask(command, within).await;
         match &answer {
-            Ok(_) | Err(ClientError::Refused(_)) => self.health.answered(),
+            Ok(_) | Err(ClientError::Refused(_) | ClientError::Forgotten) => {
+                self.health.answered();
+            }
             Err(ClientError::Silent(_)) => tell(self.health.unanswered()),
             Err(ClientError::Lost(_)) => tell(self.health.broken()),
         }
@@ -131,8 +133,8 @@ impl Link {
         let (generation, era) = parse_generation(kept)?;
         // By now every entry from before has expired.
         let is_over = || {
-            let age = self.health.proclaimed_for(Instant::now());
-            age.is_some_and(|age| age >= self.ttl + MARGIN)
+            let age = self.eras.age(Instant::now());
+            age.is_some_and(|age| age >= self.life.whole() + MARGIN)
         };
         (self.eras.knows(era) || is_over()).then_some(generation)
     }
@@ -145,20 +147,30 @@ impl Link {
                 self.client.reconnect();
                 match error {
                     ClientError::Silent(_) => self.health.missed(),
-                    ClientError::Lost(_) | ClientError::Refused(_) => self.health.broken(),
+                    _ => self.health.broken(),
                 }
             }
         };
         tell(beat);
     }
 
-    /// Hears from every master, and which era was proclaimed last; proclaims one if this instance
-    /// has reason to believe nothing from before.
+    /// Hears from every master, which era was proclaimed last, and whether there was a purge.
     async fn listen(&self) -> Result<(), ClientError> {
         self.client.ask::<Value>(&cmd("PING"), PATIENCE).await?;
+        self.follow_era().await?;
+        // After the era, which was replaced before it: an older one is not seen any more.
+        if let Some(purge) = self.mark(&self.commands.purge()).await? {
+            self.eras.purged(purge, Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Hears which era was proclaimed last; proclaims one if this instance has reason to believe
+    /// nothing from before.
+    async fn follow_era(&self) -> Result<(), ClientError> {
         let epoch = self.health.unproclaimed();
         let era = match epoch {
-            None => self.proclaimed().await?,
+            None => self.mark(&self.commands.era()).await?,
             Some(_) => None,
         };
         if let Some(era) = era {
@@ -170,8 +182,9 @@ impl Link {
         self.client.ask::<Value>(&proclaim, PATIENCE).await?;
         match epoch {
             Some(epoch) => {
-                self.eras.proclaimed(era);
-                self.health.proclaimed(epoch, Instant::now());
+                let now = Instant::now();
+                self.eras.proclaimed(era, now);
+                self.health.proclaimed(epoch, now);
             }
             // It was evicted or flushed.
             None => self.eras.seen(era),
@@ -179,13 +192,33 @@ impl Link {
         Ok(())
     }
 
-    async fn proclaimed(&self) -> Result<Option<Era>, ClientError> {
-        let kept: Option<Vec<u8>> = match self.client.ask(&self.commands.era(), PATIENCE).await {
+    /// The mark that `get` asks for.
+    async fn mark(&self, get: &Cmd) -> Result<Option<Era>, ClientError> {
+        let kept: Option<Vec<u8>> = match self.client.ask(get, PATIENCE).await {
             // Whatever lies there is replaced.
             Err(ClientError::Refused(_)) => None,
             kept => kept?,
         };
         Ok(kept.as_deref().and_then(parse_era))
+    }
+
+    /// Has every instance forget everything, and waits until all of them have: see `era`.
+    pub(super) async fn purge(&self) -> Result<(), ClientError> {
+        let purge = Era::random();
+        for command in [
+            self.commands.proclaim(purge),
+            self.commands.set_purge(purge),
+        ] {
+            self.ask::<Value>(&command, self.invalidation_wait).await?;
+        }
+        tokio::time::sleep(TRUST).await;
+        // Had it been evicted, somebody might have missed it.
+        let get = self.commands.purge();
+        let kept: Option<Vec<u8>> = self.ask(&get, self.invalidation_wait).await?;
+        match kept.as_deref().and_then(parse_era) {
+            Some(_this_or_a_later_one) => Ok(()),
+            None => Err(ClientError::Forgotten),
+        }
     }
 
     /// Raises the fences and delivers the new generations that Redis was not told of.

@@ -24,8 +24,8 @@
 //! | `…barred:…` | that fence was released, and must not be raised by words that come late |
 //!
 //! A fence is raised together with a new generation, and released with another: a writer that dies
-//! after its commit leaves a fence that ends by itself, and no entry from before it. Two keys are
-//! there once per prefix: `era`, and `keys`, the list of entries.
+//! after its commit leaves a fence that ends by itself, and no entry from before it. Three keys are
+//! there once per prefix: `era`, `purge`, and `keys`, the list of entries.
 
 mod client;
 mod commands;
@@ -49,7 +49,8 @@ use self::{
     link::{Link, Told},
 };
 use super::{
-    CacheError, Entry, Fence, Generation, KeyPage, Lease, Lookup, PageOfKeys, StatsCache, StatsKey,
+    CacheError, Entry, Fence, Generation, KeyPage, Lease, Lifetime, Lookup, PageOfKeys, StatsCache,
+    StatsKey,
 };
 use crate::{clock::Clock, settings::RedisSettings, tasks::Tasks, tenant::TenantId};
 
@@ -60,7 +61,7 @@ pub use client::ClientSetUpError;
 pub struct RedisCache {
     link: Arc<Link>,
     clock: Arc<dyn Clock>,
-    ttl: Duration,
+    life: Lifetime,
     settings: RedisSettings,
 }
 
@@ -68,20 +69,20 @@ pub struct RedisCache {
 type Found = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
 
 impl RedisCache {
-    /// Keeps entries for `ttl`, counted by `clock`; what it does in the background is one of
+    /// Keeps entries for `life`, counted by `clock`; what it does in the background is one of
     /// `tasks` until it is dropped.
     pub fn new(
         settings: &RedisSettings,
-        ttl: Duration,
+        life: Lifetime,
         clock: Arc<dyn Clock>,
         tasks: &Tasks,
     ) -> Result<Self, ClientSetUpError> {
-        let link = Link::new(settings, ttl, tasks)?;
+        let link = Link::new(settings, life, tasks)?;
         let settings = settings.clone();
         Ok(Self {
             link,
             clock,
-            ttl,
+            life,
             settings,
         })
     }
@@ -106,20 +107,25 @@ impl RedisCache {
                 generation.map_or(Lookup::Fenced, |(generation, _)| Lookup::Miss(generation))
             );
         };
-        let hit = entry
+        let current = entry
             .and_then(|bytes| Envelope::from_bytes(bytes.into()))
-            .filter(|envelope| envelope.generation == generation)
-            .map(|envelope| Entry {
-                age: self.age(envelope.computed_ms),
-                body: envelope.body,
-            })
-            .filter(|entry| entry.age < self.ttl);
-        Ok(hit.map_or(Lookup::Miss(generation), Lookup::Hit))
+            .filter(|envelope| envelope.generation == generation);
+        Ok(match current {
+            Some(envelope) => {
+                let entry = Entry {
+                    age: self.age(envelope.computed_ms),
+                    body: envelope.body,
+                };
+                self.life.found(generation, entry)
+            }
+            None => Lookup::Miss(generation),
+        })
     }
 
     async fn put(&self, key: &StatsKey, seen: Generation, entry: Entry) -> Result<(), ClientError> {
         let link = &self.link;
-        let left = self.ttl.saturating_sub(entry.age);
+        let left = self.life.whole().saturating_sub(entry.age);
+        let fresh = self.life.fresh.saturating_sub(entry.age);
         if left.is_zero() || link.believed(key.tenant()).is_none() {
             return Ok(());
         }
@@ -132,7 +138,7 @@ impl RedisCache {
         };
         link.ask::<()>(&link.commands.store(key, &envelope, left), timeout)
             .await?;
-        let until_ms = now_ms.saturating_add(milliseconds(left));
+        let until_ms = now_ms.saturating_add(milliseconds(fresh));
         link.ask::<()>(&link.commands.list(key, now_ms, until_ms), timeout)
             .await
     }
@@ -145,7 +151,7 @@ impl RedisCache {
             .await?;
         let mut page = PageOfKeys::new(after, limit);
         for key in listed.iter().filter_map(|listed| parse_listed(listed)) {
-            if matches!(self.look_up(&key).await?, Lookup::Hit(_)) {
+            if matches!(self.look_up(&key).await?, Lookup::Hit(..)) {
                 page.add(key.as_str());
             }
         }
@@ -217,6 +223,10 @@ impl StatsCache for RedisCache {
             link.owed.leave(&tenant, number);
         }
         told.map(|_| ())
+    }
+
+    async fn forget_all(&self) -> Result<(), CacheError> {
+        Ok(self.link.purge().await?)
     }
 
     async fn lease(&self, key: &StatsKey, seen: Generation) -> Result<Lease, CacheError> {

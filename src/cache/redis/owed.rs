@@ -8,8 +8,8 @@ use std::{
 
 use crate::tenant::TenantId;
 
-/// Tenants remembered one by one. Past that, this instance uses Redis for nobody until the time to
-/// live has passed.
+/// Tenants remembered one by one. Past that, this instance uses Redis for nobody until every entry
+/// from before has expired.
 const MAX_TENANTS: usize = 10_000;
 
 /// Fences remembered of one tenant. Past that, the oldest end by themselves.
@@ -20,7 +20,8 @@ const MAX_FENCES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Owed {
     state: Mutex<State>,
-    ttl: Duration,
+    /// The lifetime of an entry, whole.
+    life: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -46,10 +47,10 @@ pub(super) struct Debt {
 }
 
 impl Owed {
-    pub(super) fn new(ttl: Duration) -> Self {
+    pub(super) fn new(life: Duration) -> Self {
         Self {
             state: Mutex::default(),
-            ttl,
+            life,
         }
     }
 
@@ -62,10 +63,10 @@ impl Owed {
         if state.debts.len() >= MAX_TENANTS && !state.debts.contains_key(tenant) {
             state
                 .debts
-                .retain(|_, debt| now.duration_since(debt.since) < self.ttl);
+                .retain(|_, debt| now.duration_since(debt.since) < self.life);
         }
         if state.debts.len() >= MAX_TENANTS && !state.debts.contains_key(tenant) {
-            state.all_until = Some(now + self.ttl);
+            state.all_until = Some(now + self.life);
         } else {
             let debt = state.debts.entry(tenant.clone()).or_insert_with(|| Debt {
                 number,
@@ -96,7 +97,7 @@ impl Owed {
     pub(super) fn lacks(&self, tenant: &TenantId, fence: &str, now: Instant) {
         let mut state = self.lock();
         if state.missing.len() >= MAX_TENANTS && !state.missing.contains_key(tenant) {
-            state.all_until = Some(now + self.ttl);
+            state.all_until = Some(now + self.life);
         } else {
             let fences = state.missing.entry(tenant.clone()).or_default();
             fences.push(fence.to_owned());
@@ -154,7 +155,7 @@ impl Owed {
         state
             .debts
             .get(tenant)
-            .is_some_and(|debt| now.duration_since(debt.since) < self.ttl)
+            .is_some_and(|debt| now.duration_since(debt.since) < self.life)
     }
 
     /// All debts that are left to be paid; those whose entries have expired are let go.
@@ -162,7 +163,7 @@ impl Owed {
         let mut state = self.lock();
         state
             .debts
-            .retain(|_, debt| now.duration_since(debt.since) < self.ttl);
+            .retain(|_, debt| now.duration_since(debt.since) < self.life);
         state
             .debts
             .iter()

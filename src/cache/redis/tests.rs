@@ -27,7 +27,7 @@ const FOREVER: Duration = Duration::from_secs(60);
 
 fn open(settings: &RedisSettings) -> RedisCache {
     let tasks = Tasks::new(Handle::current());
-    RedisCache::new(settings, conformance::TTL, Arc::new(SystemClock), &tasks).unwrap()
+    RedisCache::new(settings, conformance::LIFE, Arc::new(SystemClock), &tasks).unwrap()
 }
 
 fn tenant() -> TenantId {
@@ -131,7 +131,7 @@ async fn fill(cache: &RedisCache, body: &'static str) {
 }
 
 async fn is_hit(cache: &RedisCache, body: &'static str) -> bool {
-    matches!(found(cache, &key()).await, Lookup::Hit(entry) if entry.body == body)
+    matches!(found(cache, &key()).await, Lookup::Hit(_, entry) if entry.body == body)
 }
 
 async fn write(cache: &RedisCache) {
@@ -196,6 +196,9 @@ impl StatsCache for Instance {
     }
     async fn release(&self, fence: Fence) -> Result<(), CacheError> {
         self.cache.release(fence).await
+    }
+    async fn forget_all(&self) -> Result<(), CacheError> {
+        self.cache.forget_all().await
     }
     async fn lease(&self, key: &StatsKey, seen: Generation) -> Result<Lease, CacheError> {
         self.cache.lease(key, seen).await

@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use megastats::{
-    cache::{CacheError, Entry, Fence, Generation, KeyPage, Lookup, StatsCache, StatsKey},
+    cache::{CacheError, Entry, Fence, Generation, KeyPage, Lease, Lookup, StatsCache, StatsKey},
     tenant::TenantId,
 };
 use tokio::sync::watch;
@@ -152,6 +152,14 @@ impl StatsCache for Gate {
     async fn release(&self, fence: Fence) -> Result<(), CacheError> {
         self.pass(Step::Release).await;
         self.inner.release(fence).await
+    }
+
+    async fn forget_all(&self) -> Result<(), CacheError> {
+        self.inner.forget_all().await
+    }
+
+    async fn lease(&self, key: &StatsKey, seen: Generation) -> Result<Lease, CacheError> {
+        self.inner.lease(key, seen).await
     }
 
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {

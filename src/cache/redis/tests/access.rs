@@ -140,7 +140,7 @@ async fn a_server_is_believed_over_tls_if_the_right_authority_vouches_for_it() {
 
     let tasks = Tasks::new(Handle::current());
     let missing = with(&at("missing.pem"));
-    let refused = RedisCache::new(&missing, conformance::TTL, Arc::new(SystemClock), &tasks);
+    let refused = RedisCache::new(&missing, conformance::LIFE, Arc::new(SystemClock), &tasks);
     let problem = refused.err().expect("a file that is missing").to_string();
     assert!(problem.contains("missing.pem"), "{problem}");
 }

@@ -109,7 +109,7 @@ async fn tenants_lie_on_all_nodes_and_the_keys_of_each_on_one() {
         let key = StatsKey::new("mega_stats", &tenant, &[]);
         let seen = seen(&a, &key).await;
         a.store(&key, seen, entry("x")).await.unwrap();
-        assert!(matches!(found(&b, &key).await, Lookup::Hit(_)));
+        assert!(matches!(found(&b, &key).await, Lookup::Hit(..)));
         let fence = b.fence(&tenant).await.unwrap();
         b.release(fence).await.unwrap();
         assert!(matches!(found(&a, &key).await, Lookup::Miss(_)));
@@ -130,11 +130,14 @@ async fn one_node_fails_and_returns(fail: impl Fn(&mut Server), come_back: impl 
         .expect("a write goes on without its node");
     for _ in 0..100 {
         let looks = tokio::time::timeout(bound, b.lookup(&key())).await;
-        assert!(!matches!(looks.expect("in time"), Ok(Lookup::Hit(_))));
+        assert!(!matches!(
+            looks.expect("in time"),
+            Ok(Lookup::Hit(..) | Lookup::Expired(..))
+        ));
     }
     come_back(&mut cluster.nodes[node]);
     until(async || match b.lookup(&key()).await {
-        Ok(Lookup::Hit(entry)) => panic!("{entry:?}"),
+        Ok(Lookup::Hit(_, entry) | Lookup::Expired(_, entry)) => panic!("{entry:?}"),
         Ok(Lookup::Miss(_)) => true,
         Ok(Lookup::Fenced) | Err(_) => false,
     })

@@ -20,7 +20,7 @@ async fn is_not_hit_until_believed(cache: &RedisCache) {
     let looks = async {
         loop {
             match cache.lookup(&key()).await {
-                Ok(Lookup::Hit(entry)) => panic!("{entry:?}"),
+                Ok(Lookup::Hit(_, entry) | Lookup::Expired(_, entry)) => panic!("{entry:?}"),
                 Ok(Lookup::Miss(_)) => break,
                 Ok(Lookup::Fenced) | Err(_) => tokio::time::sleep(PERIOD / 100).await,
             }
@@ -37,13 +37,54 @@ async fn a_write_past_a_paused_redis_is_not_read_around_when_it_returns() {
     server.stop();
     write_in_time(&a).await;
     // The write is acknowledged from here on.
-    assert!(!matches!(b.lookup(&key()).await, Ok(Lookup::Hit(_))));
+    assert!(!matches!(
+        b.lookup(&key()).await,
+        Ok(Lookup::Hit(..) | Lookup::Expired(..))
+    ));
     server.resume();
     is_not_hit_until_believed(&b).await;
     until(async || !a.link.owed.holds(&tenant(), Instant::now())).await;
     seen(&a, &key()).await;
     fill(&a, "after").await;
     until(async || is_hit(&b, "after").await).await;
+}
+
+/// Stores `body`, past its time to live, so that `cache` offers it.
+async fn fill_expired(cache: &RedisCache, body: &'static str) {
+    let age = conformance::TTL + PERIOD;
+    until(async || {
+        if let Lookup::Miss(seen) = found(cache, &key()).await {
+            let expired = Entry { age, ..entry(body) };
+            cache.store(&key(), seen, expired).await.unwrap();
+        }
+        matches!(found(cache, &key()).await, Lookup::Expired(..))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_expired_is_not_offered_after_a_write_that_redis_missed() {
+    let mut server = Server::start();
+    let (a, b) = open_two(&server).await;
+    fill_expired(&b, "before").await;
+    server.stop();
+    write_in_time(&a).await;
+    assert!(!matches!(
+        b.lookup(&key()).await,
+        Ok(Lookup::Hit(..) | Lookup::Expired(..))
+    ));
+    server.resume();
+    is_not_hit_until_believed(&b).await;
+    // Nor if it has come back with what it held, and whoever owes it the write is gone.
+    until(async || !a.link.owed.holds(&tenant(), Instant::now())).await;
+    fill_expired(&b, "before").await;
+    server.run::<()>(&["SAVE"]);
+    server.kill();
+    write_in_time(&a).await;
+    drop(a);
+    tokio::time::sleep(2 * PERIOD).await;
+    server.restart();
+    is_not_hit_until_believed(&b).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,7 +220,10 @@ async fn a_lookup_does_not_wait_for_a_silent_redis() {
         let looks = async {
             // Far more than the breaker lets through.
             for _ in 0..500 {
-                assert!(!matches!(cache.lookup(&key()).await, Ok(Lookup::Hit(_))));
+                assert!(!matches!(
+                    cache.lookup(&key()).await,
+                    Ok(Lookup::Hit(..) | Lookup::Expired(..))
+                ));
             }
         };
         let bound = Duration::from_secs(10);
@@ -209,7 +253,10 @@ fn a_writer_that_was_stalled_does_not_take_its_own_stall_for_redis() {
     std::thread::sleep(a.settings.invalidation_wait() + 3 * PERIOD);
     stalled.block_on(write(&a));
     let answer = main.block_on(b.lookup(&key())).unwrap();
-    assert!(!matches!(answer, Lookup::Hit(_)), "{answer:?}");
+    assert!(
+        !matches!(answer, Lookup::Hit(..) | Lookup::Expired(..)),
+        "{answer:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,7 +266,7 @@ async fn an_instance_that_starts_without_redis_uses_it_when_it_comes() {
     let cache = open(&server.settings());
     assert!(!matches!(
         cache.lookup(&key()).await,
-        Ok(Lookup::Hit(_) | Lookup::Miss(_))
+        Ok(Lookup::Hit(..) | Lookup::Miss(_))
     ));
     write_in_time(&cache).await;
     server.restart();
@@ -284,7 +331,10 @@ async fn eviction_costs_entries_and_nothing_else() {
     }
     for key in &acknowledged {
         let found = found(&b, key).await;
-        assert!(!matches!(found, Lookup::Hit(_)), "{found:?}");
+        assert!(
+            !matches!(found, Lookup::Hit(..) | Lookup::Expired(..)),
+            "{found:?}"
+        );
     }
     let evicted: String = server.run(&["INFO", "stats"]);
     assert!(!evicted.contains("evicted_keys:0\r"), "nothing was evicted");
@@ -328,8 +378,11 @@ async fn a_redis_that_answers_but_takes_no_invalidation_refuses_the_write() {
 async fn an_instance_without_redis_forgets_what_it_owed_once_entries_have_expired() {
     let settings = settings(&format!("redis://127.0.0.1:{}", free_port()));
     let tasks = Tasks::new(Handle::current());
-    let ttl = Duration::from_secs(1);
-    let cache = RedisCache::new(&settings, ttl, Arc::new(SystemClock), &tasks).unwrap();
+    let life = Lifetime {
+        fresh: Duration::from_millis(500),
+        stale: Duration::from_millis(500),
+    };
+    let cache = RedisCache::new(&settings, life, Arc::new(SystemClock), &tasks).unwrap();
     write_in_time(&cache).await;
     until(async || !cache.link.owed.holds(&tenant(), Instant::now())).await;
 }

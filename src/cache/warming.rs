@@ -1,0 +1,210 @@
+//! Which entries are being read, and when each is due to be computed anew. Lives here: the
+//! bookkeeping, bounded in number. Not here: computing (`read_through`), and what is behind an entry.
+
+use std::{
+    cmp::{Ordering as Order, Reverse},
+    collections::{BinaryHeap, HashMap},
+    hash::{BuildHasher, Hash, RandomState},
+    sync::{
+        Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Enough locks that the workers of any one machine rarely meet at one.
+const SHARDS: usize = 64;
+
+/// Knows what has been read within a window of time, and when each of it is due.
+#[derive(Debug)]
+pub struct Warming<T> {
+    /// When each was read last, in milliseconds since `start`. Who is in here is in `due` as well,
+    /// or in the hands of whoever called [`Warming::next`].
+    read: Box<[RwLock<HashMap<T, AtomicU64>>]>,
+    due: Mutex<BinaryHeap<Reverse<Due<T>>>>,
+    hasher: RandomState,
+    start: Instant,
+    window: Duration,
+    max: usize,
+    count: AtomicUsize,
+}
+
+impl<T: Clone + Eq + Hash> Warming<T> {
+    /// Forgets what was not read for `window`, and takes no more than `max` at a time.
+    #[must_use]
+    pub fn new(window: Duration, max: usize) -> Self {
+        Self {
+            read: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            due: Mutex::default(),
+            hasher: RandomState::new(),
+            start: Instant::now(),
+            window,
+            max,
+            count: AtomicUsize::new(0),
+        }
+    }
+
+    /// Notes that `item` was read; if that is news, it is due when `due` says.
+    pub fn read(&self, item: &T, due: impl FnOnce() -> Instant) {
+        let (shard, now_ms) = (self.shard(item), self.now_ms());
+        if let Some(read) = shard
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(item)
+        {
+            read.store(now_ms, Ordering::Relaxed);
+            return;
+        }
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.max {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+        if shard.insert(item.clone(), AtomicU64::new(now_ms)).is_some() {
+            // Another reader came first.
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        drop(shard);
+        self.again(item.clone(), due());
+    }
+
+    /// Takes out what is due by `now` and was read within the window. It must be given back to
+    /// [`Warming::again`].
+    pub fn next(&self, now: Instant) -> Option<T> {
+        loop {
+            let item = {
+                let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+                if due.peek().is_none_or(|Reverse(first)| first.at > now) {
+                    return None;
+                }
+                due.pop()?.0.item
+            };
+            let mut shard = self
+                .shard(&item)
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            let read = shard.get(&item).map(|read| read.load(Ordering::Relaxed));
+            let unread = self.now_ms().saturating_sub(read.unwrap_or_default());
+            if Duration::from_millis(unread) <= self.window {
+                return Some(item);
+            }
+            shard.remove(&item);
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Has `item`, which [`Warming::next`] gave, be due at `at`.
+    pub fn again(&self, item: T, at: Instant) {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        due.push(Reverse(Due { at, item }));
+    }
+
+    /// How many are known.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn shard(&self, item: &T) -> &RwLock<HashMap<T, AtomicU64>> {
+        let hash = self.hasher.hash_one(item);
+        let index = usize::try_from(hash % SHARDS as u64).expect("below SHARDS, which is a usize");
+        &self.read[index]
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[derive(Debug)]
+struct Due<T> {
+    at: Instant,
+    item: T,
+}
+
+// The instant alone decides: the heap has no other order.
+impl<T> PartialEq for Due<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl<T> Eq for Due<T> {}
+
+impl<T> PartialOrd for Due<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Order> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Ord for Due<T> {
+    fn cmp(&self, other: &Self) -> Order {
+        self.at.cmp(&other.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn what_is_read_is_due_in_order_and_once() {
+        let (warming, now) = (Warming::new(WINDOW, 10), Instant::now());
+        let later = now + Duration::from_secs(1);
+        for (item, at) in [("later", later), ("now", now), ("now", later)] {
+            warming.read(&item, || at);
+        }
+        assert_eq!(warming.next(now), Some("now"));
+        assert_eq!(warming.next(now), None);
+        assert_eq!(warming.next(later), Some("later"));
+        assert_eq!(warming.next(later), None);
+        warming.read(&"now", || unreachable!("it is known"));
+        assert_eq!(warming.next(later), None, "it was not given back");
+        warming.again("now", later);
+        assert_eq!(warming.next(later), Some("now"));
+    }
+
+    #[test]
+    fn what_nobody_reads_is_forgotten_and_may_return() {
+        let (warming, now) = (Warming::new(Duration::ZERO, 10), Instant::now());
+        warming.read(&"left", || now);
+        while warming.now_ms() == 0 || warming.start.elapsed() < Duration::from_millis(5) {
+            std::thread::yield_now();
+        }
+        assert_eq!(warming.next(now), None);
+        assert_eq!(warming.count(), 0);
+        warming.read(&"left", || now);
+        assert_eq!(warming.count(), 1);
+    }
+
+    #[test]
+    fn being_due_is_not_being_read() {
+        let window = Duration::from_millis(20);
+        let warming = Warming::new(window, 10);
+        warming.read(&"left", Instant::now);
+        let began = Instant::now();
+        while let Some(item) = warming.next(Instant::now()) {
+            warming.again(item, Instant::now());
+            assert!(began.elapsed() < 100 * window, "it keeps itself alive");
+        }
+        assert_eq!(warming.count(), 0);
+    }
+
+    #[test]
+    fn a_flood_is_bounded_and_makes_room_once_it_is_over() {
+        let (warming, now) = (Warming::new(Duration::ZERO, 10), Instant::now());
+        for item in 0..1000 {
+            warming.read(&item, || now);
+        }
+        assert_eq!(warming.count(), 10);
+        while warming.start.elapsed() < Duration::from_millis(5) {
+            std::thread::yield_now();
+        }
+        assert_eq!(warming.next(now), None);
+        warming.read(&2000, || now);
+        assert_eq!(warming.count(), 1);
+    }
+}
