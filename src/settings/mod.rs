@@ -190,7 +190,7 @@ impl CacheSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WarmingSettings {
-    /// Whether it is done; true by default.
+    /// Whether it is done; false by default.
     #[serde(deserialize_with = "value::boolean")]
     pub enabled: bool,
     /// How long after its last read an entry is kept warm, in seconds, 1 to 86400; 90 by default.

@@ -64,6 +64,6 @@ fn book(server: &TestServer, tenant: &str) -> Raw {
 }
 
 /// An appointment of today.
-fn appointment(tenant: &str) -> Value {
+pub fn appointment(tenant: &str) -> Value {
     json!({ "tenantId": tenant, "patientId": 1, "startsAt": TODAY, "durationMin": 30 })
 }

@@ -15,5 +15,8 @@ mod freshness;
 mod harness;
 mod import;
 mod life;
+mod purge;
 mod seed;
 mod settings;
+mod stale;
+mod warming;

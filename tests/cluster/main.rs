@@ -22,3 +22,5 @@ mod load_balancer;
 mod mutants;
 mod redis;
 mod soak;
+mod stale;
+mod warming;

@@ -10,7 +10,10 @@ use super::{
     *,
 };
 use crate::{
-    cache::conformance::{self, Handles},
+    cache::{
+        Failure, ReadThrough, Refreshed,
+        conformance::{self, Handles},
+    },
     clock::SystemClock,
 };
 
@@ -239,6 +242,42 @@ async fn of_two_instances_that_start_or_see_redis_return_one_renews_a_tenant() {
     believe_each_other(&a, &newcomer).await;
     let renewed = seen(&newcomer, &key()).await;
     assert_eq!(seen(&a, &key()).await, renewed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_instances_that_refresh_one_computes() {
+    let server = Server::start();
+    let (a, b) = open_two(&server).await;
+    fill(&a, "old").await;
+    let instance = |cache: RedisCache| {
+        ReadThrough::<Never>::new(Arc::new(cache), Tasks::new(Handle::current()))
+    };
+    let (a, b) = (instance(a), Arc::new(instance(b)));
+    let other = Arc::clone(&b);
+    let compute = async move {
+        // The other finds the old entry, and that somebody is at it.
+        let not_run = async { unreachable!("it is computed once") };
+        let meanwhile = other.refresh(&key(), Duration::ZERO, not_run).await;
+        assert_eq!(meanwhile.unwrap(), Refreshed::Later);
+        Ok("new".into())
+    };
+    let refreshed = a.refresh(&key(), Duration::ZERO, compute).await;
+    assert_eq!(refreshed.unwrap(), Refreshed::Computed);
+    let not_run = async { unreachable!("it is young") };
+    let later = b.refresh(&key(), Duration::from_secs(25), not_run).await;
+    assert!(matches!(later, Ok(Refreshed::Young { .. })), "{later:?}");
+    let not_run = || async { unreachable!("it is hit") };
+    assert_eq!(b.read(&key(), not_run).await.unwrap().body, "new");
+}
+
+/// A computation that cannot fail.
+#[derive(Debug)]
+enum Never {}
+
+impl Failure for Never {
+    fn is_outage(&self) -> bool {
+        match *self {}
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

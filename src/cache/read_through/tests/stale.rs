@@ -1,0 +1,164 @@
+//! When the source is away: who is answered from an entry past its time to live, and who is not.
+
+use super::*;
+
+/// Reads that find an expired entry `old`.
+async fn expired() -> Cached {
+    let cached = memory();
+    let Lookup::Miss(seen) = cached.cache.lookup(&key()).await.unwrap() else {
+        panic!("not a miss")
+    };
+    let entry = Entry {
+        body: Bytes::from_static(b"old"),
+        age: LIFE.fresh + Duration::from_secs(5),
+    };
+    cached.cache.store(&key(), seen, entry).await.unwrap();
+    cached
+}
+
+fn fails(error: &str) -> impl Future<Output = Result<Bytes, String>> + Send + 'static {
+    ready(Err(error.to_owned()))
+}
+
+#[tokio::test]
+async fn a_computation_that_succeeds_leaves_nothing_stale() {
+    let cached = expired().await;
+    assert_eq!(read(&cached, "new").await, answer(Outcome::Miss, "new"));
+    assert_eq!(read(&cached, "newer").await, answer(Outcome::Hit, "new"));
+}
+
+#[tokio::test]
+async fn an_outage_is_answered_with_the_expired_entry_and_its_age() {
+    let cached = expired().await;
+    let stale = cached.read(&key(), || fails(AWAY)).await.unwrap();
+    assert_eq!((stale.outcome, stale.body), answer(Outcome::Stale, "old"));
+    assert!(stale.age > LIFE.fresh && stale.age < LIFE.whole());
+}
+
+#[tokio::test]
+async fn another_failure_than_an_outage_is_told() {
+    let cached = expired().await;
+    let told = cached.read(&key(), || fails("our fault")).await;
+    assert!(matches!(told, Err(ReadError::Compute(error)) if *error == "our fault"));
+    let panics = async { panic!("on purpose") };
+    let told = cached.read(&key(), || panics).await;
+    assert!(matches!(told, Err(ReadError::Lost(_))));
+}
+
+#[tokio::test]
+async fn an_outage_without_an_entry_is_told() {
+    let cached = memory();
+    for _ in 0..2 {
+        let told = cached.read(&key(), || fails(AWAY)).await;
+        assert!(matches!(told, Err(ReadError::Compute(_))));
+    }
+}
+
+#[tokio::test]
+async fn everybody_who_shared_the_computation_gets_the_expired_entry() {
+    let cached = expired().await;
+    let computed = Arc::new(AtomicUsize::new(0));
+    let gate = Arc::new(Notify::new());
+    let fails = || {
+        let (computed, gate) = (Arc::clone(&computed), Arc::clone(&gate));
+        async move {
+            computed.fetch_add(1, Ordering::SeqCst);
+            gate.notified().await;
+            Err::<Bytes, _>(AWAY.to_owned())
+        }
+    };
+    let key = key();
+    let reads = join_all((0..10).map(|_| cached.read(&key, &fails)));
+    let (answers, ()) = tokio::join!(reads, async {
+        while computed.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        gate.notify_one();
+    });
+    assert_eq!(computed.load(Ordering::SeqCst), 1);
+    for found in answers {
+        let found = found.unwrap();
+        assert_eq!((found.outcome, found.body), answer(Outcome::Stale, "old"));
+    }
+}
+
+#[tokio::test]
+async fn a_write_during_the_computation_that_fails_leaves_nothing_to_offer() {
+    let cached = expired().await;
+    let (open, gate) = oneshot::channel::<()>();
+    let (tell, began) = oneshot::channel();
+    let reading = tokio::spawn({
+        let cached = Arc::clone(&cached);
+        async move {
+            let compute = async move {
+                tell.send(()).unwrap();
+                let _ = gate.await;
+                Err::<Bytes, _>(AWAY.to_owned())
+            };
+            cached.read(&key(), || compute).await
+        }
+    });
+    began.await.unwrap();
+    write(&cached).await;
+    open.send(()).unwrap();
+    let told = reading.await.unwrap();
+    assert!(matches!(told, Err(ReadError::Compute(_))), "{told:?}");
+}
+
+#[tokio::test]
+async fn after_a_write_or_during_it_nothing_from_before_is_offered_even_if_it_failed() {
+    let cached = expired().await;
+    let reader = Arc::clone(&cached);
+    let commit = async move {
+        let told = reader.read(&key(), || fails(AWAY)).await;
+        assert!(matches!(told, Err(ReadError::Compute(_))), "{told:?}");
+        // Whether it took place is unknown.
+        Err::<(), _>(AWAY.to_owned())
+    };
+    let unknown = cached.change(&tenant(), free(), |()| commit).await;
+    assert!(matches!(unknown, Err(ChangeError::Commit(_))));
+    let told = cached.read(&key(), || fails(AWAY)).await;
+    assert!(matches!(told, Err(ReadError::Compute(_))), "{told:?}");
+}
+
+#[tokio::test]
+async fn while_the_source_is_away_nobody_waits_and_its_return_is_noticed() {
+    let cached = expired().await;
+    cached.read(&key(), || fails(AWAY)).await.unwrap();
+    // One tries in the background, and its answer is there for the next.
+    let (open, gate) = oneshot::channel::<()>();
+    let tries = async move {
+        let _ = gate.await;
+        Ok(Bytes::from_static(b"new"))
+    };
+    let stale = cached.read(&key(), || tries).await.unwrap();
+    assert_eq!((stale.outcome, stale.body), answer(Outcome::Stale, "old"));
+    assert_eq!(
+        read(&cached, "not run").await,
+        answer(Outcome::Stale, "old")
+    );
+    open.send(()).unwrap();
+    while read(&cached, "not run").await.0 == Outcome::Stale {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(read(&cached, "not run").await, answer(Outcome::Hit, "new"));
+}
+
+#[tokio::test]
+async fn an_outage_says_nothing_once_any_computation_has_succeeded() {
+    let cached = expired().await;
+    cached.read(&key(), || fails(AWAY)).await.unwrap();
+    let other = StatsKey::new("mega_stats", &TenantId::parse("other").unwrap(), &[]);
+    cached.read(&other, || computes("other")).await.unwrap();
+    assert_eq!(read(&cached, "new").await, answer(Outcome::Miss, "new"));
+}
+
+#[tokio::test]
+async fn what_was_purged_is_not_offered() {
+    for whom in [Some(tenant()), None] {
+        let cached = expired().await;
+        cached.forget(whom.as_ref()).await.unwrap();
+        let told = cached.read(&key(), || fails(AWAY)).await;
+        assert!(matches!(told, Err(ReadError::Compute(_))), "{told:?}");
+    }
+}
