@@ -3,6 +3,7 @@
 //! `safety!` holds for all of them; `caching!` for those that keep anything.
 
 mod history;
+mod keys;
 mod purge;
 mod stale;
 
@@ -116,6 +117,7 @@ macro_rules! caching {
 }
 
 pub(crate) use history::*;
+pub(crate) use keys::*;
 pub(crate) use purge::*;
 pub(crate) use stale::*;
 pub(crate) use {caching, conformance_tests, safety};
@@ -368,47 +370,4 @@ pub(crate) async fn the_age_of_a_hit_grows(Handles { a, b, .. }: Handles) {
         panic!("no hit")
     };
     assert!(entry.age >= began && entry.age < TTL, "{:?}", entry.age);
-}
-
-pub(crate) async fn keys_are_listed_in_order_page_by_page(Handles { a, b, .. }: Handles) {
-    let mut all: Vec<_> = (0..5).map(|n| key(&format!("clinic-{n}"))).collect();
-    for key in &all {
-        fill(&*a, key, entry("{}")).await;
-    }
-    all.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-    let (mut listed, mut after) = (Vec::new(), None);
-    loop {
-        let page = b.keys(after.as_deref(), 2).await.unwrap();
-        assert_eq!(page.total, 5);
-        assert!(page.keys.len() <= 2);
-        after = page.keys.last().cloned();
-        listed.extend(page.keys);
-        if !page.more {
-            break;
-        }
-    }
-    assert_eq!(listed, all.iter().map(StatsKey::as_str).collect::<Vec<_>>());
-    let past_the_end = b.keys(listed.last().map(String::as_str), 2).await.unwrap();
-    assert!(past_the_end.keys.is_empty() && !past_the_end.more);
-}
-
-pub(crate) async fn keys_that_would_not_be_hit_are_not_listed(Handles { a, b, .. }: Handles) {
-    fill(&*a, &key("written"), entry("{}")).await;
-    fill(
-        &*a,
-        &key("over"),
-        Entry {
-            age: TTL.saturating_sub(Duration::from_millis(300)),
-            ..entry("{}")
-        },
-    )
-    .await;
-    fill(&*a, &key("kept"), entry("{}")).await;
-    write(&*b, "written").await;
-    gone(&*a, &key("over")).await;
-    let page = b.keys(None, 10).await.unwrap();
-    assert_eq!(
-        (page.total, page.keys),
-        (1, vec![key("kept").as_str().to_owned()])
-    );
 }

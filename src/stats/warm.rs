@@ -94,7 +94,7 @@ impl Warmer {
         let ahead = settings.ttl() / 6;
         Self {
             polls: Warming::new(settings.warming.window(), settings.max_entries),
-            young: settings.ttl() - ahead,
+            young: 5 * ahead,
             tick: (ahead / 8).clamp(Duration::from_millis(20), Duration::from_secs(1)),
             counts: WarmingCounts::default(),
         }

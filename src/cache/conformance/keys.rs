@@ -1,0 +1,49 @@
+//! The list of keys: in order, page by page, and only of what would be hit.
+
+use std::time::Duration;
+
+use super::{Handles, TTL, entry, fill, gone, key, write};
+use crate::cache::{Entry, StatsKey};
+
+pub(crate) async fn keys_are_listed_in_order_page_by_page(Handles { a, b, .. }: Handles) {
+    let mut all: Vec<_> = (0..5).map(|n| key(&format!("clinic-{n}"))).collect();
+    for key in &all {
+        fill(&*a, key, entry("{}")).await;
+    }
+    all.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    let (mut listed, mut after) = (Vec::new(), None);
+    loop {
+        let page = b.keys(after.as_deref(), 2).await.unwrap();
+        assert_eq!(page.total, 5);
+        assert!(page.keys.len() <= 2);
+        after = page.keys.last().cloned();
+        listed.extend(page.keys);
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(listed, all.iter().map(StatsKey::as_str).collect::<Vec<_>>());
+    let past_the_end = b.keys(listed.last().map(String::as_str), 2).await.unwrap();
+    assert!(past_the_end.keys.is_empty() && !past_the_end.more);
+}
+
+pub(crate) async fn keys_that_would_not_be_hit_are_not_listed(Handles { a, b, .. }: Handles) {
+    fill(&*a, &key("written"), entry("{}")).await;
+    fill(
+        &*a,
+        &key("over"),
+        Entry {
+            age: TTL.saturating_sub(Duration::from_millis(300)),
+            ..entry("{}")
+        },
+    )
+    .await;
+    fill(&*a, &key("kept"), entry("{}")).await;
+    write(&*b, "written").await;
+    gone(&*a, &key("over")).await;
+    let page = b.keys(None, 10).await.unwrap();
+    assert_eq!(
+        (page.total, page.keys),
+        (1, vec![key("kept").as_str().to_owned()])
+    );
+}
