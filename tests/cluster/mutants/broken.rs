@@ -2,14 +2,15 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, LazyLock, Mutex, OnceLock},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use megastats::{
     cache::{
-        CacheError, DisabledCache, Entry, Fence, Generation, KeyPage, Lookup, StatsCache, StatsKey,
+        CacheError, DisabledCache, Entry, Fence, Generation, KeyPage, Lifetime, Lookup,
+        MemoryCache, StatsCache, StatsKey,
     },
     tenant::TenantId,
 };
@@ -67,6 +68,21 @@ async fn no_fence(tenant: &TenantId) -> Result<Fence, CacheError> {
     DisabledCache.fence(tenant).await
 }
 
+/// A generation for a hit that knows of none: only who computes anew what is hit looks at it.
+async fn any_generation(key: &StatsKey) -> Generation {
+    static EMPTY: LazyLock<MemoryCache> = LazyLock::new(|| {
+        let life = Lifetime {
+            fresh: REACHED,
+            stale: REACHED,
+        };
+        MemoryCache::new(life, 1)
+    });
+    match EMPTY.lookup(key).await.unwrap() {
+        Lookup::Miss(generation) => generation,
+        found => panic!("nothing was stored: {found:?}"),
+    }
+}
+
 /// The entry that Redis holds for the generation that it holds, with no regard to when it was set.
 async fn read_at_once(url: &str, key: &StatsKey) -> Option<Entry> {
     let ask = async {
@@ -103,15 +119,16 @@ impl StatsCache for Broken {
         if let Rule::NoDistrust(url) = &self.rule
             && let Some(entry) = read_at_once(url, key).await
         {
-            return Ok(Lookup::Hit(entry));
+            return Ok(Lookup::Hit(any_generation(key).await, entry));
         }
         let found = self.inner.lookup(key).await?;
-        let Lookup::Miss(generation) = found else {
+        let (Lookup::Miss(generation) | Lookup::Expired(generation, _)) = found else {
             return Ok(found);
         };
         Ok(match &self.rule {
             Rule::NoGeneration(kept) | Rule::Delete(kept) => {
-                kept.get(key).map_or(found, Lookup::Hit)
+                let kept = kept.get(key);
+                kept.map_or(found, |entry| Lookup::Hit(generation, entry))
             }
             Rule::OldFlight(first) => {
                 let mut first = first.lock().unwrap();
@@ -134,8 +151,10 @@ impl StatsCache for Broken {
             }
             Rule::OldFlight(_) => Ok(()),
             Rule::LateGeneration => match self.inner.lookup(key).await? {
-                Lookup::Miss(generation) => self.inner.store(key, generation, entry).await,
-                Lookup::Hit(_) | Lookup::Fenced => Ok(()),
+                Lookup::Miss(generation) | Lookup::Expired(generation, _) => {
+                    self.inner.store(key, generation, entry).await
+                }
+                Lookup::Hit(..) | Lookup::Fenced => Ok(()),
             },
             _ => self.inner.store(key, seen, entry).await,
         }
@@ -164,6 +183,10 @@ impl StatsCache for Broken {
             _ => {}
         }
         self.inner.release(fence).await
+    }
+
+    async fn forget_all(&self) -> Result<(), CacheError> {
+        self.inner.forget_all().await
     }
 
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {

@@ -64,6 +64,10 @@ impl StatsCache for Slow {
         self.inner.release(fence).await
     }
 
+    async fn forget_all(&self) -> Result<(), CacheError> {
+        self.inner.forget_all().await
+    }
+
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
         self.inner.keys(after, limit).await
     }
