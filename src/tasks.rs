@@ -37,6 +37,12 @@ impl Tasks {
         self.runtime.spawn(work);
     }
 
+    /// How many tasks run that a drain would wait for.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
     /// Waits until every task has ended, but no longer than `limit`; tells whether they have.
     pub async fn drain(&self, limit: Duration) -> bool {
         self.running.close();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{CacheError, Entry, Fence, Generation, KeyPage, Lease, Lookup, StatsCache, StatsKey};
+use super::{
+    CacheError, Entry, Fence, Generation, KeyPage, Lease, LinkState, Lookup, StatsCache, StatsKey,
+};
 use crate::tenant::TenantId;
 
 /// Reads and stores in `selected`; fences and releases in both.
@@ -75,5 +77,9 @@ impl StatsCache for AlsoTelling {
 
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
         self.selected.keys(after, limit).await
+    }
+
+    fn link(&self) -> Option<LinkState> {
+        self.told.link()
     }
 }

@@ -79,6 +79,28 @@ pub trait StatsCache: Send + Sync + 'static {
 
     /// The keys that would be hit now and sort after `after`, at most `limit` of them, in order.
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError>;
+
+    /// How the link to Redis fares; `None` where there is none.
+    fn link(&self) -> Option<LinkState> {
+        None
+    }
+}
+
+/// How the link to Redis fares, as this instance sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkState {
+    /// Whether reads do without Redis, since it does not answer.
+    pub is_open: bool,
+    /// How often Redis has stopped answering.
+    pub opened: u64,
+    /// How often Redis has begun to answer, the first time included.
+    pub closed: u64,
+    /// Tenants whose new generation Redis has yet to be told of.
+    pub undelivered: usize,
+    /// Tenants that are written to without a fence in Redis.
+    pub unfenced: usize,
+    /// Whether there were more of them than can be remembered, so that Redis is used for nobody.
+    pub is_overrun: bool,
 }
 
 /// What a lookup found.

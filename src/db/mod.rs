@@ -25,6 +25,7 @@ pub use diesel::QueryResult;
 pub use error::{DbError, OpenError};
 pub use lock::{Lock, LockError};
 pub use migrations::MigrationError;
+pub use pool::PoolState;
 pub use postgres::{Blocking, PgConn, TlsError};
 pub use status::{InvalidStatus, Status};
 pub use time::UtcTime;
@@ -65,6 +66,12 @@ impl Db {
             pool.run_again(work)
         })
         .await?
+    }
+
+    /// What the pool's connections do just now.
+    #[must_use]
+    pub fn pool_state(&self) -> PoolState {
+        self.pool.state()
     }
 
     /// Waits for the right to write, which on SQLite one writer has at a time, and for a connection.

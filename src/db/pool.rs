@@ -3,7 +3,10 @@
 
 use std::{
     future::Future,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,6 +32,23 @@ pub(super) struct Pool {
     /// connections that readers could use.
     writer: Option<Arc<Semaphore>>,
     wait: Duration,
+    waiting: AtomicU64,
+    given_up: AtomicU64,
+}
+
+/// What the pool's connections do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolState {
+    /// As many as there may be.
+    pub size: u64,
+    /// Connections that are used.
+    pub in_use: u64,
+    /// Connections that wait to be used.
+    pub idle: u64,
+    /// Callers that wait for one, or for their turn to write.
+    pub waiting: u64,
+    /// Callers that have waited in vain.
+    pub given_up: u64,
 }
 
 /// The right to use a connection, and perhaps to write.
@@ -80,6 +100,8 @@ impl Pool {
             connections: Arc::new(Semaphore::new(settings.pool_size as usize)),
             writer,
             wait: settings.pool_wait(),
+            waiting: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
         })
     }
 
@@ -106,10 +128,26 @@ impl Pool {
         &self,
         permits: impl Future<Output = Result<T, AcquireError>>,
     ) -> Result<T, DbError> {
+        let waits = Waits::begin(&self.waiting);
         let permits = tokio::time::timeout(self.wait, permits).await;
+        drop(waits);
         permits
-            .map_err(|_elapsed| DbError::Busy)?
+            .map_err(|_elapsed| {
+                self.given_up.fetch_add(1, Ordering::Relaxed);
+                DbError::Busy
+            })?
             .map_err(|_closed| DbError::Busy)
+    }
+
+    pub(super) fn state(&self) -> PoolState {
+        let (size, now) = (self.idle.max_size(), self.idle.state());
+        PoolState {
+            size: size.into(),
+            in_use: now.connections.saturating_sub(now.idle_connections).into(),
+            idle: now.idle_connections.into(),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            given_up: self.given_up.load(Ordering::Relaxed),
+        }
     }
 
     /// Runs `work`. Blocks.
@@ -145,6 +183,22 @@ impl Pool {
 
     fn get(&self) -> Result<PooledConnection<Manager>, DbError> {
         Ok(self.idle.get_timeout(self.wait)?)
+    }
+}
+
+/// Somebody who waits, until it is dropped: also with a caller that has lost interest.
+struct Waits<'a>(&'a AtomicU64);
+
+impl<'a> Waits<'a> {
+    fn begin(waiting: &'a AtomicU64) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -65,6 +65,9 @@ struct State {
     /// The last answer to a heartbeat, or the start.
     heard: Instant,
     failures: u32,
+    /// How often Redis has stopped answering, and how often it has begun to.
+    lost: u64,
+    back: u64,
 }
 
 /// What a heartbeat or a command changed.
@@ -85,6 +88,8 @@ impl Health {
             vouched: None,
             heard: now,
             failures: 0,
+            lost: 0,
+            back: 0,
         }))
     }
 
@@ -103,6 +108,12 @@ impl Health {
     /// Whether the last that was heard of Redis is an answer.
     pub(super) fn answers(&self) -> bool {
         self.lock().answers
+    }
+
+    /// Whether reads do without Redis, how often they have begun to, and how often they have ended.
+    pub(super) fn breaker(&self) -> (bool, u64, u64) {
+        let state = self.lock();
+        (!state.answers, state.lost, state.back)
     }
 
     /// The current epoch, unless it has been proclaimed.
@@ -171,6 +182,7 @@ impl Health {
             return Beat::Same;
         }
         state.answers = true;
+        state.back += 1;
         Beat::Back
     }
 
@@ -188,6 +200,7 @@ impl State {
     fn fall_silent(&mut self) -> Beat {
         if self.answers {
             self.answers = false;
+            self.lost += 1;
             Beat::Lost
         } else {
             Beat::Same
@@ -246,10 +259,12 @@ mod tests {
         let (health, last, epoch) = settled();
         assert_eq!(health.missed(), Beat::Lost);
         assert_eq!(health.missed(), Beat::Same, "told once");
+        assert_eq!(health.breaker(), (true, 1, 1));
         assert_eq!(health.trusted(last + SOON), None);
         let back = last + PATIENCE;
         assert_eq!(health.beat(back, back + SOON), Beat::Back);
         assert_eq!(health.trusted(back + SOON), Some(epoch));
+        assert_eq!(health.breaker(), (false, 1, 2));
     }
 
     #[test]

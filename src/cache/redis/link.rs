@@ -17,7 +17,7 @@ use super::{
     owed::Owed,
 };
 use crate::{
-    cache::{CacheError, Generation, Lifetime},
+    cache::{CacheError, Generation, Lifetime, LinkState},
     settings::RedisSettings,
     tasks::Tasks,
     tenant::TenantId,
@@ -137,6 +137,19 @@ impl Link {
             age.is_some_and(|age| age >= self.life.whole() + MARGIN)
         };
         (self.eras.knows(era) || is_over()).then_some(generation)
+    }
+
+    pub(super) fn state(&self) -> LinkState {
+        let (is_open, opened, closed) = self.health.breaker();
+        let (undelivered, unfenced, is_overrun) = self.owed.sizes(Instant::now());
+        LinkState {
+            is_open,
+            opened,
+            closed,
+            undelivered,
+            unfenced,
+            is_overrun,
+        }
     }
 
     async fn heartbeat(&self) {

@@ -49,8 +49,8 @@ use self::{
     link::{Link, Told},
 };
 use super::{
-    CacheError, Entry, Fence, Generation, KeyPage, Lease, Lifetime, Lookup, PageOfKeys, StatsCache,
-    StatsKey,
+    CacheError, Entry, Fence, Generation, KeyPage, Lease, Lifetime, LinkState, Lookup, PageOfKeys,
+    StatsCache, StatsKey,
 };
 use crate::{clock::Clock, settings::RedisSettings, tasks::Tasks, tenant::TenantId};
 
@@ -244,6 +244,10 @@ impl StatsCache for RedisCache {
 
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
         Ok(self.list(after, limit).await?)
+    }
+
+    fn link(&self) -> Option<LinkState> {
+        Some(self.link.state())
     }
 }
 

@@ -172,6 +172,18 @@ impl Owed {
             .collect()
     }
 
+    /// How many tenants are left to be delivered, how many are written to without a fence, and
+    /// whether there were too many of either to remember.
+    pub(super) fn sizes(&self, now: Instant) -> (usize, usize, bool) {
+        let state = self.lock();
+        let left = |debt: &&Debt| debt.due && now.duration_since(debt.since) < self.ttl;
+        (
+            state.debts.values().filter(left).count(),
+            state.missing.len(),
+            state.all_until.is_some_and(|until| now < until),
+        )
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -238,9 +250,12 @@ mod tests {
         let newer = owed.add(&tenant("a"), "g", now);
         owed.leave(&tenant("a"), older);
         assert!(owed.left(now).is_empty(), "the newer write still tries");
+        assert_eq!(owed.sizes(now), (0, 0, false));
         owed.leave(&tenant("a"), newer);
         let left = owed.left(now);
         assert_eq!((left.len(), left[0].1.fences.join(" ")), (1, "f g".into()));
+        assert_eq!(owed.sizes(now), (1, 0, false));
+        assert_eq!(owed.sizes(now + TTL), (0, 0, false));
         assert!(owed.left(now + TTL).is_empty());
     }
 
@@ -258,6 +273,7 @@ mod tests {
         owed.lacks(&tenant("a"), "g", now);
         owed.lacks_no_more(&tenant("a"), "f");
         assert_eq!(owed.missing(), [(tenant("a"), "g".to_owned())]);
+        assert_eq!(owed.sizes(now), (0, 1, false));
         assert!(owed.holds(&tenant("a"), now + TTL) && !owed.holds(&tenant("b"), now));
         owed.lacks_no_more(&tenant("a"), "g");
         assert!(!owed.holds(&tenant("a"), now));
@@ -271,6 +287,7 @@ mod tests {
             owed.add(&tenant(&format!("t{n}")), "f", now);
         }
         assert!(owed.holds(&tenant("nobody"), now));
+        assert!(owed.sizes(now).2 && !owed.sizes(now + TTL).2);
         assert!(!owed.holds(&tenant("nobody"), now + TTL));
     }
 }
