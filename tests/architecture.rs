@@ -189,12 +189,17 @@ fn what_reaches_postgresql_stays_in_the_database_module() {
 }
 
 #[test]
+fn prometheus_stays_in_the_metrics_module() {
+    only_in(&["prometheus"], |source| source.module() == "metrics");
+}
+
+#[test]
 fn the_cache_knows_nothing_of_statistics() {
     for source in sources("src")
         .iter()
         .filter(|source| source.module() == "cache")
     {
-        let allowed = ["cache", "clock", "settings", "tasks", "tenant"];
+        let allowed = ["cache", "clock", "metrics", "settings", "tasks", "tenant"];
         for import in source.imports() {
             assert!(
                 allowed.contains(&import.as_str()),

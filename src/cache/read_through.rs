@@ -1,5 +1,8 @@
 //! Reading and changing through the cache. Lives here: the order of lookup, computation and store,
-//! and of fence, commit and release. Not here: what is computed or committed.
+//! and of fence, commit and release; one computation is in `fill`. Not here: what is computed or
+//! committed.
+
+mod fill;
 
 use std::{
     future::Future,
@@ -7,31 +10,25 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use thiserror::Error;
 
+use self::fill::{Found, Ledger, fill, look_up, renew, timed};
 use super::{
-    CacheError, Entry, Generation, KeyPage, Lease, Lookup, StatsCache, StatsKey,
+    CacheError, Entry, KeyPage, Lease, Lookup, StatsCache, StatsKey,
     flights::{Flights, Lost, Role},
 };
-use crate::{tasks::Tasks, tenant::TenantId};
-
-/// Between two looks at whether another instance has stored what it computes.
-const LEASE_POLL: Duration = Duration::from_millis(10);
-
-/// When nobody is waited for any longer, however long leases are.
-const MAX_LEASE_WAIT: Duration = Duration::from_secs(5);
+use crate::{metrics::CacheCounters, tasks::Tasks, tenant::TenantId};
 
 /// A cache, and the single flight in front of it. `E` is how a computation fails.
 #[derive(Debug)]
 pub struct ReadThrough<E> {
     cache: Arc<dyn StatsCache>,
     flights: Flights<Result<Found, Arc<E>>>,
-    /// Whether the last computation failed for want of its source.
-    away: Arc<AtomicBool>,
+    ledger: Arc<Ledger>,
     tasks: Tasks,
 }
 
@@ -113,12 +110,6 @@ pub enum ChangeError<E> {
     Lost,
 }
 
-#[derive(Debug, Clone)]
-struct Found {
-    entry: Entry,
-    computed: bool,
-}
-
 impl Answer {
     fn new(entry: Entry, outcome: Outcome, collapsed: bool) -> Self {
         let Entry { body, age } = entry;
@@ -132,12 +123,15 @@ impl Answer {
 }
 
 impl<E: Failure> ReadThrough<E> {
-    /// Reads and changes through `cache`; computations and changes run as `tasks`.
-    pub fn new(cache: Arc<dyn StatsCache>, tasks: Tasks) -> Self {
+    /// Reads and changes through `cache`, and counts; computations and changes run as `tasks`.
+    pub fn new(cache: Arc<dyn StatsCache>, counters: Arc<CacheCounters>, tasks: Tasks) -> Self {
         Self {
             cache,
             flights: Flights::new(tasks.clone()),
-            away: Arc::default(),
+            ledger: Arc::new(Ledger {
+                counters,
+                away: AtomicBool::new(false),
+            }),
             tasks,
         }
     }
@@ -152,18 +146,31 @@ impl<E: Failure> ReadThrough<E> {
     where
         F: Future<Output = Result<Bytes, E>> + Send + 'static,
     {
-        let (seen, expired) = match look_up(&*self.cache, key).await {
+        let answer = self.answer(key, compute).await?;
+        self.ledger.answered(&answer);
+        Ok(answer)
+    }
+
+    async fn answer<F>(
+        &self,
+        key: &StatsKey,
+        compute: impl FnOnce() -> F,
+    ) -> Result<Answer, ReadError<E>>
+    where
+        F: Future<Output = Result<Bytes, E>> + Send + 'static,
+    {
+        let (seen, expired) = match look_up(&*self.cache, self.counters(), key).await {
             Lookup::Hit(_, entry) => return Ok(Answer::new(entry, Outcome::Hit, false)),
             Lookup::Expired(seen, entry) => (seen, Some(entry)),
             Lookup::Miss(seen) => (seen, None),
-            Lookup::Fenced => return self.compute(key, compute()).await,
+            Lookup::Fenced => return self.bypass(key, compute()).await,
         };
-        let compute = timed(compute(), Arc::clone(&self.away));
-        let fill = fill(Arc::clone(&self.cache), key.clone(), compute);
+        let (cache, ledger) = (Arc::clone(&self.cache), Arc::clone(&self.ledger));
+        let fill = fill(cache, ledger, key.clone(), compute());
         let flight = self.flights.join(key, seen, fill);
         let is_expired = expired.is_some();
         if let Some(entry) = expired
-            && self.away.load(Ordering::Relaxed)
+            && self.ledger.away.load(Ordering::Relaxed)
         {
             // Nobody waits to hear that it is away still; the flight finds out when it is not.
             return Ok(Answer::new(entry, Outcome::Stale, false));
@@ -177,7 +184,7 @@ impl<E: Failure> ReadThrough<E> {
             }
             Err(error) if is_expired && error.is_outage() => {
                 // Again: the tenant may have changed while the computation failed.
-                let answer = match look_up(&*self.cache, key).await {
+                let answer = match look_up(&*self.cache, self.counters(), key).await {
                     Lookup::Hit(_, entry) => Answer::new(entry, Outcome::Hit, false),
                     Lookup::Expired(_, entry) => Answer::new(entry, Outcome::Stale, false),
                     Lookup::Miss(_) | Lookup::Fenced => return Err(ReadError::Compute(error)),
@@ -195,8 +202,22 @@ impl<E: Failure> ReadThrough<E> {
         key: &StatsKey,
         compute: impl Future<Output = Result<Bytes, E>> + Send + 'static,
     ) -> Result<Answer, ReadError<E>> {
-        let compute = timed(compute, Arc::clone(&self.away));
-        let (found, role) = self.flights.join_next(key, compute).await?;
+        let answer = self.bypass(key, compute).await?;
+        self.ledger.answered(&answer);
+        Ok(answer)
+    }
+
+    async fn bypass(
+        &self,
+        key: &StatsKey,
+        compute: impl Future<Output = Result<Bytes, E>> + Send + 'static,
+    ) -> Result<Answer, ReadError<E>> {
+        let ledger = Arc::clone(&self.ledger);
+        let flight = async move {
+            ledger.counters.flights.inc();
+            timed(&ledger, compute).await
+        };
+        let (found, role) = self.flights.join_next(key, flight).await?;
         let entry = found.map_err(ReadError::Compute)?.entry;
         Ok(Answer::new(entry, Outcome::Bypass, role == Role::Joined))
     }
@@ -210,7 +231,7 @@ impl<E: Failure> ReadThrough<E> {
         young: Duration,
         compute: impl Future<Output = Result<Bytes, E>> + Send + 'static,
     ) -> Result<Refreshed, ReadError<E>> {
-        let seen = match look_up(&*self.cache, key).await {
+        let seen = match look_up(&*self.cache, self.counters(), key).await {
             Lookup::Hit(_, Entry { age, .. }) if age < young => {
                 return Ok(Refreshed::Young { age });
             }
@@ -220,8 +241,8 @@ impl<E: Failure> ReadThrough<E> {
         if !matches!(self.cache.lease(key, seen).await, Ok(Lease::Granted)) {
             return Ok(Refreshed::Later);
         }
-        let compute = timed(compute, Arc::clone(&self.away));
-        let renew = renew(Arc::clone(&self.cache), key.clone(), seen, compute);
+        let (cache, ledger) = (Arc::clone(&self.cache), Arc::clone(&self.ledger));
+        let renew = renew(cache, ledger, key.clone(), seen, compute);
         let (found, _) = self.flights.join(key, seen, renew).await?;
         found.map_err(ReadError::Compute)?;
         Ok(Refreshed::Computed)
@@ -231,6 +252,10 @@ impl<E: Failure> ReadThrough<E> {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.flights.is_busy()
+    }
+
+    fn counters(&self) -> &CacheCounters {
+        &self.ledger.counters
     }
 
     /// Waits for `turn`, then runs the future of `commit`, which changes what is computed for
@@ -250,17 +275,36 @@ impl<E: Failure> ReadThrough<E> {
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
         let (cache, tenant, tasks) = (Arc::clone(&self.cache), tenant.clone(), self.tasks.clone());
-        let change = self.tasks.spawn(async move {
+        let counters = Arc::clone(&self.ledger.counters);
+        let ended = Arc::clone(&counters);
+        let change = async move {
             let turn = turn.await.map_err(ChangeError::Commit)?;
             let fence = cache.fence(&tenant).await.map_err(ChangeError::Fence)?;
+            counters.fences.inc();
             // A task of its own: a panic must not leave the fence standing.
             let committed = tasks.spawn(async { commit(turn).await }).await;
-            if let Err(error) = cache.release(fence).await {
-                log::error!("cache: a fence was not released: {error}");
+            match cache.release(fence).await {
+                Ok(()) => counters.generations.inc(),
+                Err(error) => {
+                    counters.failures.release.inc();
+                    log::error!("cache: a fence was not released: {error}");
+                }
             }
             committed
                 .map_err(|_panicked| ChangeError::Lost)?
                 .map_err(ChangeError::Commit)
+        };
+        let change = self.tasks.spawn(async move {
+            let changed = change.await;
+            match changed {
+                Ok(_) => ended.writes.committed.inc(),
+                Err(ChangeError::Commit(_) | ChangeError::Lost) => ended.writes.failed.inc(),
+                Err(ChangeError::Fence(_)) => {
+                    ended.failures.fence.inc();
+                    ended.writes.refused.inc();
+                }
+            }
+            changed
         });
         change.await.map_err(|_panicked| ChangeError::Lost)?
     }
@@ -285,91 +329,6 @@ impl<E: Failure> ReadThrough<E> {
     pub async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
         self.cache.keys(after, limit).await
     }
-}
-
-/// A cache that fails is only slower: the answer is computed, and not stored.
-async fn look_up(cache: &dyn StatsCache, key: &StatsKey) -> Lookup {
-    cache.lookup(key).await.unwrap_or_else(|error| {
-        log::warn!("cache: lookup failed: {error}");
-        Lookup::Fenced
-    })
-}
-
-/// Computes and stores, unless another computation has stored since the caller's lookup: a slow
-/// request must not compute again what was just computed.
-async fn fill<E>(
-    cache: Arc<dyn StatsCache>,
-    key: StatsKey,
-    compute: impl Future<Output = Result<Found, Arc<E>>>,
-) -> Result<Found, Arc<E>> {
-    match turn(&*cache, &key).await {
-        Turn::Filled(entry) => Ok(Found {
-            entry,
-            computed: false,
-        }),
-        Turn::Compute(Some(seen)) => renew(cache, key, seen, compute).await,
-        Turn::Compute(None) => compute.await,
-    }
-}
-
-/// Computes, and stores under the generation `seen` before.
-async fn renew<E>(
-    cache: Arc<dyn StatsCache>,
-    key: StatsKey,
-    seen: Generation,
-    compute: impl Future<Output = Result<Found, Arc<E>>>,
-) -> Result<Found, Arc<E>> {
-    let found = compute.await?;
-    if let Err(error) = cache.store(&key, seen, found.entry.clone()).await {
-        log::warn!("cache: store failed: {error}");
-    }
-    Ok(found)
-}
-
-/// What a computation finds when its turn comes.
-enum Turn {
-    /// Another has stored an entry meanwhile.
-    Filled(Entry),
-    /// Nothing: what is computed may be stored under the generation, if there is one.
-    Compute(Option<Generation>),
-}
-
-/// Waits while another instance computes the same, but not for ever: it may have died.
-async fn turn(cache: &dyn StatsCache, key: &StatsKey) -> Turn {
-    let began = Instant::now();
-    loop {
-        let seen = match look_up(cache, key).await {
-            Lookup::Hit(_, entry) => return Turn::Filled(entry),
-            Lookup::Expired(generation, _) | Lookup::Miss(generation) => generation,
-            Lookup::Fenced => return Turn::Compute(None),
-        };
-        match cache.lease(key, seen).await {
-            Ok(Lease::Taken) if began.elapsed() < MAX_LEASE_WAIT => {
-                tokio::time::sleep(LEASE_POLL).await;
-            }
-            Ok(_) | Err(_) => return Turn::Compute(Some(seen)),
-        }
-    }
-}
-
-/// Computes, and notes how long it took and whether the source was `away`.
-async fn timed<E: Failure>(
-    compute: impl Future<Output = Result<Bytes, E>>,
-    away: Arc<AtomicBool>,
-) -> Result<Found, Arc<E>> {
-    let began = Instant::now();
-    let computed = compute.await;
-    away.store(
-        computed.as_ref().is_err_and(Failure::is_outage),
-        Ordering::Relaxed,
-    );
-    Ok(Found {
-        entry: Entry {
-            body: computed.map_err(Arc::new)?,
-            age: began.elapsed(),
-        },
-        computed: true,
-    })
 }
 
 #[cfg(test)]

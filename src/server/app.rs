@@ -17,6 +17,7 @@ use crate::{
     appointments::{self, http::Appointments},
     error::ApiError,
     input::http::BodyLimits,
+    metrics::{self, Metrics},
     settings::CorsSettings,
     stats::{self, http::Ttl, service::StatsService},
 };
@@ -28,6 +29,7 @@ pub(super) struct Shared {
     pub(super) appointments: Appointments,
     pub(super) stats: Arc<StatsService>,
     pub(super) ttl: Ttl,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 pub(super) fn routes(config: &mut web::ServiceConfig, shared: Shared, limits: BodyLimits) {
@@ -35,12 +37,14 @@ pub(super) fn routes(config: &mut web::ServiceConfig, shared: Shared, limits: Bo
         .app_data(web::Data::new(shared.appointments))
         .app_data(web::Data::new(shared.stats))
         .app_data(web::Data::new(shared.ttl))
+        .app_data(web::Data::from(shared.metrics))
         .app_data(limits)
         .service(
             web::scope(PREFIX)
                 .configure(stats::http::routes)
                 .configure(appointments::http::routes),
         )
+        .configure(metrics::http::routes)
         .default_service(web::to(no_such_route));
 }
 

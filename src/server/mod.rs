@@ -1,8 +1,11 @@
 //! The service as a whole. Lives here: wiring, start and drain; `app` has the routes and the
-//! middleware. Not here: what a route does.
+//! middleware, `measure` counts requests, `scrape` shows what others count. Not here: what a route
+//! does.
 
 mod app;
 mod error;
+mod measure;
+mod scrape;
 
 use std::{
     future::Future,
@@ -33,14 +36,14 @@ use crate::{
     clock::{Clock, SystemClock},
     db::{Db, Lock},
     input::http::BodyLimits,
-    metrics::{self, CacheMetrics},
+    metrics::{self, Metrics},
     settings::{CacheBackend, ServerSettings, Settings, Tzdb},
     stats::{http::Ttl, service::StatsService, warm::keep_warm, zones::Zones},
     tasks::Tasks,
 };
 
-use self::app::Shared;
 pub use self::error::StartError;
+use self::{app::Shared, measure::Meter};
 
 /// How long requests that were sent before the service was told to stop may take to be noticed.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -122,7 +125,8 @@ impl Server {
             Tzdb::System => Zones::system()?,
         };
         let (db, lock) = open_database(&settings).await?;
-        let metrics = Arc::new(CacheMetrics::default());
+        let metrics = Arc::new(Metrics::new(settings.cache.backend));
+        scrape::show(&metrics, &db, &cache, &tasks);
         tokio::spawn(keep_window(Arc::downgrade(&metrics)));
         let stats = Arc::new(StatsService::new(
             db.clone(),
@@ -130,7 +134,7 @@ impl Server {
             &settings.cache,
             Arc::clone(&clock),
             zones,
-            metrics,
+            Arc::clone(&metrics),
             tasks.clone(),
         ));
         let (warming, stats_to_warm) = (CancellationToken::new(), Arc::downgrade(&stats));
@@ -149,6 +153,7 @@ impl Server {
             appointments,
             stats,
             ttl: Ttl(settings.cache.ttl()),
+            metrics: Arc::clone(&metrics),
         };
 
         let ServerSettings { host, port, .. } = settings.server.clone();
@@ -183,6 +188,19 @@ impl Server {
                         }
                     }
                 })
+                // Outermost, so that it sees every answer.
+                .wrap_fn({
+                    let meter = Meter::new(Arc::clone(&metrics));
+                    move |request, service| {
+                        let measured = meter.begin(&request);
+                        let answer = service.call(request);
+                        async move {
+                            let answer = answer.await;
+                            measured.end(&answer);
+                            answer
+                        }
+                    }
+                })
         })
         .workers(workers)
         .max_connections(settings.server.max_connections.div_ceil(workers))
@@ -196,14 +214,7 @@ impl Server {
         .bind((host.as_str(), port))
         .map_err(|source| StartError::Listen { host, port, source })?;
         let addresses = server.addrs();
-        for address in &addresses {
-            log::info!(
-                "listening on http://{address} (database {}, cache {:?}, {} workers)",
-                settings.database.url,
-                settings.cache.backend,
-                settings.server.worker_count(),
-            );
-        }
+        announce(&addresses, &settings);
         Ok(Self {
             running: server.run(),
             addresses,
@@ -262,6 +273,17 @@ impl Server {
     }
 }
 
+fn announce(addresses: &[SocketAddr], settings: &Settings) {
+    for address in addresses {
+        log::info!(
+            "listening on http://{address} (database {}, cache {:?}, {} workers)",
+            settings.database.url,
+            settings.cache.backend,
+            settings.server.worker_count(),
+        );
+    }
+}
+
 async fn open_database(settings: &Settings) -> Result<(Db, Option<Lock>), StartError> {
     let database = settings.database.clone();
     let url = database.url.to_string();
@@ -278,14 +300,14 @@ async fn open_database(settings: &Settings) -> Result<(Db, Option<Lock>), StartE
         .map_err(|source| StartError::Database { url, source })
 }
 
-/// Moves the metrics' window on, for as long as there are metrics.
-async fn keep_window(metrics: std::sync::Weak<CacheMetrics>) {
+/// Moves the window of `/cache-metrics` on, for as long as there are metrics.
+async fn keep_window(metrics: std::sync::Weak<Metrics>) {
     let mut ticks = tokio::time::interval(metrics::TICK);
     loop {
         ticks.tick().await;
         let Some(metrics) = metrics.upgrade() else {
             return;
         };
-        metrics.tick();
+        metrics.cache_metrics.tick();
     }
 }

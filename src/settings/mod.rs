@@ -219,6 +219,18 @@ pub enum CacheBackend {
     None,
 }
 
+impl CacheBackend {
+    /// As it is written in the settings.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis => "redis",
+            Self::None => "none",
+        }
+    }
+}
+
 impl value::Choice for CacheBackend {
     const ALL: &'static [(&'static str, Self)] = &[
         ("memory", Self::Memory),

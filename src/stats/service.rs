@@ -26,7 +26,7 @@ use crate::{
     },
     clock::Clock,
     db::{AnyConn, Db, DbError, QueryResult, UtcTime},
-    metrics::CacheMetrics,
+    metrics::{CacheMetrics, Metrics},
     settings::{CacheBackend, CacheSettings},
     tasks::Tasks,
     tenant::TenantId,
@@ -51,7 +51,7 @@ pub struct StatsService {
     cache: ReadThrough<DbError>,
     clock: Arc<dyn Clock>,
     zones: Zones,
-    metrics: Arc<CacheMetrics>,
+    metrics: Arc<Metrics>,
     /// Nothing if nothing is kept warm.
     warmer: Option<Arc<Warmer>>,
 }
@@ -78,13 +78,13 @@ impl StatsService {
         settings: &CacheSettings,
         clock: Arc<dyn Clock>,
         zones: Zones,
-        metrics: Arc<CacheMetrics>,
+        metrics: Arc<Metrics>,
         tasks: Tasks,
     ) -> Self {
         let warms = settings.warming.enabled && settings.backend != CacheBackend::None;
         Self {
             db,
-            cache: ReadThrough::new(cache, tasks),
+            cache: ReadThrough::new(cache, Arc::clone(&metrics.cache), tasks),
             clock,
             zones,
             metrics,
@@ -125,7 +125,7 @@ impl StatsService {
         let key = StatsKey::new(Kind::Summary.name(), tenant, &bounds);
         let compute = summarise(self.db.clone(), tenant.clone(), wanted);
         let answer = self.cache.compute(&key, compute).await?;
-        self.metrics.miss(answer.age);
+        self.metrics().miss(answer.age);
         Ok(answer)
     }
 
@@ -151,10 +151,10 @@ impl StatsService {
         self.cache.keys(after, limit).await
     }
 
-    /// What has been counted.
+    /// What `/cache-metrics` shows.
     #[must_use]
     pub fn metrics(&self) -> &CacheMetrics {
-        &self.metrics
+        &self.metrics.cache_metrics
     }
 
     /// Forgets what is cached for `tenant`, or for everybody: see [`ReadThrough::forget`].
@@ -209,8 +209,10 @@ impl StatsService {
         let key = key(kind, tenant, zone, now);
         let answer = self.cache.read(&key, compute).await?;
         match answer.outcome {
-            Outcome::Hit => self.metrics.hit(began.elapsed()),
-            Outcome::Miss | Outcome::Stale | Outcome::Bypass => self.metrics.miss(began.elapsed()),
+            Outcome::Hit => self.metrics().hit(began.elapsed()),
+            Outcome::Miss | Outcome::Stale | Outcome::Bypass => {
+                self.metrics().miss(began.elapsed())
+            }
         }
         if let Some(warmer) = &self.warmer {
             let poll = Poll {

@@ -15,6 +15,7 @@ mod freshness;
 mod harness;
 mod import;
 mod life;
+mod metrics;
 mod purge;
 mod seed;
 mod settings;

@@ -19,6 +19,7 @@ mod database;
 mod harness;
 mod instances;
 mod load_balancer;
+mod metrics;
 mod mutants;
 mod redis;
 mod soak;

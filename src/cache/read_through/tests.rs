@@ -6,7 +6,11 @@ use futures_util::future::{join_all, ready};
 use tokio::{runtime::Handle, sync::Notify, sync::oneshot};
 
 use super::*;
-use crate::cache::{DisabledCache, Fence, Lifetime, MemoryCache};
+use crate::{
+    cache::{DisabledCache, Fence, Lifetime, MemoryCache},
+    metrics::Metrics,
+    settings::CacheBackend,
+};
 
 mod odd;
 mod refresh;
@@ -31,6 +35,7 @@ type Cached = Arc<ReadThrough<String>>;
 fn through(cache: impl StatsCache) -> Cached {
     Arc::new(ReadThrough::new(
         Arc::new(cache),
+        Metrics::new(CacheBackend::Memory).cache,
         Tasks::new(Handle::current()),
     ))
 }

@@ -176,7 +176,7 @@ impl Owed {
     /// whether there were too many of either to remember.
     pub(super) fn sizes(&self, now: Instant) -> (usize, usize, bool) {
         let state = self.lock();
-        let left = |debt: &&Debt| debt.due && now.duration_since(debt.since) < self.ttl;
+        let left = |debt: &&Debt| debt.due && now.duration_since(debt.since) < self.life;
         (
             state.debts.values().filter(left).count(),
             state.missing.len(),

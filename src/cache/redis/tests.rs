@@ -15,6 +15,8 @@ use crate::{
         conformance::{self, Handles},
     },
     clock::SystemClock,
+    metrics::Metrics,
+    settings::CacheBackend,
 };
 
 mod access;
@@ -250,7 +252,11 @@ async fn of_two_instances_that_refresh_one_computes() {
     let (a, b) = open_two(&server).await;
     fill(&a, "old").await;
     let instance = |cache: RedisCache| {
-        ReadThrough::<Never>::new(Arc::new(cache), Tasks::new(Handle::current()))
+        ReadThrough::<Never>::new(
+            Arc::new(cache),
+            Metrics::new(CacheBackend::Redis).cache,
+            Tasks::new(Handle::current()),
+        )
     };
     let (a, b) = (instance(a), Arc::new(instance(b)));
     let other = Arc::clone(&b);

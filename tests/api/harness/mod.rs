@@ -1,6 +1,7 @@
 //! What the tests stand on: services to ask, and ways to stand in their way.
 
 mod clock;
+mod exposition;
 mod gate;
 mod process;
 mod raw;
@@ -9,6 +10,7 @@ mod sqlite;
 mod wait;
 
 pub use clock::{FakeClock, NOW, TODAY};
+pub use exposition::Exposition;
 pub use gate::{Gate, Step};
 pub use process::{Process, command, run};
 pub use raw::{Leave, Raw, is_refused};

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use super::*;
+use crate::cache::Generation;
 
 /// A backend that misbehaves as told.
 struct Odd {
@@ -101,6 +102,7 @@ async fn a_cache_that_fails_costs_time_but_no_answer() {
     let cached = through(Odd::new(true, None));
     assert_eq!(read(&cached, "0").await, answer(Outcome::Bypass, "0"));
     assert_eq!(read(&cached, "1").await, answer(Outcome::Bypass, "1"));
+    assert_eq!(cached.counters().failures.lookup.get(), 2);
 }
 
 #[tokio::test]
@@ -117,6 +119,10 @@ async fn what_cannot_be_fenced_is_not_written() {
     let refused = cached.change(&tenant(), free(), |()| commit).await;
     assert!(matches!(refused, Err(ChangeError::Fence(_))));
     assert!(!written.load(Ordering::SeqCst));
+    let counters = cached.counters();
+    assert_eq!(counters.failures.fence.get(), 1);
+    assert_eq!(counters.writes.refused.get(), 1);
+    assert_eq!(counters.fences.get(), 0);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! What is counted while serving: cache hits and misses and how long they took, since the start and
-//! in the last minute. Not here: how they are shown over HTTP.
+//! Answers from the cache and others, and how long they took, since the start and in the last minute:
+//! what `/cache-metrics` shows. Not here: how it is shown over HTTP.
 
 use std::{
     collections::VecDeque,

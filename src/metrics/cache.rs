@@ -1,0 +1,154 @@
+//! What the cache does: answers, computations, writes and failures. Not here: when each of them
+//! happens (`crate::cache`).
+
+use prometheus::{
+    Histogram, HistogramVec, IntCounter, IntCounterVec, Registry,
+    register_histogram_vec_with_registry, register_int_counter_vec_with_registry,
+    register_int_counter_with_registry,
+};
+
+use super::DISTINCT;
+use crate::settings::CacheBackend;
+
+/// Seconds: from one small tenant's count to what a statement's time-out allows.
+const BUCKETS: [f64; 13] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+];
+
+/// Counts without locks.
+#[derive(Debug)]
+pub struct CacheCounters {
+    /// Answers from the cache, or from a computation that another request had begun.
+    pub hits: IntCounter,
+    /// Answers from a computation that their own request began.
+    pub misses: IntCounter,
+    /// Answers from an entry past its time to live, since none could be computed.
+    pub stale: IntCounter,
+    /// Answers that the cache had no part in.
+    pub bypasses: IntCounter,
+    /// Answers that shared the computation of another request.
+    pub collapsed: IntCounter,
+    /// Single flights begun: each computes once, unless another instance has done so meanwhile.
+    pub flights: IntCounter,
+    /// Seconds of each computation that gave a result.
+    pub computed: Histogram,
+    /// Seconds of each computation that failed.
+    pub not_computed: Histogram,
+    /// Fences raised.
+    pub fences: IntCounter,
+    /// New generations: fences released.
+    pub generations: IntCounter,
+    /// How writes ended.
+    pub writes: WriteCounters,
+    /// What the backend could not do.
+    pub failures: FailureCounters,
+}
+
+/// How writes ended.
+#[derive(Debug)]
+pub struct WriteCounters {
+    /// The database has taken them.
+    pub committed: IntCounter,
+    /// The database has not, or has not said so.
+    pub failed: IntCounter,
+    /// They did not begin, since no fence could be raised.
+    pub refused: IntCounter,
+}
+
+/// What the backend could not do. Reads go on without it.
+#[derive(Debug)]
+pub struct FailureCounters {
+    /// Looking an entry up.
+    pub lookup: IntCounter,
+    /// Keeping an entry.
+    pub store: IntCounter,
+    /// Asking which instance computes.
+    pub lease: IntCounter,
+    /// Raising a fence: the write was refused.
+    pub fence: IntCounter,
+    /// Releasing a fence: it ends by itself.
+    pub release: IntCounter,
+}
+
+impl CacheCounters {
+    pub(super) fn new(registry: &Registry, backend: CacheBackend) -> Self {
+        let backend = backend.as_str();
+        let answers = vec(
+            registry,
+            "megastats_cache_requests_total",
+            "Statistics answered, by where they came from.",
+            &["backend", "outcome"],
+        );
+        let writes = vec(
+            registry,
+            "megastats_writes_total",
+            "Writes of appointments, by how they ended.",
+            &["result"],
+        );
+        let failures = vec(
+            registry,
+            "megastats_cache_failures_total",
+            "What the cache's backend could not do.",
+            &["backend", "operation"],
+        );
+        let durations: HistogramVec = register_histogram_vec_with_registry!(
+            "megastats_cache_computation_duration_seconds",
+            "Time that computing statistics took, with the wait for a connection, by result.",
+            &["result"],
+            BUCKETS.to_vec(),
+            registry
+        )
+        .expect(DISTINCT);
+        let outcome = |outcome| answers.with_label_values(&[backend, outcome]);
+        let write = |result| writes.with_label_values(&[result]);
+        let failure = |operation| failures.with_label_values(&[backend, operation]);
+        Self {
+            hits: outcome("hit"),
+            misses: outcome("miss"),
+            stale: outcome("stale"),
+            bypasses: outcome("bypass"),
+            collapsed: one(
+                registry,
+                "megastats_cache_collapsed_requests_total",
+                "Statistics answered from a computation that another request had begun.",
+            ),
+            flights: one(
+                registry,
+                "megastats_cache_flights_total",
+                "Single flights begun; each is one computation, or the find of another instance's.",
+            ),
+            computed: durations.with_label_values(&["ok"]),
+            not_computed: durations.with_label_values(&["error"]),
+            fences: one(
+                registry,
+                "megastats_cache_fences_total",
+                "Fences raised, one before each write.",
+            ),
+            generations: one(
+                registry,
+                "megastats_cache_generations_total",
+                "New generations given to a tenant, one after each write.",
+            ),
+            writes: WriteCounters {
+                committed: write("committed"),
+                failed: write("failed"),
+                refused: write("refused"),
+            },
+            failures: FailureCounters {
+                lookup: failure("lookup"),
+                store: failure("store"),
+                lease: failure("lease"),
+                fence: failure("fence"),
+                release: failure("release"),
+            },
+        }
+    }
+}
+
+fn one(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    register_int_counter_with_registry!(name, help, registry).expect(DISTINCT)
+}
+
+fn vec(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register_int_counter_vec_with_registry!(name, help, labels, registry).expect(DISTINCT)
+}

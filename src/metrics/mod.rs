@@ -1,0 +1,152 @@
+//! What is counted while serving.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `cache_metrics` | hits and misses since the start and in the last minute, for `/cache-metrics` |
+//! | `cache` | what the cache does |
+//! | `requests` | what is answered over HTTP |
+//! | `reading` | figures that are kept elsewhere and read when they are asked for |
+//! | [`http`] | `GET /metrics` |
+//!
+//! No label ever holds what a client sends: a tenant, an id, a key, a path. So the number of series
+//! is bounded, and nobody learns of tenants here.
+
+mod cache;
+mod cache_metrics;
+pub mod http;
+mod reading;
+mod requests;
+
+use std::sync::Arc;
+
+use prometheus::{Opts, Registry, TextEncoder, process_collector::ProcessCollector};
+
+pub use cache::{CacheCounters, FailureCounters, WriteCounters};
+pub use cache_metrics::{CacheFigures, CacheMetrics, TICK, Timed};
+pub use requests::{RequestCounters, Series};
+
+use crate::settings::CacheBackend;
+use reading::{Kind, Reading};
+
+/// Why registering cannot fail.
+const DISTINCT: &str = "names and labels are written here, valid and each only once";
+
+/// Everything that one service counts. Several in a process do not see each other's.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// What is answered over HTTP.
+    pub requests: RequestCounters,
+    /// What the cache does.
+    pub cache: Arc<CacheCounters>,
+    /// What `/cache-metrics` shows.
+    pub cache_metrics: CacheMetrics,
+}
+
+impl Metrics {
+    /// Nothing has been counted. `backend` is what the statistics are read through.
+    ///
+    /// # Panics
+    /// Never: see [`DISTINCT`].
+    #[must_use]
+    pub fn new(backend: CacheBackend) -> Self {
+        let registry = Registry::new();
+        registry
+            .register(Box::new(ProcessCollector::for_self()))
+            .expect(DISTINCT);
+        let metrics = Self {
+            requests: RequestCounters::new(&registry),
+            cache: Arc::new(CacheCounters::new(&registry, backend)),
+            cache_metrics: CacheMetrics::default(),
+            registry,
+        };
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        metrics.gauge(
+            "megastats_build_info",
+            "The version that runs.",
+            &version,
+            || 1,
+        );
+        metrics
+    }
+
+    /// Shows what `read` returns, which may go up and down.
+    pub fn gauge(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &'static str)],
+        read: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        self.show(Kind::Gauge, name, help, labels, read);
+    }
+
+    /// Shows what `read` returns, which only goes up.
+    pub fn counter(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &'static str)],
+        read: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        self.show(Kind::Counter, name, help, labels, read);
+    }
+
+    fn show(
+        &self,
+        kind: Kind,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &'static str)],
+        read: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        let opts = labels
+            .iter()
+            .fold(Opts::new(name, help), |opts, (name, value)| {
+                opts.const_label(*name, *value)
+            });
+        let reading = Reading::new(kind, opts, read).expect(DISTINCT);
+        self.registry.register(Box::new(reading)).expect(DISTINCT);
+    }
+
+    /// All of it in Prometheus' text format. Blocks for a moment: the process's own figures are
+    /// read from the system.
+    ///
+    /// # Panics
+    /// Never: what is gathered can be written.
+    #[must_use]
+    pub fn text(&self) -> String {
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .expect("no family that is gathered lacks a name or a metric")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_elsewhere_is_read_anew_each_time() {
+        let metrics = Metrics::new(CacheBackend::None);
+        let (kept, total) = (Arc::new(std::sync::atomic::AtomicU64::new(3)), 7);
+        let read = Arc::clone(&kept);
+        let load = move || read.load(std::sync::atomic::Ordering::Relaxed);
+        metrics.gauge("kept", "What is kept.", &[("of", "me")], load);
+        metrics.counter("seen_total", "What was seen.", &[], move || total);
+        let text = metrics.text();
+        assert!(text.contains("# HELP kept What is kept.\n# TYPE kept gauge\nkept{of=\"me\"} 3\n"));
+        assert!(text.contains("# TYPE seen_total counter\nseen_total 7\n"));
+        kept.store(2, std::sync::atomic::Ordering::Relaxed);
+        assert!(metrics.text().contains("\nkept{of=\"me\"} 2\n"));
+    }
+
+    #[test]
+    fn two_services_in_a_process_do_not_count_each_others() {
+        let [one, other] = [(); 2].map(|()| Metrics::new(CacheBackend::Memory));
+        one.cache.collapsed.inc();
+        let line = |count| format!("megastats_cache_collapsed_requests_total {count}\n");
+        assert!(one.text().contains(&line(1)));
+        assert!(other.text().contains(&line(0)));
+    }
+}

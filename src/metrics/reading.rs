@@ -1,0 +1,63 @@
+//! Figures that are kept elsewhere and read when they are asked for. Not here: whose they are.
+
+use prometheus::{
+    IntCounter, IntGauge, Opts, Result,
+    core::{Collector, Desc, Describer},
+    proto::MetricFamily,
+};
+
+/// How a figure moves.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+}
+
+pub(super) struct Reading {
+    kind: Kind,
+    opts: Opts,
+    desc: Desc,
+    read: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl Reading {
+    pub(super) fn new(
+        kind: Kind,
+        opts: Opts,
+        read: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Result<Self> {
+        Ok(Self {
+            kind,
+            desc: opts.describe()?,
+            opts,
+            read: Box::new(read),
+        })
+    }
+
+    fn families(&self) -> Result<Vec<MetricFamily>> {
+        let (opts, value) = (self.opts.clone(), (self.read)());
+        Ok(match self.kind {
+            Kind::Counter => {
+                let counter = IntCounter::with_opts(opts)?;
+                counter.inc_by(value);
+                counter.collect()
+            }
+            Kind::Gauge => {
+                let gauge = IntGauge::with_opts(opts)?;
+                gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+                gauge.collect()
+            }
+        })
+    }
+}
+
+impl Collector for Reading {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.desc]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.families()
+            .expect("`new` has found the name and the labels valid")
+    }
+}

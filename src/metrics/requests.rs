@@ -1,0 +1,78 @@
+//! What is answered over HTTP. Not here: which request has which route (`server::measure`).
+
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
+    register_histogram_vec_with_registry, register_int_counter_vec_with_registry,
+    register_int_gauge_with_registry,
+};
+
+use super::DISTINCT;
+
+/// Seconds: from an answer out of memory to one that waited for everything.
+const BUCKETS: [f64; 16] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
+
+/// Counts requests by route template, method and status.
+#[derive(Debug)]
+pub struct RequestCounters {
+    answered: IntCounterVec,
+    durations: HistogramVec,
+    /// Requests that are being answered.
+    pub in_flight: IntGauge,
+}
+
+/// The requests of one route, method and status. Counting takes no lock.
+#[derive(Debug, Clone)]
+pub struct Series {
+    answered: IntCounter,
+    durations: Histogram,
+}
+
+impl RequestCounters {
+    pub(super) fn new(registry: &Registry) -> Self {
+        Self {
+            answered: register_int_counter_vec_with_registry!(
+                "megastats_http_requests_total",
+                "Requests answered, by route template, method and status; 499 if the client left first.",
+                &["route", "method", "status"],
+                registry
+            )
+            .expect(DISTINCT),
+            durations: register_histogram_vec_with_registry!(
+                "megastats_http_request_duration_seconds",
+                "Time until the answer was ready to be sent, by route template and method.",
+                &["route", "method"],
+                BUCKETS.to_vec(),
+                registry
+            )
+            .expect(DISTINCT),
+            in_flight: register_int_gauge_with_registry!(
+                "megastats_http_requests_in_flight",
+                "Requests that are being answered.",
+                registry
+            )
+            .expect(DISTINCT),
+        }
+    }
+
+    /// To be kept by the caller: takes a lock. There must be few of each label's values.
+    #[must_use]
+    pub fn series(&self, route: &str, method: &str, status: &str) -> Series {
+        Series {
+            answered: self.answered.with_label_values(&[route, method, status]),
+            durations: self.durations.with_label_values(&[route, method]),
+        }
+    }
+}
+
+impl Series {
+    /// Counts a request that took this long.
+    pub fn count(&self, took: Duration) {
+        self.answered.inc();
+        self.durations.observe(took.as_secs_f64());
+    }
+}

@@ -1,0 +1,98 @@
+//! Which figures that others keep are shown among the metrics. Not here: how (`crate::metrics`).
+
+use std::sync::Arc;
+
+use crate::{
+    cache::{LinkState, StatsCache},
+    db::{Db, PoolState},
+    metrics::Metrics,
+    tasks::Tasks,
+};
+
+/// Shows the pool of `db`, the `tasks`, and the link of `cache` to Redis if it has one.
+pub(super) fn show(metrics: &Metrics, db: &Db, cache: &Arc<dyn StatsCache>, tasks: &Tasks) {
+    let tasks = tasks.clone();
+    metrics.gauge(
+        "megastats_tasks_running",
+        "Computations and writes under way, also those whose clients have left.",
+        &[],
+        move || tasks.running() as u64,
+    );
+    show_pool(metrics, db);
+    if cache.link().is_some() {
+        show_link(metrics, cache);
+    }
+}
+
+fn show_pool(metrics: &Metrics, db: &Db) {
+    let read = |field: fn(PoolState) -> u64| {
+        let db = db.clone();
+        move || field(db.pool_state())
+    };
+    let connections = "Connections to the database, by what they do.";
+    for (state, field) in [
+        ("in_use", (|pool| pool.in_use) as fn(PoolState) -> u64),
+        ("idle", |pool| pool.idle),
+    ] {
+        let name = "megastats_db_pool_connections";
+        metrics.gauge(name, connections, &[("state", state)], read(field));
+    }
+    metrics.gauge(
+        "megastats_db_pool_max_connections",
+        "Connections to the database that there may be: database.pool_size.",
+        &[],
+        read(|pool| pool.size),
+    );
+    metrics.gauge(
+        "megastats_db_pool_waiting",
+        "Reads and writes that wait for a connection, or for their turn to write.",
+        &[],
+        read(|pool| pool.waiting),
+    );
+    metrics.counter(
+        "megastats_db_pool_wait_timeouts_total",
+        "Waits for a connection that ended after database.pool_wait_ms without one.",
+        &[],
+        read(|pool| pool.given_up),
+    );
+}
+
+fn show_link(metrics: &Metrics, cache: &Arc<dyn StatsCache>) {
+    let read = |field: fn(LinkState) -> u64| {
+        let cache = Arc::clone(cache);
+        move || cache.link().map_or(0, field)
+    };
+    metrics.gauge(
+        "megastats_redis_breaker_open",
+        "1 while Redis does not answer and reads do without it, else 0.",
+        &[],
+        read(|link| link.is_open.into()),
+    );
+    let changes =
+        "Changes of the breaker: open when Redis stops answering, closed when it answers.";
+    for (to, field) in [
+        ("open", (|link| link.opened) as fn(LinkState) -> u64),
+        ("closed", |link| link.closed),
+    ] {
+        let name = "megastats_redis_breaker_changes_total";
+        metrics.counter(name, changes, &[("to", to)], read(field));
+    }
+    metrics.gauge(
+        "megastats_redis_undelivered_generations",
+        "Tenants whose new generation Redis has yet to be told of; they are read from the database.",
+        &[],
+        read(|link| link.undelivered as u64),
+    );
+    metrics.gauge(
+        "megastats_redis_unraised_fences",
+        "Tenants that are written to while Redis does not know.",
+        &[],
+        read(|link| link.unfenced as u64),
+    );
+    metrics.gauge(
+        "megastats_redis_undelivered_overrun",
+        "1 while there is more to deliver than is remembered, so that nobody is read from Redis.",
+        &[],
+        read(|link| link.is_overrun.into()),
+    );
+}

@@ -1,0 +1,76 @@
+//! What the metrics of each instance say of a Redis that hangs or dies.
+
+use reqwest::{Client, StatusCode};
+use serde_json::json;
+
+use crate::{
+    cluster::Cluster,
+    harness::{Exposition, PREFIX, Reply, TODAY, eventually},
+};
+
+const BREAKER: &str = "megastats_redis_breaker_open";
+const UNDELIVERED: &str = "megastats_redis_undelivered_generations";
+const OPENED: &str = "megastats_redis_breaker_changes_total{to=\"open\"}";
+const HITS: &str = "megastats_cache_requests_total{backend=\"redis\",outcome=\"hit\"}";
+const COMMITTED: &str = "megastats_writes_total{result=\"committed\"}";
+
+/// The values of some series at an instance.
+async fn values<const N: usize>(instance: &str, series: [&str; N]) -> [String; N] {
+    let metrics = Exposition::of(instance).await;
+    series.map(|series| metrics.samples[series].to_string())
+}
+
+async fn write(instance: &str) {
+    let appointment =
+        json!({ "tenantId": "clinic", "patientId": 1, "startsAt": TODAY, "durationMin": 30 });
+    let client = Client::new();
+    let reply = Reply::to(
+        client
+            .post(format!("{instance}{PREFIX}"))
+            .json(&appointment),
+    )
+    .await;
+    assert_eq!(reply.status, StatusCode::CREATED, "{reply:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_fails_and_what_it_has_missed_are_shown_until_it_is_back() {
+    // Long enough that what is owed is delivered, and not let go.
+    let cluster = Cluster::start(&[("MEGASTATS__CACHE__TTL_SECONDS", "3600")]);
+    let (writer, other) = (cluster.url("instance-1"), cluster.url("instance-2"));
+    for (stop, go_on) in [
+        ("kill redis STOP", "kill redis CONT"),
+        ("kill redis", "start redis"),
+    ] {
+        eventually("Redis is used and hit", async || {
+            let url = format!("{writer}{PREFIX}/mega-stats?tenantId=clinic");
+            Reply::to(Client::new().get(url)).await.header("x-cache") == "HIT"
+        })
+        .await;
+        let before = Exposition::of(writer).await;
+        assert!(before.value(HITS) > 0.0);
+        assert_eq!(values(writer, [BREAKER, UNDELIVERED]).await, ["0", "0"]);
+
+        cluster.tell(stop);
+        write(writer).await;
+        write(writer).await;
+        for (instance, owed) in [(writer, "1"), (other, "0")] {
+            eventually("the breaker is open, and one tenant owed", async || {
+                values(instance, [BREAKER, UNDELIVERED]).await == ["1", owed]
+            })
+            .await;
+        }
+
+        cluster.tell(go_on);
+        for instance in [writer, other] {
+            eventually("all is delivered", async || {
+                values(instance, [BREAKER, UNDELIVERED]).await == ["0", "0"]
+            })
+            .await;
+        }
+        let after = Exposition::of(writer).await;
+        let by = after.since(&before);
+        assert!(by[OPENED] >= 1.0, "{by:?}");
+        assert_eq!(by[COMMITTED].to_string(), "2");
+    }
+}
