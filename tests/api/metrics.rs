@@ -5,8 +5,10 @@
 //! | `requests` | requests by route, method and status |
 //! | `cache` | answers, computations, writes, and the pool they wait for |
 //! | `privacy` | nothing of what clients send, and no more series for it |
+//! | `deploy` | the dashboard and the alerts ask for what is there |
 
 mod cache;
+mod deploy;
 mod privacy;
 mod requests;
 
