@@ -137,13 +137,8 @@ impl Server {
             Arc::clone(&metrics),
             tasks.clone(),
         ));
-        let (warming, stats_to_warm) = (CancellationToken::new(), Arc::downgrade(&stats));
-        tasks.background({
-            let warming = warming.clone();
-            async move {
-                warming.run_until_cancelled(keep_warm(stats_to_warm)).await;
-            }
-        });
+        scrape::show_warming(&metrics, &stats);
+        let warming = start_warming(&stats, &tasks);
         let appointments = Appointments {
             db,
             stats: Arc::clone(&stats),
@@ -298,6 +293,16 @@ async fn open_database(settings: &Settings) -> Result<(Db, Option<Lock>), StartE
     opened
         .expect("opening a database does not panic")
         .map_err(|source| StartError::Database { url, source })
+}
+
+/// Keeps warm what clients read, until the token is cancelled.
+fn start_warming(stats: &Arc<StatsService>, tasks: &Tasks) -> CancellationToken {
+    let (warming, stats) = (CancellationToken::new(), Arc::downgrade(stats));
+    let over = warming.clone();
+    tasks.background(async move {
+        over.run_until_cancelled(keep_warm(stats)).await;
+    });
+    warming
 }
 
 /// Moves the window of `/cache-metrics` on, for as long as there are metrics.

@@ -1,11 +1,15 @@
 //! Which figures that others keep are shown among the metrics. Not here: how (`crate::metrics`).
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use crate::{
     cache::{LinkState, StatsCache},
     db::{Db, PoolState},
     metrics::Metrics,
+    stats::{service::StatsService, warm::WarmingCounts},
     tasks::Tasks,
 };
 
@@ -94,5 +98,45 @@ fn show_link(metrics: &Metrics, cache: &Arc<dyn StatsCache>) {
         "1 while there is more to deliver than is remembered, so that nobody is read from Redis.",
         &[],
         read(|link| link.is_overrun.into()),
+    );
+}
+
+/// Shows what is kept warm by `stats`, if anything is.
+pub(super) fn show_warming(metrics: &Metrics, stats: &Arc<StatsService>) {
+    if stats.warming().is_none() {
+        return;
+    }
+    // Weak: the service holds the metrics.
+    let stats = Arc::downgrade(stats);
+    let read = |field: fn(&WarmingCounts) -> &AtomicU64| {
+        let stats = stats.clone();
+        move || {
+            let stats = stats.upgrade();
+            let counts = stats.as_ref().and_then(|stats| stats.warming());
+            counts.map_or(0, |(counts, _)| field(counts).load(Ordering::Relaxed))
+        }
+    };
+    let refreshes = "Polls that were due, by what became of them.";
+    for (result, field) in [
+        (
+            "computed",
+            (|counts| &counts.computed) as fn(&WarmingCounts) -> &AtomicU64,
+        ),
+        ("young", |counts| &counts.young),
+        ("later", |counts| &counts.later),
+        ("failed", |counts| &counts.failed),
+    ] {
+        let name = "megastats_warming_refreshes_total";
+        metrics.counter(name, refreshes, &[("result", result)], read(field));
+    }
+    metrics.gauge(
+        "megastats_warming_polls",
+        "Polls that are kept warm.",
+        &[],
+        move || {
+            let stats = stats.upgrade();
+            let warming = stats.as_ref().and_then(|stats| stats.warming());
+            warming.map_or(0, |(_, polls)| polls as u64)
+        },
     );
 }

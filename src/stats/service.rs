@@ -211,7 +211,7 @@ impl StatsService {
         match answer.outcome {
             Outcome::Hit => self.metrics().hit(began.elapsed()),
             Outcome::Miss | Outcome::Stale | Outcome::Bypass => {
-                self.metrics().miss(began.elapsed())
+                self.metrics().miss(began.elapsed());
             }
         }
         if let Some(warmer) = &self.warmer {
