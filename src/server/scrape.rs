@@ -101,11 +101,8 @@ fn show_link(metrics: &Metrics, cache: &Arc<dyn StatsCache>) {
     );
 }
 
-/// Shows what is kept warm by `stats`, if anything is.
+/// Shows what is kept warm by `stats`: nothing while warming is off.
 pub(super) fn show_warming(metrics: &Metrics, stats: &Arc<StatsService>) {
-    if stats.warming().is_none() {
-        return;
-    }
     // Weak: the service holds the metrics.
     let stats = Arc::downgrade(stats);
     let read = |field: fn(&WarmingCounts) -> &AtomicU64| {
