@@ -2,7 +2,7 @@
 //!
 //! Lives here: its JSON form, and which inner error becomes which status. Not here: the inner
 //! errors. A client's mistake says what is wrong and what is allowed; a 5xx says nothing of the
-//! inside, and the log says all.
+//! inside, and the log says all: the line of the request has the cause.
 //!
 //! | status | when |
 //! |---|---|
@@ -44,6 +44,9 @@ pub struct ApiError {
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
+    /// For the log.
+    #[serde(skip)]
+    cause: Option<String>,
 }
 
 /// What is wrong with one field of a query or body.
@@ -72,7 +75,23 @@ impl ApiError {
             status,
             detail: detail.into(),
             errors: Vec::new(),
+            cause: None,
         }
+    }
+
+    /// What lies behind it, which the log says of the request, and the client is not told.
+    #[must_use]
+    pub fn because(self, cause: &dyn fmt::Display) -> Self {
+        Self {
+            cause: Some(cause.to_string()),
+            ..self
+        }
+    }
+
+    /// See [`ApiError::because`].
+    #[must_use]
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
     }
 
     /// 422: these fields have no allowed value.
@@ -95,19 +114,13 @@ impl ApiError {
     }
 
     fn internal(cause: &dyn fmt::Display) -> Self {
-        log::error!("answered 500: {cause}");
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "The service failed to answer.",
-        )
+        let detail = "The service failed to answer.";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail).because(cause)
     }
 
     fn unavailable(cause: &dyn fmt::Display) -> Self {
-        log::warn!("answered 503: {cause}");
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "The service is busy. Try again in a moment.",
-        )
+        let detail = "The service is busy. Try again in a moment.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).because(cause)
     }
 }
 

@@ -12,6 +12,7 @@
 //! | [`input`] | reading untrusted queries and bodies field by field |
 //! | [`error`] | the one error that leaves over HTTP |
 //! | [`cache`] | bytes under a key for a tenant: the trait, its backends, single flight |
+//! | [`logging`] | the log: its lines, whose request they are of, and writing them |
 //! | [`metrics`] | what is counted while serving |
 //! | [`db`] | connections, pool, migrations, schema and column types |
 //! | [`settings`] | what ops configure, read from file and environment |
@@ -26,6 +27,7 @@ pub mod clock;
 pub mod db;
 pub mod error;
 pub mod input;
+pub mod logging;
 pub mod metrics;
 pub mod server;
 pub mod settings;

@@ -11,8 +11,9 @@ use std::{
 use clap::Parser;
 use megastats::{
     appointments::import::{self, ImportError},
+    logging,
     server::{self, StartError},
-    settings::{LogSettings, Settings, SettingsError},
+    settings::{Settings, SettingsError},
 };
 use thiserror::Error;
 use tokio::runtime::Runtime;
@@ -44,7 +45,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Serve => {
-            start_log(&settings.log)?;
+            // Whatever happens, what was logged is written before the program ends.
+            let _log = logging::start(&settings.log, io::stderr()).map_err(Failure::Log)?;
             let runtime = runtime()?;
             let served = runtime.block_on(server::run(settings));
             // What still runs has had its time: dropping the runtime would wait for it.
@@ -63,15 +65,6 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             })
         }
     }
-}
-
-fn start_log(settings: &LogSettings) -> Result<(), Failure> {
-    env_logger::Builder::new()
-        .parse_filters(&settings.filter)
-        .format_timestamp_millis()
-        .target(env_logger::Target::Stderr)
-        .try_init()
-        .map_err(Failure::Log)
 }
 
 fn runtime() -> Result<Runtime, Failure> {

@@ -13,7 +13,7 @@ use std::{
 const LAYERS: [&[&str]; 8] = [
     &["clock", "tenant", "tasks"],
     &["settings"],
-    &["metrics", "db"],
+    &["logging", "metrics", "db"],
     &["cache"],
     &["error"],
     &["input"],

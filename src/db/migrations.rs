@@ -2,10 +2,14 @@
 //! once: the first one in does the work.
 
 use diesel::{
-    QueryableByName, RunQueryDsl, SqliteConnection,
+    QueryResult, QueryableByName, RunQueryDsl, SqliteConnection,
+    backend::Backend,
     connection::SimpleConnection,
+    migration::MigrationSource,
+    pg::Pg,
     sql_query,
-    sql_types::{BigInt, Bool},
+    sql_types::{BigInt, Bool, Nullable, Text},
+    sqlite::Sqlite,
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use thiserror::Error;
@@ -64,6 +68,30 @@ fn run_on_postgres(conn: &mut PgConn) -> Result<usize, MigrationError> {
     let ran = ran?;
     unlocked?;
     Ok(ran)
+}
+
+/// Whether all migrations of this build have run; a later build's may have, too.
+pub(super) fn are_done(conn: &mut AnyConn) -> QueryResult<bool> {
+    #[derive(QueryableByName)]
+    struct Newest {
+        #[diesel(sql_type = Nullable<Text>)]
+        version: Option<String>,
+    }
+    let newest = sql_query("SELECT max(version) AS version FROM __diesel_schema_migrations");
+    let (Newest { version }, own) = match conn {
+        AnyConn::Sqlite(conn) => (newest.get_result(conn)?, versions::<Sqlite>(&SQLITE)),
+        AnyConn::Pg(conn) => (newest.get_result(&mut **conn)?, versions::<Pg>(&POSTGRES)),
+    };
+    Ok(version >= own.into_iter().max())
+}
+
+fn versions<DB: Backend>(migrations: &impl MigrationSource<DB>) -> Vec<String> {
+    let migrations = migrations.migrations();
+    let migrations = migrations.expect("what was built in can be read");
+    let names = migrations
+        .iter()
+        .map(|migration| migration.name().version());
+    names.map(|version| version.to_string()).collect()
 }
 
 /// Takes the lock for the session rather than for a transaction: each migration has its own.

@@ -9,6 +9,7 @@ mod lock;
 mod migrations;
 mod pool;
 mod postgres;
+mod readiness;
 pub mod schema;
 mod sqlite;
 mod status;
@@ -27,16 +28,19 @@ pub use lock::{Lock, LockError};
 pub use migrations::MigrationError;
 pub use pool::PoolState;
 pub use postgres::{Blocking, PgConn, TlsError};
+pub use readiness::NotReady;
 pub use status::{InvalidStatus, Status};
 pub use time::UtcTime;
 
 use crate::settings::DatabaseSettings;
 use pool::{Permit, Pool};
+use readiness::Readiness;
 
 /// The configured database, migrated and pooled. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Db {
     pool: Arc<Pool>,
+    readiness: Arc<Readiness>,
 }
 
 /// The right to write once, and to a connection to do it on.
@@ -49,7 +53,15 @@ impl Db {
     pub fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
         Ok(Self {
             pool: Arc::new(Pool::open(settings)?),
+            readiness: Arc::new(Readiness::new(settings)?),
         })
+    }
+
+    /// Whether the database answers and has the schema of this build, within a second. Whoever asks
+    /// at the same time gets the same answer, which is at most a second old, and no request's
+    /// connection is used.
+    pub async fn ready(&self) -> Result<(), NotReady> {
+        self.readiness.ask().await
     }
 
     /// Runs `work`, which only reads, on a connection of the pool, off the async threads. It may

@@ -203,7 +203,7 @@ impl Drop for Waits<'_> {
 }
 
 /// A connection that is lost is not used again.
-fn run_on<T>(
+pub(super) fn run_on<T>(
     connected: &mut Connected,
     work: impl FnOnce(&mut AnyConn) -> QueryResult<T>,
 ) -> Result<T, DbError> {

@@ -1,18 +1,25 @@
 //! What every request passes through. Lives here: routes and middleware. Not here: what a route
 //! does, or when the service starts and stops.
 
-use std::sync::Arc;
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use actix_cors::Cors;
 use actix_web::{
-    HttpResponse, ResponseError,
+    Error, HttpResponse, ResponseError,
     body::BoxBody,
     dev::ServiceResponse,
-    http::{StatusCode, header},
+    http::{ConnectionType, StatusCode, header},
     middleware::ErrorHandlerResponse,
     web,
 };
 
+use super::health::{self, Health};
 use crate::{
     appointments::{self, http::Appointments},
     error::ApiError,
@@ -30,6 +37,7 @@ pub(super) struct Shared {
     pub(super) stats: Arc<StatsService>,
     pub(super) ttl: Ttl,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) health: Health,
 }
 
 pub(super) fn routes(config: &mut web::ServiceConfig, shared: Shared, limits: BodyLimits) {
@@ -39,6 +47,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig, shared: Shared, limits: Bo
         .app_data(web::Data::new(shared.ttl))
         .app_data(web::Data::from(shared.metrics))
         .app_data(limits)
+        .configure(|config| health::routes(config, shared.health))
         .service(
             web::scope(PREFIX)
                 .configure(stats::http::routes)
@@ -57,13 +66,34 @@ pub(super) fn cross_origin(settings: &CorsSettings) -> Cors {
     let cors = Cors::default()
         .allowed_methods(["GET", "HEAD", "POST", "PATCH", "DELETE"])
         .allow_any_header()
-        .expose_headers(["Age", "X-Cache", "Cache-Status", "Location", "Retry-After"])
+        .expose_headers([
+            "Age",
+            "X-Cache",
+            "Cache-Status",
+            "Location",
+            "Retry-After",
+            "X-Request-Id",
+        ])
         .supports_credentials()
         .max_age(3600);
     settings
         .allowed_origins
         .iter()
         .fold(cors, |cors, origin| cors.allowed_origin(origin))
+}
+
+/// Has the answer end its connection once the service drains: the client's next request may go to
+/// somebody else.
+pub(super) async fn part_if<B>(
+    draining: Arc<AtomicBool>,
+    call: impl Future<Output = Result<ServiceResponse<B>, Error>>,
+) -> Result<ServiceResponse<B>, Error> {
+    let mut answer = call.await?;
+    if draining.load(Ordering::Relaxed) {
+        let head = answer.response_mut().head_mut();
+        head.set_connection_type(ConnectionType::Close);
+    }
+    Ok(answer)
 }
 
 /// A wrong method is answered in the same JSON as every other mistake, with `Allow` kept.

@@ -1,14 +1,29 @@
-//! The service as a whole. Lives here: wiring, start and drain; `app` has the routes and the
-//! middleware, `measure` counts requests, `scrape` shows what others count. Not here: what a route
-//! does.
+//! The service as a whole. Lives here: wiring, start and drain.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `app` | the routes and the middleware |
+//! | `access_log` | a line for each request, and its id |
+//! | `measure` | counting requests |
+//! | `scrape` | which figures of others are shown among the metrics |
+//! | `health` | who is alive, and who is ready |
+//! | `door` | listening, and ceasing to |
+//! | `signals` | being told to stop |
+//! | `error` | why the service stopped |
+//!
+//! Not here: what a route does.
 
+mod access_log;
 mod app;
+mod door;
 mod error;
+mod health;
 mod measure;
 mod scrape;
+mod signals;
 
 use std::{
-    future::Future,
+    future::{self, Future},
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -21,13 +36,10 @@ use std::{
 use actix_web::{
     App, HttpServer,
     dev::{Server as Running, Service as _},
-    http::{ConnectionType, StatusCode, header},
+    http::{StatusCode, header},
     middleware::{DefaultHeaders, ErrorHandlers},
 };
-use tokio::{
-    runtime::Handle,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -43,7 +55,7 @@ use crate::{
 };
 
 pub use self::error::StartError;
-use self::{app::Shared, measure::Meter};
+use self::{app::Shared, door::Door, health::Health, measure::Meter};
 
 /// How long requests that were sent before the service was told to stop may take to be noticed.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -51,21 +63,22 @@ const SETTLE: Duration = Duration::from_millis(250);
 /// How long an idle connection is kept: longer than a dashboard's 30 s between polls.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// Serves until SIGTERM or SIGINT, then drains.
+/// Serves until SIGTERM or SIGINT, then drains; a second one ends the delay before.
 pub async fn run(settings: Settings) -> Result<(), StartError> {
     raise_descriptor_limit(settings.server.max_connections);
     let fresh_to_itself_only = settings.is_fresh_to_itself_only();
     let clock = Arc::new(SystemClock);
     let tasks = Tasks::new(Handle::current());
     let cache = cache::from_settings(&settings.cache, clock.clone(), &tasks)?;
-    let server = Server::bind(settings, clock, cache, tasks, stop_signal()?).await?;
+    let (stop, hurry) = signals::stop_and_hurry()?;
+    let server = Server::bind(settings, clock, cache, tasks, stop).await?;
     if fresh_to_itself_only {
         log::warn!(
             "cache.backend: memory with a PostgreSQL database: instances do not notice each \
              other's writes until cache.ttl_seconds have passed; use redis for more than one"
         );
     }
-    server.serve().await
+    server.hurried_by(hurry).serve().await
 }
 
 /// Descriptors that are not connections: the database's, the log's and the runtime's.
@@ -84,18 +97,6 @@ fn raise_descriptor_limit(max_connections: usize) {
     }
 }
 
-/// Resolves at the first SIGTERM or SIGINT.
-fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, StartError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => log::info!("SIGTERM: finishing what was accepted"),
-            _ = interrupt.recv() => log::info!("SIGINT: finishing what was accepted"),
-        }
-    })
-}
-
 /// A service that listens.
 #[expect(missing_debug_implementations, reason = "the web server has none")]
 pub struct Server {
@@ -106,7 +107,10 @@ pub struct Server {
     warming: CancellationToken,
     /// Whether the service was told to stop: then each answer ends its connection.
     draining: Arc<AtomicBool>,
+    door: Door,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
+    hurry: Pin<Box<dyn Future<Output = ()> + Send>>,
+    drain_delay: Duration,
     drain_limit: Duration,
     _lock: Option<Lock>,
 }
@@ -139,6 +143,11 @@ impl Server {
         ));
         scrape::show_warming(&metrics, &stats);
         let warming = start_warming(&stats, &tasks);
+        let draining = Arc::new(AtomicBool::new(false));
+        let health = Health {
+            db: db.clone(),
+            draining: Arc::clone(&draining),
+        };
         let appointments = Appointments {
             db,
             stats: Arc::clone(&stats),
@@ -149,6 +158,7 @@ impl Server {
             stats,
             ttl: Ttl(settings.cache.ttl()),
             metrics: Arc::clone(&metrics),
+            health,
         };
 
         let ServerSettings { host, port, .. } = settings.server.clone();
@@ -158,9 +168,11 @@ impl Server {
             time: settings.server.request_timeout(),
         };
         let cors = settings.cors.clone();
-        let draining = Arc::new(AtomicBool::new(false));
+        let logs_all = settings.log.requests;
         let drains = Arc::clone(&draining);
-        let server = HttpServer::new(move || {
+        let door =
+            Door::open(&host, port).map_err(|source| StartError::Listen { host, port, source })?;
+        let mut server = HttpServer::new(move || {
             let shared = shared.clone();
             App::new()
                 .configure(|config| app::routes(config, shared, limits))
@@ -172,16 +184,12 @@ impl Server {
                 .wrap_fn({
                     let draining = Arc::clone(&drains);
                     move |request, service| {
-                        let (answer, draining) = (service.call(request), Arc::clone(&draining));
-                        async move {
-                            let mut answer = answer.await?;
-                            if draining.load(Ordering::Relaxed) {
-                                let head = answer.response_mut().head_mut();
-                                head.set_connection_type(ConnectionType::Close);
-                            }
-                            Ok(answer)
-                        }
+                        app::part_if(Arc::clone(&draining), service.call(request))
                     }
+                })
+                .wrap_fn(move |request, service| {
+                    let log = access_log::Request::new(&request, logs_all);
+                    log.follow(service.call(request))
                 })
                 // Outermost, so that it sees every answer.
                 .wrap_fn({
@@ -205,9 +213,10 @@ impl Server {
         .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(settings.server.shutdown_timeout_seconds)
         // `serve` stops it.
-        .disable_signals()
-        .bind((host.as_str(), port))
-        .map_err(|source| StartError::Listen { host, port, source })?;
+        .disable_signals();
+        for listener in door.listeners().map_err(StartError::Serve)? {
+            server = server.listen(listener).map_err(StartError::Serve)?;
+        }
         let addresses = server.addrs();
         announce(&addresses, &settings);
         Ok(Self {
@@ -216,7 +225,10 @@ impl Server {
             tasks,
             warming,
             draining,
+            door,
             stop: Box::pin(stop),
+            hurry: Box::pin(future::pending()),
+            drain_delay: settings.server.drain_delay(),
             drain_limit: settings.server.shutdown_timeout(),
             _lock: lock,
         })
@@ -228,11 +240,22 @@ impl Server {
         &self.addresses
     }
 
+    /// Ends `server.drain_delay_seconds` when `hurry` resolves.
+    #[must_use]
+    pub fn hurried_by(self, hurry: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self {
+            hurry: Box::pin(hurry),
+            ..self
+        }
+    }
+
     /// Serves until told to stop, then finishes what was accepted.
     ///
-    /// First nothing more is accepted, and every answer ends its connection; requests that are on
-    /// their way in are noticed meanwhile. Then the web server waits for those under way, and last
-    /// come writes and computations whose clients have gone. All of it has one limit.
+    /// First it says that it is not ready, and every answer ends its connection, but all are served
+    /// as before: whoever sends requests has `server.drain_delay_seconds` to send them elsewhere.
+    /// Then nothing more is accepted; requests that are on their way in are noticed meanwhile. Then
+    /// the web server waits for those under way, and last come writes and computations whose clients
+    /// have gone. All of that has one limit.
     pub async fn serve(self) -> Result<(), StartError> {
         let (handle, over) = (self.running.handle(), CancellationToken::new());
         let running = async {
@@ -245,10 +268,15 @@ impl Server {
                 () = self.stop => {}
                 () = over.cancelled() => return None,
             }
+            self.draining.store(true, Ordering::Relaxed);
+            tokio::select! {
+                () = tokio::time::sleep(self.drain_delay) => {}
+                () = self.hurry => {}
+                () = over.cancelled() => return None,
+            }
             let deadline = Instant::now() + self.drain_limit;
             self.warming.cancel();
-            self.draining.store(true, Ordering::Relaxed);
-            handle.pause().await;
+            self.door.close(&handle).await;
             tokio::time::sleep(SETTLE).await;
             handle.stop(true).await;
             Some(deadline)
@@ -269,14 +297,14 @@ impl Server {
 }
 
 fn announce(addresses: &[SocketAddr], settings: &Settings) {
-    for address in addresses {
-        log::info!(
-            "listening on http://{address} (database {}, cache {:?}, {} workers)",
-            settings.database.url,
-            settings.cache.backend,
-            settings.server.worker_count(),
-        );
-    }
+    let urls: Vec<_> = addresses.iter().map(|at| format!("http://{at}")).collect();
+    log::info!(
+        "listening on {} (database {}, cache {:?}, {} workers)",
+        urls.join(" and "),
+        settings.database.url,
+        settings.cache.backend,
+        settings.server.worker_count(),
+    );
 }
 
 async fn open_database(settings: &Settings) -> Result<(Db, Option<Lock>), StartError> {

@@ -69,6 +69,10 @@ pub struct ServerSettings {
     /// 1 to 3600; 30 by default.
     #[serde(deserialize_with = "value::integer::<_, _, 1, 3_600>")]
     pub shutdown_timeout_seconds: u64,
+    /// How long the service goes on as before once it is told to stop, but says that it is not
+    /// ready, in seconds, 0 to 300; 0 by default.
+    #[serde(deserialize_with = "value::integer::<_, _, 0, 300>")]
+    pub drain_delay_seconds: u64,
 }
 
 impl ServerSettings {
@@ -91,6 +95,13 @@ impl ServerSettings {
     #[must_use]
     pub fn shutdown_timeout(&self) -> Duration {
         Duration::from_secs(self.shutdown_timeout_seconds)
+    }
+
+    /// How long the service goes on as before once it is told to stop, but says that it is not
+    /// ready.
+    #[must_use]
+    pub fn drain_delay(&self) -> Duration {
+        Duration::from_secs(self.drain_delay_seconds)
     }
 }
 
@@ -280,8 +291,30 @@ pub struct LogSettings {
     /// Comma-separated `LEVEL` or `TARGET=LEVEL`, where a level is off, error, warn, info, debug or
     /// trace; `info` by default. It is `env_logger`'s syntax without what that takes for a filter
     /// by mistake: a lone target, which may be a misspelt level, and a `/` with a pattern.
+    /// Of other crates nothing below a warning is logged in any case.
     #[serde(deserialize_with = "value::log_filter")]
     pub filter: String,
+    /// How a line is written; text by default.
+    #[serde(deserialize_with = "value::choice")]
+    pub format: LogFormat,
+    /// Whether each request has its line, rather than only those that the service failed; true by
+    /// default.
+    #[serde(deserialize_with = "value::boolean")]
+    pub requests: bool,
+}
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For eyes: `[time LEVEL target] message key=value`.
+    Text,
+    /// For programs: one JSON object.
+    Json,
+}
+
+impl value::Choice for LogFormat {
+    const ALL: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
 
 impl Settings {

@@ -1,0 +1,235 @@
+//! A line of the log, as text or as JSON. Whatever is in a message or a field, it stays one line, and
+//! in its place: control characters and line separators are escaped, and what could be taken for
+//! another field is quoted.
+
+use std::fmt::{self, Display, Write};
+
+use log::{
+    Record,
+    kv::{Error, Key, Value, VisitSource, VisitValue},
+};
+
+use super::request;
+use crate::settings::LogFormat;
+
+/// Room for the line of a request.
+const USUAL_LENGTH: usize = 320;
+
+/// The line of `record`, with the id of the request that is being worked on.
+pub(super) fn line(format: LogFormat, time: &impl Display, record: &Record<'_>) -> String {
+    let mut line = String::with_capacity(USUAL_LENGTH);
+    // Writing to a string fails only where a `Display` does: then the line is shorter.
+    let _ = write_line(&mut line, format, time, record);
+    line.push_str(match format {
+        LogFormat::Text => "\n",
+        LogFormat::Json => "}\n",
+    });
+    line
+}
+
+fn write_line(
+    line: &mut String,
+    format: LogFormat,
+    time: &impl Display,
+    record: &Record<'_>,
+) -> Result<(), Error> {
+    let (level, target, message) = (record.level(), record.target(), record.args());
+    match format {
+        LogFormat::Text => {
+            write!(line, "[{time} {level:<5} {target}] ")?;
+            write!(OneLine(line), "{message}")?;
+        }
+        LogFormat::Json => {
+            write!(line, r#"{{"timestamp":"{time}","level":"{level}""#)?;
+            write!(line, r#","target":"{target}","message":"#)?;
+            quote(line, message)?;
+        }
+    }
+    let mut fields = Fields { line, format };
+    record.key_values().visit(&mut fields)?;
+    request::current(|id| fields.visit_pair(Key::from_str("request_id"), Value::from(id)))
+        .unwrap_or(Ok(()))
+}
+
+/// Writes text between quotes, as JSON has it.
+fn quote(line: &mut String, text: impl Display) -> fmt::Result {
+    line.push('"');
+    // What fails in the middle is closed nonetheless.
+    let written = write!(Quoted(line), "{text}");
+    line.push('"');
+    written
+}
+
+/// Writes fields as they come; one without a value is left out.
+struct Fields<'a> {
+    line: &'a mut String,
+    format: LogFormat,
+}
+
+impl<'kvs> VisitSource<'kvs> for Fields<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        let length = self.line.len();
+        match self.format {
+            LogFormat::Text => write!(self.line, " {key}=")?,
+            LogFormat::Json => write!(self.line, r#","{key}":"#)?,
+        }
+        let named = self.line.len();
+        value.visit(&mut *self)?;
+        if self.line.len() == named {
+            self.line.truncate(length);
+        }
+        Ok(())
+    }
+}
+
+impl VisitValue<'_> for Fields<'_> {
+    fn visit_any(&mut self, value: Value<'_>) -> Result<(), Error> {
+        self.visit_str(&value.to_string())
+    }
+
+    fn visit_null(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn visit_u64(&mut self, value: u64) -> Result<(), Error> {
+        Ok(write!(self.line, "{value}")?)
+    }
+
+    fn visit_i64(&mut self, value: i64) -> Result<(), Error> {
+        Ok(write!(self.line, "{value}")?)
+    }
+
+    fn visit_f64(&mut self, value: f64) -> Result<(), Error> {
+        if value.is_finite() {
+            return Ok(write!(self.line, "{value}")?);
+        }
+        self.visit_str(&value.to_string())
+    }
+
+    fn visit_bool(&mut self, value: bool) -> Result<(), Error> {
+        Ok(write!(self.line, "{value}")?)
+    }
+
+    fn visit_str(&mut self, value: &str) -> Result<(), Error> {
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'=';
+        if self.format == LogFormat::Text && !value.is_empty() && value.bytes().all(is_plain) {
+            self.line.push_str(value);
+            return Ok(());
+        }
+        Ok(quote(self.line, value)?)
+    }
+}
+
+/// Escapes what would end the line.
+struct OneLine<'a>(&'a mut String);
+
+impl Write for OneLine<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        escape(self.0, text, breaks)
+    }
+}
+
+/// Escapes what would end the line or the quotes.
+struct Quoted<'a>(&'a mut String);
+
+impl Write for Quoted<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        escape(self.0, text, |c| breaks(c) || c == '"' || c == '\\')
+    }
+}
+
+/// Also what only some programs take for the end of a line, or a terminal for a command.
+fn breaks(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+fn escape(line: &mut String, text: &str, is_special: fn(char) -> bool) -> fmt::Result {
+    for part in text.split_inclusive(is_special) {
+        let plain = part.trim_end_matches(is_special);
+        line.push_str(plain);
+        match part[plain.len()..].chars().next() {
+            None => {}
+            Some('\n') => line.push_str("\\n"),
+            Some(c @ ('"' | '\\')) => line.extend(['\\', c]),
+            Some(c) => write!(line, "\\u{:04x}", u32::from(c))?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use log::Level;
+    use serde_json::Value as Json;
+
+    use super::*;
+
+    const TIME: &str = "2025-10-31T12:00:00.000Z";
+
+    fn lines(fields: &[(&str, Value<'_>)], message: &str) -> [String; 2] {
+        [LogFormat::Text, LogFormat::Json].map(|format| {
+            let mut record = Record::builder();
+            record.level(Level::Info).target("megastats::x");
+            record.key_values(&fields);
+            line(
+                format,
+                &TIME,
+                &record.args(format_args!("{message}")).build(),
+            )
+        })
+    }
+
+    #[test]
+    fn a_line_has_time_level_target_message_and_fields() {
+        let fields = [
+            ("method", Value::from("GET")),
+            ("status", Value::from(200)),
+            ("duration_ms", Value::from(0.25)),
+            ("cache", Value::null()),
+            ("cause", Value::from("it is \"away\"")),
+        ];
+        let [text, json] = lines(&fields, "request");
+        assert_eq!(
+            text,
+            "[2025-10-31T12:00:00.000Z INFO  megastats::x] request method=GET status=200 \
+             duration_ms=0.25 cause=\"it is \\\"away\\\"\"\n"
+        );
+        assert_eq!(
+            serde_json::from_str::<Json>(&json).unwrap(),
+            serde_json::json!({
+                "timestamp": TIME, "level": "INFO", "target": "megastats::x", "message": "request",
+                "method": "GET", "status": 200, "duration_ms": 0.25, "cause": "it is \"away\"",
+            })
+        );
+    }
+
+    #[test]
+    fn nothing_in_a_message_or_a_field_makes_another_line_or_field() {
+        for forged in [
+            "a\n[2025-10-31T12:00:00.000Z ERROR megastats] forged",
+            "a\r\nb",
+            "a\u{2028}b\u{2029}c\u{85}d\u{b}e\u{c}f",
+            "\u{1b}[2K\u{7}\0",
+            "x status=200",
+            "x\",\"status\":200,\"y\":\"",
+            "\\",
+            "\\\\\n\n\"",
+            "",
+            "\n",
+        ] {
+            let [text, json] = lines(&[("field", Value::from(forged))], forged);
+            for line in [&text, &json] {
+                let (last, rest) = (line.chars().last(), &line[..line.len() - 1]);
+                assert!(last == Some('\n') && !rest.contains(breaks), "{line:?}");
+            }
+            let json: Json = serde_json::from_str(&json).unwrap();
+            assert_eq!(json["message"], forged);
+            assert_eq!(json["field"], forged);
+            assert_eq!(json.as_object().unwrap().len(), 5);
+            let (_, field) = text.trim_end().rsplit_once(" field=").unwrap();
+            if field != forged {
+                assert_eq!(serde_json::from_str::<Json>(field).unwrap(), forged);
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Whose request a line is of. Lives here: the id of a request, and which one is being worked on.
+//! Not here: the header that carries it (`server`).
+
+use std::future::Future;
+
+/// Letters and digits, and what separates the parts of common ids.
+const ALLOWED: &[u8] = b"-_.:/+=";
+const MAX_LENGTH: usize = 128;
+
+tokio::task_local! {
+    static CURRENT: RequestId;
+}
+
+/// What a request is called in the logs of all whom it passes: 1 to 128 characters, each a letter or
+/// digit of ASCII or one of `-_.:/+=`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId(String);
+
+impl RequestId {
+    /// The id that a client gave, if it is one.
+    #[must_use]
+    pub fn parse(raw: &[u8]) -> Option<Self> {
+        let fits = |byte: &u8| byte.is_ascii_alphanumeric() || ALLOWED.contains(byte);
+        if !(1..=MAX_LENGTH).contains(&raw.len()) || !raw.iter().all(fits) {
+            return None;
+        }
+        String::from_utf8(raw.to_vec()).ok().map(Self)
+    }
+
+    /// An id that no other request has: 128 random bits in 32 hexadecimal digits.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(format!("{:032x}", rand::random::<u128>()))
+    }
+
+    /// The id.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Does `work`, all of whose lines carry `id`. Those of tasks that it starts do not.
+pub fn of_request<F: Future>(id: RequestId, work: F) -> impl Future<Output = F::Output> {
+    CURRENT.scope(id, work)
+}
+
+/// What `tell` makes of the id of the request that is being worked on.
+pub(super) fn current<T>(tell: impl FnOnce(&str) -> T) -> Option<T> {
+    CURRENT.try_with(|id| tell(id.as_str())).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_short_and_of_harmless_characters() {
+        for raw in ["a", "0", "b7e1-4.x_y:z/+=", &"x".repeat(128)] {
+            assert_eq!(RequestId::parse(raw.as_bytes()).unwrap().as_str(), raw);
+        }
+        for raw in [
+            "", " ", "a b", "a\n", "a\"", "{}", "é", "a,b", "a;b", "\u{7f}",
+        ] {
+            assert_eq!(RequestId::parse(raw.as_bytes()), None, "{raw:?}");
+        }
+        assert_eq!(RequestId::parse(&[b'x'; 129]), None);
+        assert_eq!(RequestId::parse(&[0xff]), None);
+    }
+
+    #[test]
+    fn a_made_id_is_one_and_differs() {
+        let made = RequestId::random();
+        assert_eq!(made.as_str().len(), 32);
+        assert_eq!(
+            RequestId::parse(made.as_str().as_bytes()),
+            Some(made.clone())
+        );
+        assert_ne!(made, RequestId::random());
+    }
+
+    #[tokio::test]
+    async fn the_id_is_known_within_its_request_and_nowhere_else() {
+        let (one, two) = (RequestId::random(), RequestId::random());
+        let seen = |id: &RequestId| {
+            of_request(id.clone(), async {
+                tokio::task::yield_now().await;
+                current(str::to_owned)
+            })
+        };
+        let (first, second) = tokio::join!(seen(&one), seen(&two));
+        assert_eq!(first.as_deref(), Some(one.as_str()));
+        assert_eq!(second.as_deref(), Some(two.as_str()));
+        assert_eq!(current(str::to_owned), None);
+    }
+}

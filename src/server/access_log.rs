@@ -1,0 +1,158 @@
+//! A line of the log for each request, and the id by which it is found. Lives here: what is told of a
+//! request. Not here: the form of a line, and how others come to carry the id (`crate::logging`).
+
+use std::{future::Future, time::Instant};
+
+use actix_web::{
+    Error,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    error::InternalError,
+    http::{
+        Method, StatusCode,
+        header::{HeaderMap, HeaderName, HeaderValue},
+    },
+};
+use log::{Level, kv::Value};
+
+use super::health;
+use crate::{
+    error::ApiError,
+    logging::{RequestId, of_request},
+};
+
+/// What `log.filter` knows these lines by.
+const TARGET: &str = "megastats::access";
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A request that is not answered yet. If it is dropped, its client has left.
+#[derive(Debug)]
+pub(super) struct Request {
+    id: RequestId,
+    method: &'static str,
+    began: Instant,
+    /// Whether it has a line even if nothing failed.
+    is_told: bool,
+    is_answered: bool,
+}
+
+impl Request {
+    /// A request that begins now.
+    pub(super) fn new(request: &ServiceRequest, is_told: bool) -> Self {
+        let given = request.headers().get(X_REQUEST_ID);
+        let given = given.and_then(|id| RequestId::parse(id.as_bytes()));
+        Self {
+            id: given.unwrap_or_else(RequestId::random),
+            method: name(request.method()),
+            began: Instant::now(),
+            is_told,
+            is_answered: false,
+        }
+    }
+
+    /// The answer that `call` comes to, with the id; it is logged, as all that is on the way.
+    pub(super) fn follow<B: MessageBody>(
+        mut self,
+        call: impl Future<Output = Result<ServiceResponse<B>, Error>>,
+    ) -> impl Future<Output = Result<ServiceResponse<B>, Error>> {
+        of_request(self.id.clone(), async move {
+            let answer = call.await;
+            self.is_answered = true;
+            match answer {
+                Ok(mut answer) => {
+                    self.mark(answer.headers_mut());
+                    let route = answer.request().match_pattern();
+                    let response = answer.response();
+                    let headers = response.headers();
+                    self.tell(
+                        route.as_deref(),
+                        response.status(),
+                        headers,
+                        response.error(),
+                    );
+                    Ok(answer)
+                }
+                // A middleware's own.
+                Err(error) => {
+                    let mut response = error.error_response();
+                    self.mark(response.headers_mut());
+                    let status = response.status();
+                    self.tell(None, status, response.headers(), Some(&error));
+                    Err(InternalError::from_response(error, response).into())
+                }
+            }
+        })
+    }
+
+    fn mark(&self, headers: &mut HeaderMap) {
+        let id = HeaderValue::from_str(self.id.as_str());
+        headers.insert(X_REQUEST_ID, id.expect("an id is visible ASCII"));
+    }
+
+    fn tell(
+        &self,
+        route: Option<&str>,
+        status: StatusCode,
+        headers: &HeaderMap,
+        error: Option<&Error>,
+    ) {
+        let cause = error.filter(|_| status.is_server_error()).and_then(cause);
+        let level = match (&cause, route) {
+            (Some(_), _) if status == StatusCode::INTERNAL_SERVER_ERROR => Level::Error,
+            (Some(_), _) => Level::Warn,
+            (None, Some(route)) if health::PROBES.contains(&route) => Level::Debug,
+            (None, _) => Level::Info,
+        };
+        if !self.is_told && cause.is_none() {
+            return;
+        }
+        let cache = headers.get("x-cache").and_then(|value| value.to_str().ok());
+        log::log!(
+            target: TARGET, level,
+            method = self.method,
+            route = route.unwrap_or("none"),
+            status = status.as_u16(),
+            duration_ms = self.duration_ms(),
+            cache = cache.map_or(Value::null(), Value::from),
+            cause = cause.as_deref().map_or(Value::null(), Value::from);
+            "request"
+        );
+    }
+
+    /// To the microsecond.
+    fn duration_ms(&self) -> f64 {
+        let micros = u32::try_from(self.began.elapsed().as_micros()).unwrap_or(u32::MAX);
+        f64::from(micros) / 1000.0
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        if self.is_told && !self.is_answered {
+            log::info!(
+                target: TARGET,
+                method = self.method,
+                duration_ms = self.duration_ms();
+                "the client left before it was answered"
+            );
+        }
+    }
+}
+
+/// Why the service failed, if it says so.
+fn cause(error: &Error) -> Option<String> {
+    match error.as_error::<ApiError>() {
+        Some(error) => error.cause().map(str::to_owned),
+        None => Some(error.to_string()),
+    }
+}
+
+/// A client may make methods up.
+fn name(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] = [
+        "GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT",
+    ];
+    let known = KNOWN.into_iter().find(|known| method == known);
+    known.unwrap_or("OTHER")
+}
