@@ -20,9 +20,8 @@ ENV MEGASTATS__SERVER__HOST=0.0.0.0 \
     MEGASTATS__DATABASE__URL=sqlite:///var/lib/megastats/megastats.db
 EXPOSE 8000
 SHELL ["/bin/bash", "-c"]
-# There is no such page, but nobody else would say so.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD \
     exec 3<>"/dev/tcp/127.0.0.1/$MEGASTATS__SERVER__PORT" \
-    && printf 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3 \
-    && read -r _ status _ <&3 && [[ $status == 404 ]]
+    && printf 'GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3 \
+    && read -r _ status _ <&3 && [[ $status == 200 ]]
 ENTRYPOINT ["megastats"]

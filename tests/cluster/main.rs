@@ -22,6 +22,7 @@ mod load_balancer;
 mod metrics;
 mod mutants;
 mod redis;
+mod rolling;
 mod soak;
 mod stale;
 mod warming;

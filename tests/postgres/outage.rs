@@ -8,7 +8,7 @@ use std::{
 
 use diesel::{connection::SimpleConnection, result::Error as DieselError};
 use megastats::{db::DbError, settings::DatabaseUrl};
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use crate::{
@@ -271,4 +271,77 @@ async fn a_server_that_may_only_be_read_from_now_on_is_left() {
         pg(conn).batch_execute("DELETE FROM appointments")
     });
     write.await.unwrap();
+}
+
+/// What `/readyz` and `/healthz` say.
+async fn health(service: &TestServer) -> [StatusCode; 2] {
+    let ready = service.send(Method::GET, "/readyz").await;
+    if ready.status != StatusCode::OK {
+        assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE, "{ready:?}");
+        let detail = ready.json()["detail"].as_str().unwrap().to_owned();
+        assert!(
+            detail.contains("database") && !detail.contains("127.0.0.1"),
+            "{detail}"
+        );
+    }
+    [
+        ready.status,
+        service.send(Method::GET, "/healthz").await.status,
+    ]
+}
+
+async fn until_health_is(service: &TestServer, ready: StatusCode) {
+    eventually("readiness follows the server", async || {
+        let [is, alive] = health(service).await;
+        assert_eq!(alive, StatusCode::OK);
+        is == ready
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_follows_a_server_that_goes_and_comes_back_or_hangs() {
+    let server = Postgres::builder().start();
+    let service = service(&server);
+    for _ in 0..2 {
+        until_health_is(&service, StatusCode::OK).await;
+        server.stop();
+        until_health_is(&service, StatusCode::SERVICE_UNAVAILABLE).await;
+        server.start();
+    }
+    until_health_is(&service, StatusCode::OK).await;
+    let frozen = server.freeze();
+    until_health_is(&service, StatusCode::SERVICE_UNAVAILABLE).await;
+    drop(frozen);
+    until_health_is(&service, StatusCode::OK).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_number_of_probes_are_one_check_on_one_session_besides_the_pool() {
+    let server = Postgres::builder().setting("log_statement=all").start();
+    let url = server.database();
+    let mut settings = settings(&url);
+    settings.pool_size = 1;
+    let db = open(&settings).await.unwrap();
+    db.ready().await.unwrap();
+    let checks = || server.log().matches("__diesel_schema_migrations").count();
+    let before = checks();
+
+    // All of the pool is taken meanwhile.
+    let busy = db.read(|conn| sleep(conn, Duration::from_millis(400)));
+    let probes = async {
+        let began = Instant::now();
+        let probes = (0..500).map(|_| db.ready());
+        for ready in futures_util::future::join_all(probes).await {
+            ready.unwrap();
+        }
+        // What a check lives, and two that begin and end with it.
+        usize::try_from(began.elapsed().as_secs()).unwrap() + 2
+    };
+    let (busy, most) = tokio::join!(busy, probes);
+    busy.unwrap();
+    assert!(checks() - before <= most, "{} checks", checks() - before);
+    let name = url.rsplit('/').next().unwrap();
+    let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'");
+    assert_eq!(server.query("postgres", &sessions), "2");
 }
