@@ -13,7 +13,8 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 /// Connections that wait to be accepted, at most.
 const BACKLOG: i32 = 1024;
 
-/// How long connections that are there may take to be accepted once no further ones come.
+/// How long connections that are there may take to be accepted once no further ones come, and again
+/// the thread that accepts them to notice that it is to stop, which it does not tell.
 const LAST_CALL: Duration = Duration::from_millis(25);
 
 /// `BPF_RET | BPF_K` of nothing: every packet is dropped.
@@ -59,6 +60,7 @@ impl Door {
         }
         tokio::time::sleep(LAST_CALL).await;
         server.pause().await;
+        tokio::time::sleep(LAST_CALL).await;
         for socket in &self.0 {
             // It listens until it is closed for good, if not now.
             let _ = socket.shutdown(Shutdown::Read);

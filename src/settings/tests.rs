@@ -22,6 +22,9 @@ fn what_is_shown_can_be_loaded_again() {
     settings.stats.tzdb = Tzdb::System;
     settings.cors.allowed_origins.clear();
     settings.log.filter = "warn,megastats=debug".into();
+    settings.log.format = LogFormat::Json;
+    settings.log.requests = false;
+    settings.server.drain_delay_seconds = 5;
     assert_ne!(settings, Settings::default());
     assert_eq!(reload(&settings.to_toml()), settings);
     assert_eq!(reload(&Settings::default().to_toml()), Settings::default());
@@ -49,6 +52,7 @@ fn defaults_are_the_documented_ones() {
     );
     assert_eq!(settings.server.max_body_bytes, 65_536);
     assert_eq!(settings.server.shutdown_timeout(), Duration::from_secs(30));
+    assert_eq!(settings.server.drain_delay(), Duration::ZERO);
     assert_eq!(
         settings.database.url,
         DatabaseUrl::Sqlite("data/megastats.db".into())
@@ -78,6 +82,8 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(settings.stats.tzdb, Tzdb::Bundled);
     assert_eq!(settings.cors.allowed_origins.len(), 4);
     assert_eq!(settings.log.filter, "info");
+    assert_eq!(settings.log.format, LogFormat::Text);
+    assert!(settings.log.requests);
 }
 
 #[test]

@@ -31,7 +31,20 @@ pub enum Leave {
 impl Raw {
     /// Connects to the service at `url`.
     pub fn connect(url: &str) -> Self {
-        let stream = TcpStream::connect(address(url)).unwrap();
+        Self::over(TcpStream::connect(address(url)).unwrap())
+    }
+
+    /// As [`Raw::connect`], unless the service lets nobody in.
+    pub fn try_connect(url: &str) -> Option<Self> {
+        let connected = TcpStream::connect_timeout(&address(url), GUARD);
+        match connected {
+            Ok(stream) => Some(Self::over(stream)),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(GUARD)).unwrap();
         Self {

@@ -125,3 +125,28 @@ async fn a_write_that_had_not_reached_the_database_when_its_client_left_is_finis
     server.stop();
     assert_eq!(Sqlite::open(&path).appointments("clinic"), 1);
 }
+
+#[tokio::test]
+async fn whoever_is_let_in_while_the_service_stops_is_answered() {
+    for _ in 0..5 {
+        let folder = tempfile::tempdir().unwrap();
+        let process = Process::start(folder.path(), &[]);
+        let url = process.url();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                // Until nobody is let in any more.
+                scope.spawn(|| {
+                    while let Some(mut client) = Raw::try_connect(url) {
+                        client.mega_stats("clinic");
+                        assert_eq!(client.reply().status, StatusCode::OK);
+                    }
+                });
+            }
+            let mut client = Raw::connect(url);
+            client.mega_stats("clinic");
+            client.reply();
+            process.signal("TERM");
+        });
+        assert_eq!(process.wait().0.code(), Some(0));
+    }
+}
