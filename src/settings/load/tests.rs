@@ -73,6 +73,7 @@ fn every_setting_can_come_from_the_environment() {
             ("MEGASTATS__SERVER__MAX_CONNECTIONS", "1"),
             ("MEGASTATS__SERVER__REQUEST_TIMEOUT_SECONDS", "1"),
             ("MEGASTATS__SERVER__SHUTDOWN_TIMEOUT_SECONDS", "1"),
+            ("MEGASTATS__SERVER__DRAIN_DELAY_SECONDS", "300"),
             ("MEGASTATS__DATABASE__URL", "sqlite:///srv/m.db"),
             ("MEGASTATS__DATABASE__POOL_SIZE", "1"),
             ("MEGASTATS__DATABASE__POOL_WAIT_MS", "2"),
@@ -100,6 +101,8 @@ fn every_setting_can_come_from_the_environment() {
                 "https://a.example, http://localhost:3000",
             ),
             ("MEGASTATS__LOG__FILTER", "warn,megastats=debug"),
+            ("MEGASTATS__LOG__FORMAT", "json"),
+            ("MEGASTATS__LOG__REQUESTS", "false"),
             ("PATH", "/bin"),
             ("MEGASTATSX", "someone else's"),
         ],
@@ -212,8 +215,8 @@ fn an_unknown_key_in_the_file_is_named_in_full() {
             "Cache.ttl_seconds in ops.toml is not a setting: did you mean",
         ),
         (
-            "[log]\nformat = \"json\"",
-            "log.format in ops.toml is not a setting: there are log.filter",
+            "[log]\ncolour = \"red\"",
+            "log.colour in ops.toml is not a setting: there are log.filter, log.format, log.requests",
         ),
         (
             "[cache.redis]\nport = 5",
