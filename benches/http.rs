@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "what is measured is printed")]
 
 use std::{
+    fs::File,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     sync::{Arc, mpsc},
@@ -13,9 +14,11 @@ use std::{
 };
 
 use actix_web::{App, HttpResponse, HttpServer, web};
+use log::LevelFilter;
 use megastats::{
     cache,
     clock::SystemClock,
+    logging,
     server::Server,
     settings::{CacheBackend, DatabaseUrl, Settings},
     tasks::Tasks,
@@ -28,7 +31,7 @@ const PATH: &str = "/api/v1/appointments/mega-stats?tenantId=default-tenant&tz=A
 
 const ROUNDS: usize = 21;
 /// Requests in each round; fewer where each one reads the database.
-const REQUESTS: [u32; 3] = [8000, 8000, 1000];
+const REQUESTS: [u32; 4] = [8000, 8000, 8000, 1000];
 
 fn main() {
     let bare = listening(|tell| async move {
@@ -51,22 +54,38 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     let hit = service(&folder, CacheBackend::Memory);
     let uncached = service(&folder, CacheBackend::None);
+    let null = File::options().write(true).open("/dev/null");
+    let _log = logging::start(&Settings::default().log, null.expect("a machine's"))
+        .expect("nobody else logs");
+    let levels = [
+        LevelFilter::Off,
+        LevelFilter::Off,
+        LevelFilter::Info,
+        LevelFilter::Off,
+    ];
 
     for (name, batch) in [("one by one", 1), ("in batches", 50)] {
-        let mut clients = [bare, hit, uncached].map(|address| Client::connect(address, batch));
-        let mut times = [const { Vec::new() }; 3];
+        let mut clients = [bare, hit, hit, uncached].map(|address| Client::connect(address, batch));
+        let mut times = [const { Vec::new() }; 4];
         for _ in 0..ROUNDS {
-            for ((client, times), requests) in clients.iter_mut().zip(&mut times).zip(REQUESTS) {
+            let turns = clients.iter_mut().zip(&mut times).zip(REQUESTS).zip(levels);
+            for (((client, times), requests), level) in turns {
+                log::set_max_level(level);
                 times.push(client.ask(requests));
             }
         }
-        let [bare, hit, uncached] = times.map(median);
+        let [bare, hit, logged, uncached] = times.map(median);
         println!("{name}:");
         println!("  empty handler      1.00  ({:.1} µs)", bare * 1e6);
         println!(
             "  HIT                {:.2}  ({:.1} µs)",
             hit / bare,
             hit * 1e6
+        );
+        println!(
+            "  HIT, logged        {:.2}  ({:.1} µs)",
+            logged / bare,
+            logged * 1e6
         );
         println!(
             "  cache none         {:.2}  ({:.1} µs)",

@@ -62,15 +62,10 @@ impl Request {
             match answer {
                 Ok(mut answer) => {
                     self.mark(answer.headers_mut());
-                    let route = answer.request().match_pattern();
+                    let route = || answer.request().match_pattern();
                     let response = answer.response();
-                    let headers = response.headers();
-                    self.tell(
-                        route.as_deref(),
-                        response.status(),
-                        headers,
-                        response.error(),
-                    );
+                    let (status, error) = (response.status(), response.error());
+                    self.tell(route, status, response.headers(), error);
                     Ok(answer)
                 }
                 // A middleware's own.
@@ -78,7 +73,7 @@ impl Request {
                     let mut response = error.error_response();
                     self.mark(response.headers_mut());
                     let status = response.status();
-                    self.tell(None, status, response.headers(), Some(&error));
+                    self.tell(|| None, status, response.headers(), Some(&error));
                     Err(InternalError::from_response(error, response).into())
                 }
             }
@@ -92,26 +87,28 @@ impl Request {
 
     fn tell(
         &self,
-        route: Option<&str>,
+        route: impl FnOnce() -> Option<String>,
         status: StatusCode,
         headers: &HeaderMap,
         error: Option<&Error>,
     ) {
         let cause = error.filter(|_| status.is_server_error()).and_then(cause);
-        let level = match (&cause, route) {
-            (Some(_), _) if status == StatusCode::INTERNAL_SERVER_ERROR => Level::Error,
-            (Some(_), _) => Level::Warn,
-            (None, Some(route)) if health::PROBES.contains(&route) => Level::Debug,
-            (None, _) => Level::Info,
-        };
-        if !self.is_told && cause.is_none() {
+        if cause.is_none() && !self.is_told {
             return;
         }
+        let route = route();
+        let route = route.as_deref().unwrap_or("none");
+        let level = match cause {
+            Some(_) if status == StatusCode::INTERNAL_SERVER_ERROR => Level::Error,
+            Some(_) => Level::Warn,
+            None if health::PROBES.contains(&route) => Level::Debug,
+            None => Level::Info,
+        };
         let cache = headers.get("x-cache").and_then(|value| value.to_str().ok());
         log::log!(
             target: TARGET, level,
             method = self.method,
-            route = route.unwrap_or("none"),
+            route = route,
             status = status.as_u16(),
             duration_ms = self.duration_ms(),
             cache = cache.map_or(Value::null(), Value::from),
