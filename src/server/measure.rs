@@ -95,12 +95,17 @@ impl Meter {
 }
 
 impl Measured {
-    /// The request has been answered.
-    pub(super) fn end<B>(mut self, answer: &Result<ServiceResponse<B>, Error>) {
-        self.status = match answer {
+    /// Until the request has been answered.
+    pub(super) async fn follow<B>(
+        mut self,
+        answer: impl Future<Output = Result<ServiceResponse<B>, Error>>,
+    ) -> Result<ServiceResponse<B>, Error> {
+        let answer = answer.await;
+        self.status = match &answer {
             Ok(answer) => answer.status(),
             Err(error) => error.as_response_error().status_code(),
         };
+        answer
     }
 }
 

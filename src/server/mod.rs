@@ -194,15 +194,7 @@ impl Server {
                 // Outermost, so that it sees every answer.
                 .wrap_fn({
                     let meter = Meter::new(Arc::clone(&metrics));
-                    move |request, service| {
-                        let measured = meter.begin(&request);
-                        let answer = service.call(request);
-                        async move {
-                            let answer = answer.await;
-                            measured.end(&answer);
-                            answer
-                        }
-                    }
+                    move |request, service| meter.begin(&request).follow(service.call(request))
                 })
         })
         .workers(workers)
