@@ -2,11 +2,19 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpResponse, http::header, web};
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::{
+        StatusCode,
+        header::{self, ContentType},
+    },
+    web,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
+    idempotency::{self, IdempotencyKey, store::Once},
     model::{
         Appointment, Changes, InvalidPatient, ListFilter, MAX_DURATION_MIN, MAX_ID,
         MIN_DURATION_MIN, NewAppointment, PatientId,
@@ -28,6 +36,11 @@ use crate::{
 
 const DEFAULT_PAGE_SIZE: i64 = 50;
 const MAX_PAGE_SIZE: i64 = 100;
+
+/// The header by which a create that is sent again is known.
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+/// The header of an answer that was given before.
+const IDEMPOTENCY_REPLAYED: &str = "Idempotency-Replayed";
 
 /// What the routes work with.
 #[derive(Debug, Clone)]
@@ -126,17 +139,63 @@ struct CreateBody {
 }
 
 async fn create(
+    request: HttpRequest,
     Body(body): Body<CreateBody>,
     appointments: web::Data<Appointments>,
 ) -> Result<HttpResponse, ApiError> {
+    let key = idempotency_key(&request)?;
     let new = read_new(body)?;
     let (tenant, now) = (new.tenant.clone(), appointments.clock.now().into());
-    let write = move |conn: &mut AnyConn| store::create(conn, &new, now);
-    let created = appointments.stats.tenant_changed(&tenant, write).await?;
-    let location = format!("/api/v1/appointments/{}", created.id);
-    Ok(HttpResponse::Created()
-        .insert_header((header::LOCATION, location))
-        .json(created))
+    let Some(key) = key else {
+        let write = move |conn: &mut AnyConn| store::create(conn, &new, now);
+        let made = appointments.stats.tenant_changed(&tenant, write).await?;
+        return Ok(created(made.id).json(made));
+    };
+    // What took place before is a change to whoever is told of it only now: the first one's writer
+    // may have died before the cache was told, or may not have come to it yet.
+    let write = move |conn: &mut AnyConn| idempotency::store::create(conn, &new, &key, now);
+    match appointments.stats.tenant_changed(&tenant, write).await? {
+        Once::Made(answer) => Ok(created(answer.id)
+            .content_type(ContentType::json())
+            .body(answer.body)),
+        Once::Again(answer) => Ok(created(answer.id)
+            .insert_header((IDEMPOTENCY_REPLAYED, "true"))
+            .content_type(ContentType::json())
+            .body(answer.body)),
+        Once::Taken => {
+            let mut fields = Fields::default();
+            fields.refuse(
+                IDEMPOTENCY_KEY,
+                "was used before for another appointment; a new one needs a new key",
+            );
+            Err(fields.error())
+        }
+    }
+}
+
+fn created(id: i64) -> HttpResponseBuilder {
+    let mut response = HttpResponse::Created();
+    response.insert_header((header::LOCATION, format!("/api/v1/appointments/{id}")));
+    response
+}
+
+fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, ApiError> {
+    let refused = |why| {
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            format!("{IDEMPOTENCY_KEY}: {why}."),
+        )
+    };
+    let mut given = request.headers().get_all(IDEMPOTENCY_KEY);
+    let Some(key) = given.next() else {
+        return Ok(None);
+    };
+    if given.next().is_some() {
+        return Err(refused("must be there once".to_owned()));
+    }
+    IdempotencyKey::parse(key.as_bytes())
+        .map(Some)
+        .map_err(|invalid| refused(invalid.to_string()))
 }
 
 fn read_new(body: CreateBody) -> Result<NewAppointment, ApiError> {

@@ -64,6 +64,20 @@ pub struct NewAppointment {
     pub status: Status,
 }
 
+/// The columns of an appointment to be made; the database gives the id.
+#[derive(Debug, Clone, Copy, Insertable)]
+#[diesel(table_name = appointments)]
+pub(super) struct NewRow<'a> {
+    pub(super) tenant_id: &'a str,
+    pub(super) patient_id: &'a str,
+    pub(super) consultorio_id: Option<i64>,
+    pub(super) starts_at: UtcTime,
+    pub(super) duration_min: i32,
+    pub(super) status: Status,
+    pub(super) created_at: UtcTime,
+    pub(super) updated_at: UtcTime,
+}
+
 /// What changes in an appointment; `None` leaves a column as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, AsChangeset)]
 #[diesel(table_name = appointments)]

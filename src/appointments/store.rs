@@ -7,7 +7,7 @@ use diesel::{
     ExpressionMethods, OptionalExtension, QueryDsl, QueryResult, RunQueryDsl, SelectableHelper,
 };
 
-use super::model::{Appointment, Changes, ListFilter, NewAppointment, Page};
+use super::model::{Appointment, Changes, ListFilter, NewAppointment, NewRow, Page};
 use crate::db::{AnyConn, Dialect, UtcTime, on_db, schema::appointments};
 
 /// The appointment with that id, if there is one.
@@ -62,24 +62,28 @@ pub fn list(conn: &mut AnyConn, filter: &ListFilter) -> QueryResult<Page> {
 
 /// Makes an appointment at `now`.
 pub fn create(conn: &mut AnyConn, new: &NewAppointment, now: UtcTime) -> QueryResult<Appointment> {
-    let values = (
-        appointments::tenant_id.eq(new.tenant.as_str()),
-        appointments::patient_id.eq(new.patient.as_str()),
-        appointments::consultorio_id.eq(new.consultorio_id),
-        appointments::starts_at.eq(new.starts_at),
-        appointments::duration_min.eq(new.duration_min),
-        appointments::status.eq(new.status),
-        appointments::created_at.eq(now),
-        appointments::updated_at.eq(now),
-    );
     on_db!(conn, |c| {
         c.write_transaction(|c| {
             diesel::insert_into(appointments::table)
-                .values(values)
+                .values(row(new, now))
                 .returning(Appointment::as_returning())
                 .get_result(c)
         })
     })
+}
+
+/// The row of an appointment that is made at `now`.
+pub(super) fn row(new: &NewAppointment, now: UtcTime) -> NewRow<'_> {
+    NewRow {
+        tenant_id: new.tenant.as_str(),
+        patient_id: new.patient.as_str(),
+        consultorio_id: new.consultorio_id,
+        starts_at: new.starts_at,
+        duration_min: new.duration_min,
+        status: new.status,
+        created_at: now,
+        updated_at: now,
+    }
 }
 
 /// Changes the appointment with that id at `now`, if there is one.

@@ -26,6 +26,9 @@ pub(crate) trait Dialect: Connection {
     /// which `last` is the largest: until it ends nobody else inserts, and after it new appointments
     /// get larger ids.
     fn reserve_ids(&mut self, last: i64) -> QueryResult<()>;
+
+    /// The end of a SELECT that leaves out rows which another transaction is about to change.
+    fn skip_locked(&self) -> &'static str;
 }
 
 impl Dialect for SqliteConnection {
@@ -43,6 +46,11 @@ impl Dialect for SqliteConnection {
     /// There is one writer, and a new id is above all there are.
     fn reserve_ids(&mut self, _last: i64) -> QueryResult<()> {
         Ok(())
+    }
+
+    /// There is no other transaction that writes.
+    fn skip_locked(&self) -> &'static str {
+        ""
     }
 }
 
@@ -75,6 +83,10 @@ impl Dialect for PgConn {
         .bind::<BigInt, _>(last)
         .execute(self)?;
         Ok(())
+    }
+
+    fn skip_locked(&self) -> &'static str {
+        "FOR UPDATE SKIP LOCKED"
     }
 }
 

@@ -26,3 +26,25 @@ diesel::table! {
         updated_at -> UtcInstant,
     }
 }
+
+diesel::table! {
+    use diesel::sql_types::{BigInt, Binary, Text};
+    use crate::db::time::UtcInstant;
+
+    /// One row per create that carried a key and took place: see
+    /// [`crate::appointments::idempotency`].
+    idempotency_keys (tenant_id, key) {
+        /// Whose key it is.
+        tenant_id -> Text,
+        /// The key, without quotes.
+        key -> Text,
+        /// Of what was asked for.
+        fingerprint -> Binary,
+        /// What was made.
+        appointment_id -> BigInt,
+        /// The body of the answer.
+        answer -> Text,
+        /// When that was.
+        created_at -> UtcInstant,
+    }
+}

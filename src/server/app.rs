@@ -73,6 +73,7 @@ pub(super) fn cross_origin(settings: &CorsSettings) -> Cors {
             "Location",
             "Retry-After",
             "X-Request-Id",
+            "Idempotency-Replayed",
         ])
         .supports_credentials()
         .max_age(3600);

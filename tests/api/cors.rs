@@ -67,7 +67,7 @@ async fn preflight(server: &TestServer, origin: &str, method: &str, path: &str) 
         .header("access-control-request-method", method)
         .header(
             "access-control-request-headers",
-            "cache-control,content-type",
+            "cache-control,content-type,idempotency-key",
         );
     server.request(request).await
 }
@@ -114,7 +114,7 @@ async fn a_preflight_allows_the_methods_and_headers_of_the_client() {
         assert_readable(&reply, FRONT_END);
         let methods = entries(&reply, "access-control-allow-methods");
         assert!(methods.contains(&method.to_lowercase()), "{reply:?}");
-        for header in ["cache-control", "content-type"] {
+        for header in ["cache-control", "content-type", "idempotency-key"] {
             let headers = entries(&reply, "access-control-allow-headers");
             assert!(headers.contains(&header.to_owned()), "{reply:?}");
         }
@@ -165,7 +165,13 @@ async fn the_front_end_can_read_answers_and_where_they_came_from() {
         assert_eq!(reply.status, StatusCode::OK);
         assert_readable(&reply, FRONT_END);
         let exposed = entries(&reply, "access-control-expose-headers");
-        for header in ["x-cache", "cache-status", "location", "retry-after"] {
+        for header in [
+            "x-cache",
+            "cache-status",
+            "location",
+            "retry-after",
+            "idempotency-replayed",
+        ] {
             assert!(exposed.contains(&header.to_owned()), "{header}: {reply:?}");
         }
         assert!(

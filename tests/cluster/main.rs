@@ -17,6 +17,7 @@ mod database;
 #[expect(dead_code, unused_imports, reason = "shared with tests/api")]
 #[path = "../api/harness/mod.rs"]
 mod harness;
+mod idempotency;
 mod instances;
 mod load_balancer;
 mod metrics;

@@ -1,0 +1,15 @@
+-- The answers to creates that carried a key, so that each takes place once.
+CREATE TABLE idempotency_keys (
+    tenant_id      TEXT        NOT NULL,
+    key            TEXT        NOT NULL,
+    -- Of what was asked for: SHA-256.
+    fingerprint    BYTEA       NOT NULL,
+    appointment_id BIGINT      NOT NULL,
+    -- The body of the answer, as it was sent.
+    answer         TEXT        NOT NULL,
+    created_at     TIMESTAMPTZ NOT NULL CHECK (isfinite(created_at)),
+    PRIMARY KEY (tenant_id, key)
+);
+
+-- Finds those that are too old.
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);

@@ -1,0 +1,113 @@
+//! The statements on both databases: what is made once, and what is forgotten.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+use crate::{
+    appointments::model::PatientId,
+    db::{Status, testing::TestDb},
+    tenant::TenantId,
+};
+
+const NOW: &str = "2025-10-31T12:00:00Z";
+
+fn at(raw: &str) -> UtcTime {
+    raw.parse::<Timestamp>().unwrap().into()
+}
+
+fn now() -> UtcTime {
+    at(NOW)
+}
+
+/// So long after [`now`].
+fn later(by: SignedDuration) -> UtcTime {
+    (now().timestamp() + by).into()
+}
+
+fn new(tenant: &str) -> NewAppointment {
+    NewAppointment {
+        tenant: TenantId::parse(tenant).unwrap(),
+        patient: PatientId::parse("ana".into()).unwrap(),
+        consultorio_id: None,
+        starts_at: now(),
+        duration_min: 30,
+        status: Status::Pending,
+    }
+}
+
+fn key(raw: &str) -> IdempotencyKey {
+    IdempotencyKey::parse(raw.as_bytes()).unwrap()
+}
+
+fn count(conn: &mut AnyConn) -> (i64, i64) {
+    on_db!(conn, |c| (
+        appointments::table.count().get_result(c).unwrap(),
+        idempotency_keys::table.count().get_result(c).unwrap(),
+    ))
+}
+
+#[test]
+fn the_same_request_is_answered_alike_and_another_is_told_apart() {
+    for mut database in TestDb::both() {
+        database.run(|conn| {
+            let mut create = |new: &NewAppointment, raw| create(conn, new, &key(raw), now());
+            let first = create(&new("clinic"), "a").unwrap();
+            let Once::Made(answer) = first else {
+                panic!("{first:?}")
+            };
+            let again = create(&new("clinic"), "\"a\"").unwrap();
+            assert_eq!(again, Once::Again(answer.clone()));
+            let other = |change: fn(&mut NewAppointment)| {
+                let mut other = new("clinic");
+                change(&mut other);
+                other
+            };
+            for another in [
+                other(|new| new.patient = PatientId::parse("bia".into()).unwrap()),
+                other(|new| new.consultorio_id = Some(1)),
+                other(|new| new.starts_at = later(SignedDuration::from_micros(1))),
+                other(|new| new.duration_min = 31),
+                other(|new| new.status = Status::Confirmed),
+            ] {
+                assert_eq!(create(&another, "a").unwrap(), Once::Taken);
+            }
+            for (tenant, raw) in [("clinic", "A"), ("other", "a")] {
+                let made = create(&new(tenant), raw).unwrap();
+                assert!(matches!(made, Once::Made(_)), "{made:?}");
+            }
+            assert_eq!(count(conn), (3, 3));
+        });
+    }
+}
+
+#[test]
+fn a_key_is_forgotten_after_its_time_and_not_before() {
+    for mut database in TestDb::both() {
+        database.run(|conn| {
+            let mut create = |at| create(conn, &new("clinic"), &key("a"), at).unwrap();
+            assert!(matches!(create(now()), Once::Made(_)));
+            let short_of_it = KEPT - SignedDuration::from_micros(1);
+            assert!(matches!(create(later(short_of_it)), Once::Again(_)));
+            assert!(matches!(create(later(KEPT)), Once::Made(_)));
+            assert!(matches!(create(later(KEPT)), Once::Again(_)));
+            assert_eq!(count(conn), (2, 1));
+        });
+    }
+}
+
+#[test]
+fn old_keys_are_removed_a_few_at_a_time() {
+    for mut database in TestDb::both() {
+        database.run(|conn| {
+            for number in 0..=2 * REMOVED {
+                let old = key(&format!("old-{number}"));
+                create(conn, &new("clinic"), &old, now()).unwrap();
+            }
+            let left = ["a", "b", "c", "d"].map(|raw| {
+                create(conn, &new("other"), &key(raw), later(KEPT)).unwrap();
+                count(conn).1
+            });
+            assert_eq!(left, [i64::try_from(REMOVED).unwrap() + 2, 3, 3, 4]);
+        });
+    }
+}
