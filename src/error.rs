@@ -119,8 +119,14 @@ impl ApiError {
     }
 
     fn unavailable(cause: &dyn fmt::Display) -> Self {
-        let detail = "The service is busy. Try again in a moment.";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).because(cause)
+        Self::busy().because(cause)
+    }
+
+    fn busy() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The service is busy. Try again in a moment.",
+        )
     }
 }
 
@@ -151,10 +157,11 @@ impl ResponseError for ApiError {
 
 impl From<&DbError> for ApiError {
     fn from(error: &DbError) -> Self {
-        if error.is_outage() {
-            Self::unavailable(error)
-        } else {
-            Self::internal(error)
+        match error {
+            // Too many for a line each: the pool logs them together.
+            DbError::Busy => Self::busy(),
+            error if error.is_outage() => Self::unavailable(error),
+            error => Self::internal(error),
         }
     }
 }

@@ -30,7 +30,8 @@ pub enum OpenError {
 /// A statement gave no answer.
 #[derive(Debug, Error)]
 pub enum DbError {
-    /// Every connection, or the right to write, was taken for all of the configured wait.
+    /// Every connection, or the right to write, was taken: for all of the configured wait, or with
+    /// as many waiting as may. Nothing was done. The pool counts and logs these.
     #[error("no connection or write lock became free in time")]
     Busy,
     /// The database gave the work up, and undid it: it took too long, or stood in another's way.

@@ -1,24 +1,21 @@
 //! The connections that wait to be used. Lives here: who may use one, and which of them can be used
-//! again. Not here: making them (`connection`).
+//! again. Not here: making them (`connection`), and waiting for one (`queue`).
 
 use std::{
     future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
     time::{Duration, Instant},
 };
 
 use diesel::QueryResult;
 use r2d2::{ManageConnection, PooledConnection};
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     AnyConn, DbError, OpenError,
     connection::{Connected, Manager},
     error::explain,
     postgres::Link,
+    queue::{Queue, Reason, Refusals, Refused},
 };
 use crate::settings::DatabaseSettings;
 
@@ -26,14 +23,13 @@ use crate::settings::DatabaseSettings;
 #[derive(Debug)]
 pub(super) struct Pool {
     idle: r2d2::Pool<Manager>,
-    /// One permit per connection: callers queue here, not on threads of the blocking pool.
-    connections: Arc<Semaphore>,
-    /// Where there is one writer at a time, writers queue here in order, and do not sit on
-    /// connections that readers could use.
-    writer: Option<Arc<Semaphore>>,
+    /// Callers queue here, not on threads of the blocking pool.
+    connections: Queue,
+    /// Where there is one writer at a time, writers queue here, and do not sit on connections that
+    /// readers could use.
+    writer: Option<Queue>,
     wait: Duration,
-    waiting: AtomicU64,
-    given_up: AtomicU64,
+    refusals: Refusals,
 }
 
 /// What the pool's connections do.
@@ -47,8 +43,8 @@ pub struct PoolState {
     pub idle: u64,
     /// Callers that wait for one, or for their turn to write.
     pub waiting: u64,
-    /// Callers that have waited in vain.
-    pub given_up: u64,
+    /// Requests that were sent away since the start.
+    pub refused: Refused,
 }
 
 /// The right to use a connection, and perhaps to write.
@@ -57,6 +53,18 @@ pub(super) struct Permit(
     #[expect(dead_code, reason = "dropping it gives it back")]
     (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 );
+
+/// How busy the database's connections are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolLoad {
+    /// Connections that are used now, of `database.pool_size`.
+    pub in_use: usize,
+    /// Requests that wait now: for a connection and, on SQLite, for the turn to write. Each of the
+    /// two is at most `database.pool_queue`.
+    pub waiting: usize,
+    /// Requests that were sent away.
+    pub refused: Refused,
+}
 
 impl ManageConnection for Manager {
     type Connection = Connected;
@@ -87,9 +95,8 @@ impl Pool {
         if migrated > 0 {
             log::info!("database: ran {migrated} migration(s)");
         }
-        let writer = manager
-            .has_one_writer()
-            .then(|| Arc::new(Semaphore::new(1)));
+        let (size, length) = (settings.pool_size as usize, settings.pool_queue);
+        let writer = manager.has_one_writer().then(|| Queue::new(1, length));
         // A request's wait is not this start's: see `get`.
         let idle = r2d2::Pool::builder()
             .max_size(settings.pool_size)
@@ -97,56 +104,51 @@ impl Pool {
             .build(manager)?;
         Ok(Self {
             idle,
-            connections: Arc::new(Semaphore::new(settings.pool_size as usize)),
+            connections: Queue::new(size, length),
             writer,
             wait: settings.pool_wait(),
-            waiting: AtomicU64::new(0),
-            given_up: AtomicU64::new(0),
+            refusals: Refusals::default(),
         })
     }
 
     /// Waits for the right to read.
     pub(super) async fn reader(&self) -> Result<Permit, DbError> {
-        let connection = Arc::clone(&self.connections).acquire_owned();
-        Ok(Permit((self.in_time(connection).await?, None)))
+        let permit = async { Some(Permit((self.connections.enter().await?, None))) };
+        self.in_time(permit).await
     }
 
     /// Waits for the right to write.
     pub(super) async fn writer(&self) -> Result<Permit, DbError> {
-        let permits = async {
-            let writer = match &self.writer {
-                Some(writer) => Some(Arc::clone(writer).acquire_owned().await?),
-                None => None,
+        let permit = async {
+            let Some(writer) = &self.writer else {
+                return Some(Permit((self.connections.enter().await?, None)));
             };
-            let connection = Arc::clone(&self.connections).acquire_owned().await?;
-            Ok((connection, writer))
+            let writer = writer.enter().await?;
+            // There is one of these, and it has waited already: readers must not keep it out.
+            Some(Permit((self.connections.wait().await, Some(writer))))
         };
-        Ok(Permit(self.in_time(permits).await?))
+        self.in_time(permit).await
     }
 
-    async fn in_time<T>(
+    async fn in_time(
         &self,
-        permits: impl Future<Output = Result<T, AcquireError>>,
-    ) -> Result<T, DbError> {
-        let waits = Waits::begin(&self.waiting);
-        let permits = tokio::time::timeout(self.wait, permits).await;
-        drop(waits);
-        permits
-            .map_err(|_elapsed| {
-                self.given_up.fetch_add(1, Ordering::Relaxed);
-                DbError::Busy
-            })?
-            .map_err(|_closed| DbError::Busy)
+        permit: impl Future<Output = Option<Permit>>,
+    ) -> Result<Permit, DbError> {
+        let permit = tokio::time::timeout(self.wait, permit).await;
+        permit
+            .map_err(|_elapsed| self.refusals.refuse(Reason::Late))?
+            .ok_or_else(|| self.refusals.refuse(Reason::Full))
     }
 
     pub(super) fn state(&self) -> PoolState {
         let (size, now) = (self.idle.max_size(), self.idle.state());
+        let writers = self.writer.as_ref().map_or(0, Queue::waiting);
         PoolState {
             size: size.into(),
             in_use: now.connections.saturating_sub(now.idle_connections).into(),
             idle: now.idle_connections.into(),
-            waiting: self.waiting.load(Ordering::Relaxed),
-            given_up: self.given_up.load(Ordering::Relaxed),
+            waiting: (self.connections.waiting() + writers) as u64,
+            refused: self.refusals.so_far(),
         }
     }
 
@@ -156,7 +158,7 @@ impl Pool {
         work: impl FnOnce(&mut AnyConn) -> QueryResult<T>,
     ) -> Result<T, DbError> {
         let mut connected = self.get()?;
-        run_on(&mut connected, work)
+        self.run_on(&mut connected, work)
     }
 
     /// Runs `work`, which changes nothing, as [`Pool::run`] does. If the connection turns out to be
@@ -168,14 +170,14 @@ impl Pool {
         let began = Instant::now();
         let mut connected = self.get()?;
         let patience = connected.link.as_ref().map(Link::statement_timeout);
-        match run_on(&mut connected, &mut work) {
+        match self.run_on(&mut connected, &mut work) {
             // Not after a wait, which is likely to be in vain again.
             Err(DbError::Lost(_))
                 if patience.is_some_and(|patience| began.elapsed() < patience) =>
             {
                 drop(connected);
                 let mut another = self.get()?;
-                run_on(&mut another, work)
+                self.run_on(&mut another, work)
             }
             done => done,
         }
@@ -184,21 +186,17 @@ impl Pool {
     fn get(&self) -> Result<PooledConnection<Manager>, DbError> {
         Ok(self.idle.get_timeout(self.wait)?)
     }
-}
 
-/// Somebody who waits, until it is dropped: also with a caller that has lost interest.
-struct Waits<'a>(&'a AtomicU64);
 
-impl<'a> Waits<'a> {
-    fn begin(waiting: &'a AtomicU64) -> Self {
-        waiting.fetch_add(1, Ordering::Relaxed);
-        Self(waiting)
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    fn run_on<T>(
+        &self,
+        connected: &mut Connected,
+        work: impl FnOnce(&mut AnyConn) -> QueryResult<T>,
+    ) -> Result<T, DbError> {
+        run_on(connected, work).map_err(|error| match error {
+            DbError::Busy => self.refusals.refuse(Reason::Locked),
+            error => error,
+        })
     }
 }
 

@@ -53,12 +53,15 @@ fn show_pool(metrics: &Metrics, db: &Db) {
         &[],
         read(|pool| pool.waiting),
     );
-    metrics.counter(
-        "megastats_db_pool_wait_timeouts_total",
-        "Waits for a connection that ended after database.pool_wait_ms without one.",
-        &[],
-        read(|pool| pool.given_up),
-    );
+    let refusals = "Reads and writes that were sent away with 503, by reason.";
+    for (reason, field) in [
+        ("full", (|pool| pool.refused.full) as fn(PoolState) -> u64),
+        ("late", |pool| pool.refused.late),
+        ("locked", |pool| pool.refused.locked),
+    ] {
+        let name = "megastats_db_pool_refusals_total";
+        metrics.counter(name, refusals, &[("reason", reason)], read(field));
+    }
 }
 
 fn show_link(metrics: &Metrics, cache: &Arc<dyn StatsCache>) {

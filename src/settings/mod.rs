@@ -118,6 +118,10 @@ pub struct DatabaseSettings {
     /// How long a request waits for a connection, in milliseconds, 1 to 60000; 5000 by default.
     #[serde(deserialize_with = "value::integer::<_, _, 1, 60_000>")]
     pub pool_wait_ms: u64,
+    /// How many requests may wait for a connection, and on `SQLite` how many more for their turn to
+    /// write, 0 to 100000; 500 by default. Further ones are refused at once.
+    #[serde(deserialize_with = "value::integer::<_, _, 0, 100_000>")]
+    pub pool_queue: usize,
     /// How long `SQLite` waits for another writer's lock, in milliseconds, 1 to 60000; 5000 by
     /// default.
     #[serde(deserialize_with = "value::integer::<_, _, 1, 60_000>")]

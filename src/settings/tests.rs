@@ -59,6 +59,7 @@ fn defaults_are_the_documented_ones() {
     );
     assert_eq!(settings.database.pool_size, 4);
     assert_eq!(settings.database.pool_wait(), Duration::from_secs(5));
+    assert_eq!(settings.database.pool_queue, 500);
     assert_eq!(settings.database.busy_timeout(), Duration::from_secs(5));
     assert_eq!(
         settings.database.statement_timeout(),

@@ -12,7 +12,9 @@ mod database;
 #[expect(dead_code, unused_imports, reason = "shared with tests/api")]
 #[path = "../api/harness/mod.rs"]
 mod harness;
+mod idempotency;
 mod import;
+mod load;
 mod outage;
 #[path = "../support/postgres.rs"]
 mod server;

@@ -77,6 +77,7 @@ fn every_setting_can_come_from_the_environment() {
             ("MEGASTATS__DATABASE__URL", "sqlite:///srv/m.db"),
             ("MEGASTATS__DATABASE__POOL_SIZE", "1"),
             ("MEGASTATS__DATABASE__POOL_WAIT_MS", "2"),
+            ("MEGASTATS__DATABASE__POOL_QUEUE", "0"),
             ("MEGASTATS__DATABASE__BUSY_TIMEOUT_MS", "3"),
             ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "4"),
             ("MEGASTATS__DATABASE__CONNECT_TIMEOUT_MS", "5"),

@@ -1,0 +1,133 @@
+//! Every connection is taken by a statement that waits for a lock: what is cached is answered, some
+//! wait, and the rest is sent away.
+
+use reqwest::StatusCode;
+use serde_json::json;
+use tokio_postgres::{Client, NoTls};
+
+use crate::{
+    harness::{PREFIX, Reply, TODAY, TestServer, eventually, within},
+    server::Postgres,
+};
+use megastats::settings::DatabaseUrl;
+
+const CONNECTIONS: usize = 2;
+const QUEUE: usize = 3;
+
+/// Requests that come at once, each for a tenant of its own.
+const REQUESTS: usize = 40;
+
+/// Requests for one and the same.
+const ALIKE: usize = 20;
+
+fn service(url: &str, wait_ms: u64) -> TestServer {
+    TestServer::builder()
+        .settings(|settings| {
+            settings.database.url = DatabaseUrl::parse(url).unwrap();
+            settings.database.pool_size = u32::try_from(CONNECTIONS).unwrap();
+            settings.database.pool_queue = QUEUE;
+            settings.database.pool_wait_ms = wait_ms;
+            settings.database.statement_timeout_ms = wait_ms;
+            settings.cache.ttl_seconds = 3600;
+        })
+        .start()
+}
+
+/// Keeps everybody out of the appointments, for as long as its transaction lasts.
+async fn lock(url: &str) -> Client {
+    let (session, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let lock = "BEGIN; LOCK TABLE appointments IN ACCESS EXCLUSIVE MODE";
+    session.batch_execute(lock).await.unwrap();
+    session
+}
+
+async fn until_statements_wait(session: &Client, statements: usize) {
+    const WAITING: &str = "SELECT count(*) FROM pg_locks WHERE NOT granted \
+                           AND relation = 'appointments'::regclass";
+    eventually("statements wait", async || {
+        let waiting: i64 = session.query_one(WAITING, &[]).await.unwrap().get(0);
+        waiting == i64::try_from(statements).unwrap()
+    })
+    .await;
+}
+
+/// Reads, lists and writes in turn, each of another tenant.
+fn ask(service: &TestServer, number: usize) -> tokio::task::JoinHandle<Reply> {
+    let (client, url) = (service.client(), format!("{}{PREFIX}", service.url()));
+    tokio::spawn(Reply::to(match number % 3 {
+        0 => client.get(format!("{url}/mega-stats?tenantId=t{number}")),
+        1 => client.get(format!("{url}?tenantId=t{number}")),
+        _ => client.post(url).json(&json!({
+            "tenantId": format!("t{number}"), "patientId": 1, "startsAt": TODAY, "durationMin": 30,
+        })),
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_every_connection_taken_hits_are_answered_some_wait_and_the_rest_is_sent_away() {
+    let server = Postgres::shared();
+    let url = server.database();
+    let service = service(&url, 60_000);
+    assert_eq!(service.mega_stats("hot").await.today(), ("MISS", 0));
+    let session = lock(&url).await;
+
+    // Together they have one connection.
+    let alike = (0..ALIKE).map(|_| {
+        let url = format!("{}{PREFIX}/mega-stats?tenantId=alike", service.url());
+        tokio::spawn(Reply::to(service.client().get(url)))
+    });
+    let alike: Vec<_> = alike.collect();
+    until_statements_wait(&session, 1).await;
+    let asked: Vec<_> = (0..REQUESTS).map(|number| ask(&service, number)).collect();
+    let may_wait = CONNECTIONS - 1 + QUEUE;
+    eventually("the others are answered", async || {
+        asked.iter().filter(|one| one.is_finished()).count() >= REQUESTS - may_wait
+    })
+    .await;
+    until_statements_wait(&session, CONNECTIONS).await;
+    for _ in 0..100 {
+        assert_eq!(service.mega_stats("hot").await.today(), ("HIT", 0));
+    }
+    let (sent_away, waiting): (Vec<_>, Vec<_>) = asked
+        .into_iter()
+        .partition(tokio::task::JoinHandle::is_finished);
+    assert_eq!(waiting.len(), may_wait);
+    for reply in sent_away {
+        let reply = reply.await.unwrap();
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{reply:?}");
+        assert_eq!(reply.header("retry-after"), "1");
+    }
+    assert!(alike.iter().all(|one| !one.is_finished()));
+
+    session.batch_execute("COMMIT").await.unwrap();
+    for reply in waiting.into_iter().chain(alike) {
+        let reply = within("an answer", reply).await.unwrap();
+        assert!(reply.status.is_success(), "{reply:?}");
+    }
+    let reply = within("an answer", ask(&service, 0)).await.unwrap();
+    assert_eq!(reply.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_statements_take_too_long_hits_are_answered_and_no_request_hangs() {
+    let server = Postgres::shared();
+    let url = server.database();
+    let service = service(&url, 300);
+    assert_eq!(service.mega_stats("hot").await.today(), ("MISS", 0));
+    let session = lock(&url).await;
+    for round in 0..3 {
+        let asked = (0..REQUESTS).map(|number| ask(&service, round * REQUESTS + number));
+        let asked: Vec<_> = asked.collect();
+        for reply in asked {
+            let reply = within("an answer", reply).await.unwrap();
+            assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{reply:?}");
+            assert_eq!(service.mega_stats("hot").await.today(), ("HIT", 0));
+        }
+    }
+    session.batch_execute("COMMIT").await.unwrap();
+    eventually("the database is used again", async || {
+        ask(&service, 0).await.unwrap().status == StatusCode::OK
+    })
+    .await;
+}
