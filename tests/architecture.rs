@@ -172,6 +172,9 @@ fn http_stays_at_the_edges() {
     only_in(&["actix_web", "actix_cors"], |source| {
         source.file() == "http" || ["server", "error", "main"].contains(&source.module())
     });
+    only_in(&["actix_http", "actix_server", "actix_service"], |source| {
+        source.module() == "server"
+    });
 }
 
 #[test]

@@ -54,18 +54,6 @@ pub(super) struct Permit(
     (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 );
 
-/// How busy the database's connections are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PoolLoad {
-    /// Connections that are used now, of `database.pool_size`.
-    pub in_use: usize,
-    /// Requests that wait now: for a connection and, on SQLite, for the turn to write. Each of the
-    /// two is at most `database.pool_queue`.
-    pub waiting: usize,
-    /// Requests that were sent away.
-    pub refused: Refused,
-}
-
 impl ManageConnection for Manager {
     type Connection = Connected;
     type Error = super::ConnectError;
@@ -145,7 +133,7 @@ impl Pool {
         let writers = self.writer.as_ref().map_or(0, Queue::waiting);
         PoolState {
             size: size.into(),
-            in_use: now.connections.saturating_sub(now.idle_connections).into(),
+            in_use: self.connections.in_use() as u64,
             idle: now.idle_connections.into(),
             waiting: (self.connections.waiting() + writers) as u64,
             refused: self.refusals.so_far(),
@@ -186,7 +174,6 @@ impl Pool {
     fn get(&self) -> Result<PooledConnection<Manager>, DbError> {
         Ok(self.idle.get_timeout(self.wait)?)
     }
-
 
     fn run_on<T>(
         &self,

@@ -10,8 +10,8 @@ use std::{
 use actix_web::dev::ServerHandle;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-/// Connections that wait to be accepted, at most.
-const BACKLOG: i32 = 1024;
+/// How many connections may wait to be accepted; Linux allows 4096 unless it is told otherwise.
+const BACKLOG: i32 = 2_048;
 
 /// How long connections that are there may take to be accepted once no further ones come, and again
 /// the thread that accepts them to notice that it is to stop, which it does not tell.

@@ -7,7 +7,9 @@
 //! | `measure` | counting requests |
 //! | `scrape` | which figures of others are shown among the metrics |
 //! | `health` | who is alive, and who is ready |
-//! | `door` | listening, and ceasing to |
+//! | `door` | the listening sockets, and ceasing to listen |
+//! | `listen` | what is done with connections that come in |
+//! | `connection` | how long a client may take |
 //! | `signals` | being told to stop |
 //! | `error` | why the service stopped |
 //!
@@ -15,9 +17,11 @@
 
 mod access_log;
 mod app;
+mod connection;
 mod door;
 mod error;
 mod health;
+mod listen;
 mod measure;
 mod scrape;
 mod signals;
@@ -34,7 +38,7 @@ use std::{
 };
 
 use actix_web::{
-    App, HttpServer,
+    App,
     dev::{Server as Running, Service as _},
     http::{StatusCode, header},
     middleware::{DefaultHeaders, ErrorHandlers},
@@ -55,13 +59,10 @@ use crate::{
 };
 
 pub use self::error::StartError;
-use self::{app::Shared, door::Door, health::Health, measure::Meter};
+use self::{app::Shared, connection::Handling, door::Door, health::Health, measure::Meter};
 
 /// How long requests that were sent before the service was told to stop may take to be noticed.
 const SETTLE: Duration = Duration::from_millis(250);
-
-/// How long an idle connection is kept: longer than a dashboard's 30 s between polls.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// Serves until SIGTERM or SIGINT, then drains; a second one ends the delay before.
 pub async fn run(settings: Settings) -> Result<(), StartError> {
@@ -162,7 +163,6 @@ impl Server {
         };
 
         let ServerSettings { host, port, .. } = settings.server.clone();
-        let workers = settings.server.worker_count();
         let limits = BodyLimits {
             size: settings.server.max_body_bytes,
             time: settings.server.request_timeout(),
@@ -170,9 +170,10 @@ impl Server {
         let cors = settings.cors.clone();
         let logs_all = settings.log.requests;
         let drains = Arc::clone(&draining);
-        let door =
-            Door::open(&host, port).map_err(|source| StartError::Listen { host, port, source })?;
-        let mut server = HttpServer::new(move || {
+        let refused = |source| StartError::Listen { host, port, source };
+        let door = Door::open(&settings.server.host, port).map_err(refused)?;
+        let listeners = door.listeners().map_err(StartError::Serve)?;
+        let (running, addresses) = listen::listen(&settings.server, listeners, move || {
             let shared = shared.clone();
             App::new()
                 .configure(|config| app::routes(config, shared, limits))
@@ -194,25 +195,22 @@ impl Server {
                 // Outermost, so that it sees every answer.
                 .wrap_fn({
                     let meter = Meter::new(Arc::clone(&metrics));
-                    move |request, service| meter.begin(&request).follow(service.call(request))
+                    move |request, service| {
+                        let handled = request.conn_data::<Handling>().map(Handling::begin);
+                        let measured = meter.begin(&request);
+                        let answer = service.call(request);
+                        async move {
+                            let answer = measured.follow(answer).await;
+                            drop(handled);
+                            answer
+                        }
+                    }
                 })
         })
-        .workers(workers)
-        .max_connections(settings.server.max_connections.div_ceil(workers))
-        // A long answer must not wait for the client to acknowledge its beginning.
-        .tcp_nodelay(true)
-        .client_request_timeout(settings.server.request_timeout())
-        .keep_alive(KEEP_ALIVE)
-        .shutdown_timeout(settings.server.shutdown_timeout_seconds)
-        // `serve` stops it.
-        .disable_signals();
-        for listener in door.listeners().map_err(StartError::Serve)? {
-            server = server.listen(listener).map_err(StartError::Serve)?;
-        }
-        let addresses = server.addrs();
+        .map_err(StartError::Serve)?;
         announce(&addresses, &settings);
         Ok(Self {
-            running: server.run(),
+            running,
             addresses,
             tasks,
             warming,

@@ -115,6 +115,14 @@ impl Process {
         assert!(shell.args(["-c", &command]).status().unwrap().success());
     }
 
+    /// The memory that it has, in KiB.
+    pub fn resident_kib(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse().unwrap()
+    }
+
     /// Waits until the process has ended; returns how, and all it logged.
     pub fn wait(mut self) -> (ExitStatus, String) {
         let status = self.ended();

@@ -1,7 +1,7 @@
 //! A client that decides when it writes, reads and goes away.
 
 use std::{
-    io::{BufRead, BufReader, ErrorKind, Read, Write},
+    io::{self, BufRead, BufReader, ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
@@ -88,6 +88,18 @@ impl Raw {
     /// Writes what need not be a request.
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Writes as many of `bytes` as fit without waiting; an error means that the connection is gone.
+    pub fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let stream = self.stream.get_mut();
+        stream.set_nonblocking(true).unwrap();
+        let written = stream.write(bytes);
+        stream.set_nonblocking(false).unwrap();
+        match written {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+            written => written,
+        }
     }
 
     /// Says that nothing more will be written.

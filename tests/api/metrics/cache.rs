@@ -28,7 +28,7 @@ const GENERATIONS: &str = "megastats_cache_generations_total";
 const COMMITTED: &str = "megastats_writes_total{result=\"committed\"}";
 const NOT_COMMITTED: &str = "megastats_writes_total{result=\"failed\"}";
 const WAITING: &str = "megastats_db_pool_waiting";
-const TIMEOUTS: &str = "megastats_db_pool_wait_timeouts_total";
+const REFUSED: &str = "megastats_db_pool_refusals_total{reason=\"late\"}";
 const IN_USE: &str = "megastats_db_pool_connections{state=\"in_use\"}";
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn held_up(pool_wait_ms: u64) -> (TestServer, Sqlite, Raw) {
 
 /// Connections in use, requests that wait for one, and those that have given up.
 fn pool(metrics: &Exposition) -> [String; 3] {
-    [IN_USE, WAITING, TIMEOUTS].map(|series| metrics.value(series).to_string())
+    [IN_USE, WAITING, REFUSED].map(|series| metrics.value(series).to_string())
 }
 
 #[tokio::test]
