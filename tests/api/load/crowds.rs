@@ -55,7 +55,6 @@ async fn thousands_of_idle_connections_cost_little_and_keep_nobody_waiting() {
         assert_eq!(reply.header("x-cache"), "HIT", "{reply:?}");
     }
     let grown = process.resident_kib().saturating_sub(before);
-    eprintln!("{count} connections, {grown} KiB");
     assert!(
         grown <= count * KIB_EACH,
         "{count} connections take {grown} KiB"
@@ -103,7 +102,6 @@ async fn a_flood_of_tenants_fills_no_more_than_its_share_of_memory() {
         }
     });
     let grown = process.resident_kib().saturating_sub(before);
-    eprintln!("{grown} KiB");
     // 2 x 10,000 tenants that were kept would take more.
     assert!(grown <= 4_096, "{grown} KiB");
     let url = format!("{}{PREFIX}/cache-metrics", process.url());
