@@ -19,9 +19,9 @@ pub enum OpenError {
     /// The schema could not be brought up to date.
     #[error(transparent)]
     Migrate(#[from] MigrationError),
-    /// The pool could not be filled.
-    #[error(transparent)]
-    Pool(#[from] r2d2::Error),
+    /// The pool got no connection, for the reason given.
+    #[error("{0}")]
+    Pool(String),
     /// Another process is in the way.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -37,9 +37,9 @@ pub enum DbError {
     /// The database gave the work up, and undid it: it took too long, or stood in another's way.
     #[error("the database gave up: {0}")]
     GivenUp(DieselError),
-    /// No connection could be made.
+    /// No connection could be made, for the reason given.
     #[error("cannot connect: {0}")]
-    Unavailable(#[from] r2d2::Error),
+    Unavailable(String),
     /// The connection ended before the answer came. A write may have happened or not.
     #[error("the connection was lost: {0}")]
     Lost(DieselError),

@@ -3,15 +3,16 @@
 
 use std::{
     future::Future,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use diesel::QueryResult;
-use r2d2::{ManageConnection, PooledConnection};
+use r2d2::{ManageConnection, NopErrorHandler, PooledConnection};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    AnyConn, DbError, OpenError,
+    AnyConn, ConnectError, DbError, OpenError,
     connection::{Connected, Manager},
     error::explain,
     postgres::Link,
@@ -19,10 +20,17 @@ use super::{
 };
 use crate::settings::DatabaseSettings;
 
+/// Between two attempts to connect, at most, so that a database that is back is used again at once.
+const MAX_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long the first connection may take.
+const START_WAIT: Duration = Duration::from_secs(30);
+
 /// Connections, at most as many as configured.
 #[derive(Debug)]
 pub(super) struct Pool {
-    idle: r2d2::Pool<Manager>,
+    idle: r2d2::Pool<Connector>,
+    refusal: Refusal,
     /// Callers queue here, not on threads of the blocking pool.
     connections: Queue,
     /// Where there is one writer at a time, writers queue here, and do not sit on connections that
@@ -54,19 +62,33 @@ pub(super) struct Permit(
     (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 );
 
-impl ManageConnection for Manager {
-    type Connection = Connected;
-    type Error = super::ConnectError;
+/// Why the last attempt to connect failed, if it did. r2d2 tells that to one of those who wait, and
+/// to nobody else.
+type Refusal = Arc<Mutex<Option<String>>>;
 
-    fn connect(&self) -> Result<Connected, Self::Error> {
-        self.open()
+/// Makes the connections.
+#[derive(Debug)]
+struct Connector {
+    manager: Manager,
+    refusal: Refusal,
+}
+
+impl ManageConnection for Connector {
+    type Connection = Connected;
+    type Error = ConnectError;
+
+    fn connect(&self) -> Result<Connected, ConnectError> {
+        let made = self.manager.open();
+        let refusal = made.as_ref().err().map(ToString::to_string);
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+        made
     }
 
-    fn is_valid(&self, connected: &mut Connected) -> Result<(), Self::Error> {
+    fn is_valid(&self, connected: &mut Connected) -> Result<(), ConnectError> {
         if connected.is_usable() {
             Ok(())
         } else {
-            Err(super::ConnectError::Ended)
+            Err(ConnectError::Ended)
         }
     }
 
@@ -85,18 +107,29 @@ impl Pool {
         }
         let (size, length) = (settings.pool_size as usize, settings.pool_queue);
         let writer = manager.has_one_writer().then(|| Queue::new(1, length));
-        // A request's wait is not this start's: see `get`.
+        let refusal = Refusal::default();
+        let connector = Connector {
+            manager,
+            refusal: Arc::clone(&refusal),
+        };
         let idle = r2d2::Pool::builder()
             .max_size(settings.pool_size)
             .min_idle(Some(1))
-            .build(manager)?;
-        Ok(Self {
+            // Its half is the longest pause. Requests wait as long as they want: see `get`.
+            .connection_timeout(2 * MAX_PAUSE)
+            // Requests say themselves that they got no connection, and why.
+            .error_handler(Box::new(NopErrorHandler))
+            .build_unchecked(connector);
+        let pool = Self {
             idle,
+            refusal,
             connections: Queue::new(size, length),
             writer,
             wait: settings.pool_wait(),
             refusals: Refusals::default(),
-        })
+        };
+        drop(pool.get(START_WAIT).map_err(OpenError::Pool)?);
+        Ok(pool)
     }
 
     /// Waits for the right to read.
@@ -145,7 +178,7 @@ impl Pool {
         &self,
         work: impl FnOnce(&mut AnyConn) -> QueryResult<T>,
     ) -> Result<T, DbError> {
-        let mut connected = self.get()?;
+        let mut connected = self.get(self.wait).map_err(DbError::Unavailable)?;
         self.run_on(&mut connected, work)
     }
 
@@ -156,7 +189,7 @@ impl Pool {
         mut work: impl FnMut(&mut AnyConn) -> QueryResult<T>,
     ) -> Result<T, DbError> {
         let began = Instant::now();
-        let mut connected = self.get()?;
+        let mut connected = self.get(self.wait).map_err(DbError::Unavailable)?;
         let patience = connected.link.as_ref().map(Link::statement_timeout);
         match self.run_on(&mut connected, &mut work) {
             // Not after a wait, which is likely to be in vain again.
@@ -164,15 +197,20 @@ impl Pool {
                 if patience.is_some_and(|patience| began.elapsed() < patience) =>
             {
                 drop(connected);
-                let mut another = self.get()?;
+                let mut another = self.get(self.wait).map_err(DbError::Unavailable)?;
                 self.run_on(&mut another, work)
             }
             done => done,
         }
     }
 
-    fn get(&self) -> Result<PooledConnection<Manager>, DbError> {
-        Ok(self.idle.get_timeout(self.wait)?)
+    /// A connection, or why there was none in time.
+    fn get(&self, wait: Duration) -> Result<PooledConnection<Connector>, String> {
+        self.idle.get_timeout(wait).map_err(|_elapsed| {
+            let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+            let refusal = refusal.clone();
+            refusal.unwrap_or_else(|| format!("no answer within {wait:?}"))
+        })
     }
 
     fn run_on<T>(
