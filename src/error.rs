@@ -200,10 +200,6 @@ impl From<CacheError> for ApiError {
 impl From<JsonPayloadError> for ApiError {
     fn from(error: JsonPayloadError) -> Self {
         match error {
-            JsonPayloadError::ContentType => Self::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "The Content-Type must be application/json.",
-            ),
             JsonPayloadError::Overflow { limit }
             | JsonPayloadError::OverflowKnownLength { limit, .. } => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,

@@ -39,12 +39,6 @@ pub struct Window {
 }
 
 impl Window {
-    /// Whether `instant` is inside.
-    #[must_use]
-    pub fn contains(self, instant: Timestamp) -> bool {
-        self.start <= instant && instant < self.end
-    }
-
     /// The instants that are inside both.
     ///
     /// Of windows that do not overlap it is an empty window: it contains nothing and counts zero.

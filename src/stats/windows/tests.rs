@@ -23,6 +23,10 @@ fn window(range: &str) -> Window {
     }
 }
 
+fn holds(window: Window, instant: Timestamp) -> bool {
+    (window.start..window.end).contains(&instant)
+}
+
 /// Noon UTC: the same date everywhere between UTC-12 and UTC+11.
 pub(super) fn noon(date: Date) -> Timestamp {
     at(&format!("{date}T12:00Z"))
@@ -47,15 +51,6 @@ fn today_is(name: &str, today: Date, expected: &str) {
 }
 
 #[test]
-fn a_window_holds_its_start_and_not_its_end() {
-    let day = window("2025-10-31T03:00/2025-11-01T03:00");
-    assert!(day.contains(day.start));
-    assert!(day.contains(at("2025-11-01T02:59:59.999999999Z")));
-    assert!(!day.contains(day.end));
-    assert!(!day.contains(at("2025-10-31T02:59:59.999999999Z")));
-}
-
-#[test]
 fn windows_that_do_not_overlap_share_an_empty_one() {
     let day = window("2025-10-31T03:00/2025-11-01T03:00");
     let cut = day.intersect(window("2025-10-31T12:00/2025-11-07T12:00"));
@@ -75,7 +70,6 @@ fn windows_that_do_not_overlap_share_an_empty_one() {
     for other in [before, after, reversed] {
         for empty in [day.intersect(other), other.intersect(day)] {
             assert_eq!(empty.start, empty.end);
-            assert!(!empty.contains(empty.start));
         }
     }
 }
@@ -166,7 +160,7 @@ fn st_johns_changed_its_clocks_a_minute_after_midnight() {
         windows(again, &zone),
         windows(noon(date(2006, 10, 28)), &zone)
     );
-    assert!(two_days(again, &zone).tomorrow.contains(again));
+    assert!(holds(two_days(again, &zone).tomorrow, again));
 }
 
 #[test]
@@ -329,11 +323,11 @@ fn every_zone_answers_from_1900_to_2200() {
         let zone = zone(variant.name());
         for now in ["1900-01-01T00:00Z", "2200-12-31T23:59:59.999999999Z"] {
             assert!(
-                windows(at(now), &zone).today.contains(at(now)),
+                holds(windows(at(now), &zone).today, at(now)),
                 "{variant} {now}"
             );
             assert!(
-                two_days(at(now), &zone).today.contains(at(now)),
+                holds(two_days(at(now), &zone).today, at(now)),
                 "{variant} {now}"
             );
         }
