@@ -81,13 +81,15 @@ impl Commands {
         }
     }
 
-    /// Generation, fence and entry, at one moment.
-    pub(super) fn look_up(&self, key: &StatsKey) -> Cmd {
+    /// Generation, fence and entry of each key, the three of them at one moment.
+    pub(super) fn look_up<'a>(&self, keys: impl IntoIterator<Item = &'a StatsKey>) -> Cmd {
         let mut command = cmd("MGET");
-        command
-            .arg(self.key(key.tenant(), "generation"))
-            .arg(self.key(key.tenant(), "fence"))
-            .arg(self.key(key.tenant(), key.as_str()));
+        for key in keys {
+            command
+                .arg(self.key(key.tenant(), "generation"))
+                .arg(self.key(key.tenant(), "fence"))
+                .arg(self.key(key.tenant(), key.as_str()));
+        }
         command
     }
 

@@ -65,8 +65,11 @@ pub struct RedisCache {
     settings: RedisSettings,
 }
 
+/// Listed keys that are looked up in one round trip.
+const BATCH: usize = 200;
+
 /// The answer to a lookup: generation, fence and entry.
-type Found = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
+type Found = [Option<Vec<u8>>; 3];
 
 impl RedisCache {
     /// Keeps entries for `life`, counted by `clock`; what it does in the background is one of
@@ -93,7 +96,8 @@ impl RedisCache {
             return Ok(Lookup::Fenced);
         };
         let timeout = self.settings.response_timeout();
-        let (kept, fence, entry): Found = link.ask(&link.commands.look_up(key), timeout).await?;
+        let look_up = link.commands.look_up([key]);
+        let [kept, fence, entry]: Found = link.ask(&look_up, timeout).await?;
         // Again, since the answer may have lain about while this instance was stalled.
         if fence.is_some() || link.believed(tenant) != Some(epoch) {
             return Ok(Lookup::Fenced);
@@ -107,19 +111,29 @@ impl RedisCache {
                 generation.map_or(Lookup::Fenced, |(generation, _)| Lookup::Miss(generation))
             );
         };
-        let current = entry
+        Ok(self.found(generation, entry))
+    }
+
+    /// What an entry of `bytes` is while `generation` is its tenant's.
+    fn found(&self, generation: Generation, bytes: Option<Vec<u8>>) -> Lookup {
+        let current = bytes
             .and_then(|bytes| Envelope::from_bytes(bytes.into()))
             .filter(|envelope| envelope.generation == generation);
-        Ok(match current {
-            Some(envelope) => {
-                let entry = Entry {
-                    age: self.age(envelope.computed_ms),
-                    body: envelope.body,
-                };
-                self.life.found(generation, entry)
-            }
-            None => Lookup::Miss(generation),
+        current.map_or(Lookup::Miss(generation), |envelope| {
+            let entry = Entry {
+                age: self.age(envelope.computed_ms),
+                body: envelope.body,
+            };
+            self.life.found(generation, entry)
         })
+    }
+
+    fn is_hit(&self, [kept, fence, entry]: &Found) -> bool {
+        let generation = kept.as_deref().and_then(|kept| self.link.accepted(kept));
+        fence.is_none()
+            && generation.is_some_and(|generation| {
+                matches!(self.found(generation, entry.clone()), Lookup::Hit(..))
+            })
     }
 
     async fn put(&self, key: &StatsKey, seen: Generation, entry: Entry) -> Result<(), ClientError> {
@@ -144,15 +158,24 @@ impl RedisCache {
     }
 
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, ClientError> {
-        let command = self.link.commands.listed(self.now_ms());
-        let listed: Vec<String> = self
-            .link
-            .ask(&command, self.settings.invalidation_wait())
-            .await?;
+        let (link, wait) = (&self.link, self.settings.invalidation_wait());
+        let listed: Vec<String> = link.ask(&link.commands.listed(self.now_ms()), wait).await?;
+        let listed: Vec<_> = listed.iter().filter_map(|one| parse_listed(one)).collect();
         let mut page = PageOfKeys::new(after, limit);
-        for key in listed.iter().filter_map(|listed| parse_listed(listed)) {
-            if matches!(self.look_up(&key).await?, Lookup::Hit(..)) {
-                page.add(key.as_str());
+        for keys in listed.chunks(BATCH) {
+            let asked: Vec<_> = keys
+                .iter()
+                .filter_map(|key| Some((key, link.believed(key.tenant())?)))
+                .collect();
+            if asked.is_empty() {
+                continue;
+            }
+            let look_up = link.commands.look_up(asked.iter().map(|(key, _)| *key));
+            let found: Vec<Option<Vec<u8>>> = link.ask(&look_up, wait).await?;
+            for ((key, epoch), found) in asked.into_iter().zip(found.as_chunks().0) {
+                if link.believed(key.tenant()) == Some(epoch) && self.is_hit(found) {
+                    page.add(key.as_str());
+                }
             }
         }
         Ok(page.finish())

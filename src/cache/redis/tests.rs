@@ -16,19 +16,35 @@ use crate::{
     },
     clock::SystemClock,
     metrics::Metrics,
-    settings::CacheBackend,
+    settings::{CacheBackend, RedisUrl, Settings},
 };
 
 mod access;
 mod cluster;
 mod damage;
 mod failures;
+#[expect(dead_code, unreachable_pub, reason = "shared with the tests in tests/")]
+#[path = "../../../tests/support/redis.rs"]
 mod server;
 
 use server::Server;
 
 /// Longer than anything here takes on a busy machine.
 const FOREVER: Duration = Duration::from_secs(60);
+
+impl Server {
+    fn settings(&self) -> RedisSettings {
+        settings(&self.url())
+    }
+}
+
+/// The defaults, but patient: the machine may be busy with other tests.
+fn settings(url: &str) -> RedisSettings {
+    let mut settings = Settings::default().cache.redis;
+    settings.url = RedisUrl::parse(url).expect("a Redis URL");
+    settings.response_timeout_ms = 2000;
+    settings
+}
 
 fn open(settings: &RedisSettings) -> RedisCache {
     let tasks = Tasks::new(Handle::current());
@@ -111,9 +127,12 @@ async fn found(cache: &RedisCache, key: &StatsKey) -> Lookup {
 
 /// Whether a fence stands, or this instance owes `tenant` something.
 async fn is_fenced(cache: &RedisCache, tenant: &TenantId) -> bool {
-    let fence = cache.link.commands.look_up(&StatsKey::new("", tenant, &[]));
+    let fence = cache
+        .link
+        .commands
+        .look_up([&StatsKey::new("", tenant, &[])]);
     let found: Result<Found, _> = cache.link.ask(&fence, FOREVER).await;
-    found.is_ok_and(|(_, fence, _)| fence.is_some())
+    found.is_ok_and(|[_, fence, _]| fence.is_some())
         || cache.link.owed.holds(tenant, Instant::now())
 }
 
@@ -299,4 +318,26 @@ async fn one_lease_is_granted_and_a_dead_holders_ends() {
     until(async || b.lease(&key(), seen).await.unwrap() == Lease::Granted).await;
     server.run::<()>(&["FLUSHALL"]);
     assert_eq!(a.lease(&key(), seen).await.unwrap(), Lease::Granted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listed_keys_are_looked_up_many_at_a_time() {
+    let server = Server::start();
+    let (a, b) = open_two(&server).await;
+    let mut keys = Vec::new();
+    for tenant in 0..=BATCH / 10 {
+        let tenant = TenantId::parse(&format!("clinic-{tenant}")).unwrap();
+        for zone in 0..10 {
+            let key = StatsKey::new("mega_stats", &tenant, &[&zone]);
+            let seen = seen(&a, &key).await;
+            a.store(&key, seen, entry("x")).await.unwrap();
+            keys.push(key.as_str().to_owned());
+        }
+    }
+    keys.sort_unstable();
+    server.run::<()>(&["CONFIG", "RESETSTAT"]);
+    let page = b.keys(None, keys.len()).await.unwrap();
+    assert_eq!(page.keys, keys);
+    let asked: String = server.run(&["INFO", "commandstats"]);
+    assert!(asked.contains("cmdstat_mget:calls=2,"), "{asked}");
 }

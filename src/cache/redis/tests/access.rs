@@ -2,10 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use super::{
-    server::{free_port, settings},
-    *,
-};
+use super::{server::free_port, *};
 
 /// Whether an instance with these settings can use Redis; it tries for a while.
 async fn is_let_in(settings: &RedisSettings) -> bool {

@@ -1,9 +1,6 @@
 //! Redis paused, killed, flushed and full, with instances reading and writing meanwhile.
 
-use super::{
-    server::{free_port, settings},
-    *,
-};
+use super::{server::free_port, *};
 
 /// How long a write may take while Redis is gone: it waits for the fence and for the release, and
 /// the machine may be busy. What matters is that it ends.

@@ -1,35 +1,46 @@
-//! A throwaway `redis-server` on a free port.
+//! A throwaway `redis-server` on a free port, from the machine's `redis-server` package. Not here:
+//! what is tested with it.
 
 use std::{
     fs::File,
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
-use crate::settings::{RedisSettings, RedisUrl, Settings};
-
 /// Killed when it is dropped.
-pub(super) struct Server {
+pub struct Server {
     process: Child,
-    pub(super) port: u16,
+    pub port: u16,
     options: Vec<String>,
     folder: tempfile::TempDir,
 }
 
 impl Server {
-    pub(super) fn start() -> Self {
+    /// A server that nobody harms, shared by the tests that run just now.
+    pub fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(Self::start());
+            *shared = Arc::downgrade(&server);
+            server
+        })
+    }
+
+    pub fn start() -> Self {
         Self::start_with(&[])
     }
 
     /// `options` as on the command line.
-    pub(super) fn start_with(options: &[&str]) -> Self {
+    pub fn start_with(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self::start_in(folder, options)
     }
 
-    pub(super) fn start_in(folder: tempfile::TempDir, options: &[&str]) -> Self {
+    pub fn start_in(folder: tempfile::TempDir, options: &[&str]) -> Self {
         let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
         loop {
             let port = free_port();
@@ -45,15 +56,16 @@ impl Server {
         }
     }
 
-    pub(super) fn settings(&self) -> RedisSettings {
-        settings(&format!("redis://127.0.0.1:{}", self.port))
+    /// Its first database.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
     }
 
-    pub(super) fn stop(&self) {
+    pub fn stop(&self) {
         self.signal("STOP");
     }
 
-    pub(super) fn resume(&self) {
+    pub fn resume(&self) {
         self.signal("CONT");
     }
 
@@ -64,19 +76,19 @@ impl Server {
     }
 
     /// As kill -9 does.
-    pub(super) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
     /// Starts it again after [`Server::kill`], on the same port.
-    pub(super) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.process =
             spawn(self.port, &self.options, self.folder.path()).expect("its port is free");
     }
 
     /// Runs a command as an operator would.
-    pub(super) fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+    pub fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
         let client = redis::Client::open(("127.0.0.1", self.port)).unwrap();
         let mut connection = client.get_connection().unwrap();
         let mut words = redis::Cmd::new();
@@ -94,16 +106,8 @@ impl Drop for Server {
     }
 }
 
-/// The defaults, but patient: the machine may be busy with other tests.
-pub(super) fn settings(url: &str) -> RedisSettings {
-    let mut settings = Settings::default().cache.redis;
-    settings.url = RedisUrl::parse(url).expect("a Redis URL");
-    settings.response_timeout_ms = 2000;
-    settings
-}
-
 /// A port that is free, and whose cluster bus port may be.
-pub(super) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     loop {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
