@@ -114,7 +114,8 @@ impl Pool {
         };
         let idle = r2d2::Pool::builder()
             .max_size(settings.pool_size)
-            .min_idle(Some(1))
+            // Nothing is connected in the background, where it could outlast the runtime.
+            .min_idle(Some(0))
             // Its half is the longest pause. Requests wait as long as they want: see `get`.
             .connection_timeout(2 * MAX_PAUSE)
             // Requests say themselves that they got no connection, and why.

@@ -11,7 +11,7 @@ mod sockets;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::harness::{PREFIX, Reply, Sqlite, TestServer};
+use crate::harness::{PREFIX, Reply, TestServer};
 
 /// Asserts that `reply` is an error of `status` in the documented shape; returns its detail.
 #[track_caller]
@@ -66,6 +66,8 @@ async fn assert_unharmed(server: &TestServer) {
         server.mega_stats("somebody-else").await.status,
         StatusCode::OK
     );
-    let rows = Sqlite::open(&server.database()).number("SELECT count(*) FROM appointments");
+    let rows = server
+        .database()
+        .number("SELECT count(*) FROM appointments");
     assert_eq!(rows, 0);
 }

@@ -5,7 +5,7 @@
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{Builder, PREFIX, Reply, Sqlite, TestServer};
+use crate::harness::{Builder, PREFIX, Reply, TestServer};
 
 /// `AlignWork`'s development front end.
 const FRONT_END: &str = "http://localhost:8080";
@@ -213,16 +213,19 @@ async fn the_front_end_can_read_what_it_did_wrong() {
 #[tokio::test]
 async fn the_front_end_can_read_that_the_service_is_busy_or_broken() {
     let server = TestServer::builder()
-        .settings(|settings| settings.database.busy_timeout_ms = 1)
+        .settings(|settings| {
+            settings.database.busy_timeout_ms = 1;
+            settings.database.statement_timeout_ms = 200;
+        })
         .start();
-    let lock = Sqlite::lock(&server.database());
+    let lock = server.lock_database();
     let busy = server
         .request(call(&server, FRONT_END, "POST", "/").json(&appointment()))
         .await;
     assert_eq!(busy.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(busy.header("retry-after"), "1");
     drop(lock);
-    Sqlite::open(&server.database()).hide_appointments();
+    server.database().hide_appointments();
     let broken = server
         .request(call(&server, FRONT_END, "GET", "/mega-stats?tenantId=t"))
         .await;
@@ -304,7 +307,7 @@ async fn who_is_no_browser_needs_no_origin() {
 
 #[tokio::test]
 async fn a_client_that_wants_nothing_cached_is_answered_from_the_cache() {
-    let server = TestServer::start();
+    let server = TestServer::builder().start();
     for path in ["/mega-stats?tenantId=t", "/summary?tenantId=t"] {
         for x_cache in ["MISS", "HIT", "HIT"] {
             let reply = server.request(call(&server, FRONT_END, "GET", path)).await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::harness::{Process, Raw, Reply, Sqlite, TestServer, eventually, is_refused, poll};
+use crate::harness::{Folder, Process, Raw, Reply, TestServer, eventually, is_refused, poll};
 
 const PROBES: [(&str, &str); 3] = [
     ("/healthz", "alive"),
@@ -42,7 +42,7 @@ async fn a_service_that_is_well_says_so() {
 #[tokio::test]
 async fn a_schema_that_was_taken_back_is_not_ready_and_the_service_is_alive() {
     let server = TestServer::start();
-    let mut database = Sqlite::open(&server.database());
+    let mut database = server.database();
     database.execute("CREATE TABLE kept AS SELECT * FROM __diesel_schema_migrations");
     database.execute("DELETE FROM __diesel_schema_migrations");
     eventually("it is noticed", async || {
@@ -65,7 +65,7 @@ async fn writers_that_take_every_connection_are_no_reason_for_not_ready() {
     let server = TestServer::builder()
         .settings(|settings| settings.database.pool_size = 1)
         .start();
-    let lock = Sqlite::lock(&server.database());
+    let lock = server.lock_database();
     let mut writer = Raw::connect(server.url());
     writer.post(&json!({
         "tenantId": "t", "patientId": 1, "startsAt": "2025-10-31T15:00:00Z", "durationMin": 30,
@@ -96,7 +96,7 @@ async fn leaving(folder: &Path, delay: &str) -> Process {
 
 #[tokio::test]
 async fn who_is_told_to_stop_is_not_ready_and_serves_until_the_delay_is_over() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let mut process = leaving(folder.path(), "2").await;
     let mut client = Raw::connect(process.url());
     client.get("/readyz");
@@ -124,7 +124,7 @@ async fn who_is_told_to_stop_is_not_ready_and_serves_until_the_delay_is_over() {
 #[tokio::test]
 async fn a_second_signal_ends_the_delay() {
     for signal in ["TERM", "INT"] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let process = leaving(folder.path(), "300").await;
         process.signal(signal);
         poll("new connections are refused", || {

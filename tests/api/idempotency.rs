@@ -8,8 +8,8 @@ use reqwest::{StatusCode, header::HeaderValue};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    FakeClock, Gate, NOW, PREFIX, Process, Raw, Reply, Sqlite, Step, TODAY, TestServer, poll,
-    within,
+    Database, FakeClock, Folder, Gate, NOW, PREFIX, Process, Raw, Reply, Step, TODAY, TestServer,
+    poll, within,
 };
 
 const HEADER: &str = "Idempotency-Key";
@@ -60,7 +60,7 @@ fn assert_replayed(reply: &Reply, first: &Reply) {
 }
 
 fn appointments(server: &TestServer, tenant: &str) -> i64 {
-    Sqlite::open(&server.database()).appointments(tenant)
+    server.database().appointments(tenant)
 }
 
 #[tokio::test]
@@ -262,12 +262,12 @@ async fn a_replay_is_told_to_the_cache_before_its_client() {
 
 #[tokio::test]
 async fn a_create_whose_service_is_killed_before_its_answer_is_read_is_not_made_twice() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let body = appointment("clinic");
     for round in 1..=5 {
         let process = Process::start(folder.path(), &[]);
         let key = format!("round-{round}");
-        let mut file = Sqlite::open(&folder.path().join("data/megastats.db"));
+        let mut file = Database::of(folder.path());
         write(&mut Raw::connect(process.url()), &key, &body);
         poll("the commit", || {
             (file.appointments("clinic") == round).then_some(())

@@ -7,7 +7,7 @@
 //! | `rejects` | the rows that are not taken |
 //! | `source` | files in use, in odd places, and what is no file of `AlignWork`'s |
 
-mod alignwork;
+pub mod alignwork;
 mod batches;
 mod rejects;
 mod source;
@@ -15,17 +15,18 @@ mod source;
 use std::{
     fs,
     io::Read,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
 };
 
-use megastats::settings::DatabaseUrl;
 use reqwest::StatusCode;
 use serde_json::json;
 
 use self::alignwork::{AlignWork, Schema};
-use crate::harness::{FakeClock, NOW, Sqlite, TestServer, command, poll, run};
+use crate::harness::{
+    Database, FakeClock, Folder, NOW, SQLITE_FILE, TestServer, command, database_url, poll, run,
+};
 
 /// What the program said before it ended.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ fn import(folder: &Path, arguments: &[&str]) -> Said {
 }
 
 /// Runs it, and returns the line that it reports with; `complete` says whether all is to be here.
-fn report(folder: &Path, arguments: &[&str], complete: bool) -> String {
+pub fn report(folder: &Path, arguments: &[&str], complete: bool) -> String {
     let said = import(folder, arguments);
     assert_eq!(
         (said.code, said.stderr.as_str()),
@@ -60,7 +61,7 @@ fn report(folder: &Path, arguments: &[&str], complete: bool) -> String {
 }
 
 /// Runs it, and returns the one line with which it refuses.
-fn refusal(folder: &Path, arguments: &[&str]) -> String {
+pub fn refusal(folder: &Path, arguments: &[&str]) -> String {
     let said = import(folder, arguments);
     assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""), "{said:?}");
     let line = said
@@ -117,21 +118,12 @@ impl Drop for Running {
     }
 }
 
-/// Where the program keeps its database unless it is told otherwise.
-fn database(folder: &Path) -> PathBuf {
-    folder.join("data/megastats.db")
-}
-
 /// All that is stored, a text for each row.
-fn stored(folder: &Path) -> Vec<String> {
-    Sqlite::open(&database(folder)).texts(
-        "SELECT concat_ws('|', id, tenant_id, patient_id, ifnull(consultorio_id, 'NULL'),
-             starts_at, duration_min, status, created_at, updated_at)
-         FROM appointments ORDER BY id",
-    )
+pub fn stored(folder: &Path) -> Vec<String> {
+    Database::of(folder).rows()
 }
 
-/// The names of all files below `folder`, in order.
+/// The names of all files below `folder`, in order, but for a database in its usual place.
 fn files(folder: &Path) -> Vec<String> {
     let mut names = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -151,15 +143,16 @@ fn files(folder: &Path) -> Vec<String> {
             }
         }
     }
+    names.retain(|name| name != SQLITE_FILE);
     names.sort();
     names
 }
 
 /// A service on the imported appointments, at [`NOW`].
 fn serve(folder: &Path) -> TestServer {
-    let database = database(folder);
+    let url = database_url(folder);
     TestServer::builder()
-        .settings(|settings| settings.database.url = DatabaseUrl::Sqlite(database))
+        .settings(|settings| settings.database.url = url)
         .clock(Arc::new(FakeClock::at(NOW)))
         .start()
 }
@@ -185,7 +178,7 @@ async fn the_statistics_are_those_alignwork_gave_whatever_its_schema() {
         "",
     ];
     for schema in Schema::FIELD {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let mut source = AlignWork::new(folder.path(), schema);
         let mut id = 0;
         for (day, time) in bounds.iter().flat_map(|day| times.map(|time| (day, time))) {
@@ -233,7 +226,7 @@ async fn the_statistics_are_those_alignwork_gave_whatever_its_schema() {
 
 #[test]
 fn every_column_arrives_as_it_was() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     for (at, schema) in (1..).zip(Schema::FIELD) {
         let name = format!("{at}.db");
         let mut source = AlignWork::at(folder.path().join(&name), schema);
@@ -270,30 +263,27 @@ fn every_column_arrives_as_it_was() {
 
 #[test]
 fn a_second_run_changes_nothing_and_says_so() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     AlignWork::new(folder.path(), Schema::WithRooms).fill(3);
     let first = report(folder.path(), &["alignwork.db"], true);
     assert_eq!(
         first,
         "read 3, imported 3, already here 0, differing 0, rejected 0"
     );
-    let (before, bytes) = (
-        stored(folder.path()),
-        fs::read(database(folder.path())).unwrap(),
-    );
+    let (before, bytes) = (stored(folder.path()), Database::state(folder.path()));
     let second = report(folder.path(), &["alignwork.db"], true);
     assert_eq!(
         second,
         "nothing to import: all 3 appointments are already here"
     );
     assert_eq!(stored(folder.path()), before);
-    assert_eq!(fs::read(database(folder.path())).unwrap(), bytes);
-    assert_eq!(files(folder.path()), ["alignwork.db", "data/megastats.db"]);
+    assert_eq!(Database::state(folder.path()), bytes);
+    assert_eq!(files(folder.path()), ["alignwork.db"]);
 }
 
 #[test]
 fn a_source_without_appointments_is_no_mistake() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     AlignWork::new(folder.path(), Schema::Oldest);
     let said = report(folder.path(), &["alignwork.db"], true);
     assert_eq!(said, "nothing to import: the source has no appointments");
@@ -301,7 +291,7 @@ fn a_source_without_appointments_is_no_mistake() {
 
 #[tokio::test]
 async fn what_was_changed_here_since_is_reported_and_left() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let mut source = AlignWork::new(folder.path(), Schema::Numbered);
     source.fill(3);
     report(folder.path(), &["alignwork.db"], true);

@@ -2,17 +2,15 @@
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | `start` | the first start, several at once, and what stops one |
+//! | `start` | the first start, also of several at once, and the next one |
 //! | `crash` | kill -9 |
 //! | `drain` | SIGTERM and SIGINT |
-//! | `limits` | a full disk, too many connections, no time left |
+//! | `limits` | too many connections, no time left |
 
 mod crash;
 mod drain;
 mod limits;
 mod start;
-
-use std::path::{Path, PathBuf};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -21,19 +19,15 @@ use crate::harness::{Reply, TODAY};
 
 const ROUTE: &str = "/api/v1/appointments";
 
-/// Where the program keeps its database unless it is told otherwise.
-fn database(folder: &Path) -> PathBuf {
-    folder.join("data/megastats.db")
-}
-
-fn appointment(patient: &str) -> Value {
+/// An appointment of `patient` today.
+pub fn appointment(patient: &str) -> Value {
     json!({
         "tenantId": "clinic", "patientId": patient, "startsAt": TODAY, "durationMin": 30,
     })
 }
 
 /// The patients of all appointments that the service at `url` lists, in order.
-async fn patients(url: &str) -> Vec<String> {
+pub async fn patients(url: &str) -> Vec<String> {
     let client = reqwest::Client::new();
     let mut patients = Vec::new();
     for page in 1.. {

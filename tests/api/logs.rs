@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, io::Read, process::Stdio};
 use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 
-use crate::harness::{PREFIX, Process, Raw, Reply, Sqlite, TODAY, TestServer, command, poll};
+use crate::harness::{
+    Database, Folder, PREFIX, Process, Raw, Reply, TODAY, TestServer, command, poll,
+};
 
 const JSON: (&str, &str) = ("MEGASTATS__LOG__FORMAT", "json");
 
@@ -37,7 +39,7 @@ fn ended(process: Process) -> String {
 
 #[tokio::test]
 async fn a_start_and_a_stop_and_each_request_have_a_line() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     drop(ended(Process::start(folder.path(), &[])));
     let process = Process::start(folder.path(), &[JSON]);
     let stats = format!("{PREFIX}/mega-stats?tenantId=clinic");
@@ -92,7 +94,7 @@ async fn a_start_and_a_stop_and_each_request_have_a_line() {
 
 #[tokio::test]
 async fn a_line_of_text_has_the_same() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let process = Process::start(folder.path(), &[]);
     send(&process, Method::GET, "/x", "an-id").await;
     let log = ended(process);
@@ -169,15 +171,14 @@ async fn every_answer_has_an_id_and_one_that_is_not_fit_for_a_log_is_replaced() 
 #[tokio::test]
 async fn what_failed_is_logged_with_its_cause_and_the_client_is_not_told() {
     for requests_too in ["true", "false"] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let environment = [
             JSON,
             ("MEGASTATS__LOG__REQUESTS", requests_too),
             ("MEGASTATS__DATABASE__BUSY_TIMEOUT_MS", "1"),
         ];
         let process = Process::start(folder.path(), &environment);
-        let path = folder.path().join("data/megastats.db");
-        let lock = Sqlite::lock(&path);
+        let lock = Database::lock(folder.path());
         let busy = Raw::connect(process.url());
         let busy = {
             let mut busy = busy;
@@ -188,7 +189,7 @@ async fn what_failed_is_logged_with_its_cause_and_the_client_is_not_told() {
         };
         assert_eq!(busy.status, StatusCode::SERVICE_UNAVAILABLE);
         drop(lock);
-        Sqlite::open(&path).hide_appointments();
+        Database::of(folder.path()).hide_appointments();
         let stats = format!("{PREFIX}/mega-stats?tenantId=t");
         let broken = send(&process, Method::GET, &stats, "broken").await;
         assert_eq!(broken.status, StatusCode::INTERNAL_SERVER_ERROR);
@@ -226,7 +227,7 @@ async fn neither_patients_nor_secrets_nor_tenants_are_logged_at_any_level() {
         ("trace", "json"),
         ("trace,actix_http=trace", "text"),
     ] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let environment = [
             ("MEGASTATS__LOG__FILTER", filter),
             ("MEGASTATS__LOG__FORMAT", format),
@@ -277,7 +278,7 @@ async fn neither_patients_nor_secrets_nor_tenants_are_logged_at_any_level() {
 #[tokio::test]
 async fn a_client_cannot_forge_a_line() {
     for format in ["text", "json"] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let process = Process::start(folder.path(), &[("MEGASTATS__LOG__FORMAT", format)]);
         for path in [
             "/%0A%0Dforged",
@@ -309,9 +310,9 @@ async fn a_client_cannot_forge_a_line() {
 
 #[tokio::test]
 async fn who_leaves_before_the_answer_has_a_line() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let process = Process::start(folder.path(), &[JSON]);
-    let lock = Sqlite::lock(&folder.path().join("data/megastats.db"));
+    let lock = Database::lock(folder.path());
     let mut client = Raw::leaver(process.url(), crate::harness::Leave::Reset);
     client.post(&json!({ "tenantId": "t", "patientId": 1, "startsAt": TODAY, "durationMin": 30 }));
     // Whoever is answered on another connection came later.
@@ -337,7 +338,7 @@ async fn who_leaves_before_the_answer_has_a_line() {
 #[tokio::test]
 async fn a_reader_of_the_log_that_hangs_or_is_gone_stops_nobody() {
     for is_gone in [false, true] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let mut child = command(folder.path())
             .env("MEGASTATS__SERVER__PORT", "0")
             .stderr(Stdio::piped())

@@ -1,5 +1,5 @@
 //! The promises and the contract, as clients see them: real HTTP against a service of the test's
-//! own, on a free port with a database of its own.
+//! own, on a free port with a `SQLite` file of its own and its cache in memory.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,21 +7,12 @@
 )]
 #![expect(unreachable_pub, reason = "the harness says what the tests may use")]
 
-mod bad_input;
-mod calendar;
-mod contract;
-mod cors;
-mod freshness;
+#[expect(dead_code, reason = "its servers are shared with other tests")]
 mod harness;
-mod health;
-mod idempotency;
-mod import;
-mod life;
 mod load;
 mod logs;
 mod metrics;
-mod purge;
-mod seed;
 mod settings;
-mod stale;
-mod warming;
+mod sqlite;
+#[path = "suite.rs"]
+mod suite;

@@ -141,7 +141,7 @@ async fn a_redis_that_is_away_is_told_of_a_tenant_later_and_a_purge_of_all_says_
                 settings.cache.backend = backend;
                 settings.cache.redis.url = RedisUrl::parse(&url).unwrap();
             })
-            .start();
+            .start_at_once();
         let all = purge(&server, "").await;
         assert_eq!(all.status, StatusCode::SERVICE_UNAVAILABLE, "{all:?}");
         assert_eq!(all.header("retry-after"), "1");

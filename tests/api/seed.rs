@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Builder, FakeClock, Gate, NOW, Raw, Reply, Sqlite, Step, TODAY, TestServer, eventually, within,
+    Builder, FakeClock, Gate, NOW, Raw, Reply, Step, TODAY, TestServer, eventually, within,
 };
 
 /// A service whose day does not end during the test.
@@ -105,13 +105,14 @@ async fn teste_5_a_hit_does_no_work_in_the_database() {
             settings.database.pool_size = 1;
             settings.database.pool_wait_ms = 250;
             settings.database.busy_timeout_ms = 60_000;
+            settings.database.statement_timeout_ms = 60_000;
             settings.cache.ttl_seconds = 3600;
         })
         .start();
     assert_eq!(server.mega_stats("cached").await.today(), ("MISS", 0));
 
     // A write that waits for the test's lock sits on the only connection.
-    let lock = Sqlite::lock(&server.database());
+    let lock = server.lock_database();
     let mut writer = Raw::connect(server.url());
     writer.post(&appointment("writer"));
     eventually("the only connection is taken", async || {

@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use reqwest::StatusCode;
 
-use crate::{
-    freshness::appointment,
-    harness::{Builder, FakeClock, NOW, Raw, Reply, Sqlite, TODAY, TestServer, eventually},
-};
+use super::freshness::appointment;
+use crate::harness::{Builder, FakeClock, Lock, NOW, Raw, Reply, TODAY, TestServer, eventually};
 
 /// A service whose only connection can be taken.
 fn service(stale_seconds: u64) -> Builder {
@@ -18,6 +16,7 @@ fn service(stale_seconds: u64) -> Builder {
             settings.database.pool_size = 1;
             settings.database.pool_wait_ms = 100;
             settings.database.busy_timeout_ms = 60_000;
+            settings.database.statement_timeout_ms = 60_000;
             settings.cache.ttl_seconds = 1;
             settings.cache.stale_if_error_seconds = stale_seconds;
         })
@@ -25,13 +24,13 @@ fn service(stale_seconds: u64) -> Builder {
 
 /// While it lasts, a writer that waits for the test's lock sits on the only connection.
 struct Outage {
-    lock: Sqlite,
+    lock: Lock,
     writer: Raw,
 }
 
 impl Outage {
     async fn begin(server: &TestServer) -> Self {
-        let lock = Sqlite::lock(&server.database());
+        let lock = server.lock_database();
         let mut writer = Raw::connect(server.url());
         writer.post(&appointment("writer"));
         eventually("the only connection is taken", async || {
@@ -166,7 +165,7 @@ async fn yesterday_is_not_todays_answer() {
 async fn another_failure_than_an_outage_is_told() {
     let server = service(300).start();
     server.mega_stats("clinic").await;
-    let mut database = Sqlite::open(&server.database());
+    let mut database = server.database();
     database.hide_appointments();
     let failed = past_its_time(&server, "clinic").await;
     assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);

@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::{
-    freshness::appointment,
-    harness::{Builder, FakeClock, Gate, NOW, Raw, Sqlite, Step, TestServer, eventually},
-};
+use super::freshness::appointment;
+use crate::harness::{Builder, FakeClock, Gate, NOW, Raw, Step, TestServer, eventually};
 
 fn service(ttl_seconds: u64, window_seconds: u64) -> Builder {
     TestServer::builder()
@@ -21,10 +19,10 @@ fn service(ttl_seconds: u64, window_seconds: u64) -> Builder {
 
 /// Books an appointment of today behind the service's back: only a computation finds it.
 fn book_unnoticed(server: &TestServer) {
-    Sqlite::open(&server.database()).execute(
+    server.database().execute(
         "INSERT INTO appointments (tenant_id, patient_id, starts_at, duration_min, status,
                                    created_at, updated_at)
-         VALUES ('clinic', 1, '2025-10-31 18:00:00.000000', 30, 'pending',
+         VALUES ('clinic', '1', '2025-10-31 18:00:00.000000', 30, 'pending',
                  '2025-10-31 12:00:00.000000', '2025-10-31 12:00:00.000000')",
     );
 }

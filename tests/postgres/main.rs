@@ -16,6 +16,6 @@ mod idempotency;
 mod import;
 mod load;
 mod outage;
-#[path = "../support/postgres.rs"]
-mod server;
 mod start;
+
+use harness::postgres as server;

@@ -238,8 +238,8 @@ async fn a_server_that_may_only_be_read_from_now_on_is_left() {
     let server = Postgres::shared();
     let url = server.database();
     let db = open(&settings(&url)).await.unwrap();
-    let name = url.rsplit('/').next().unwrap();
     let read_only = |on: &str| {
+        let name = url.rsplit('/').next().unwrap();
         let sql = format!("ALTER DATABASE {name} SET default_transaction_read_only = {on}");
         server.query("postgres", &sql);
     };
@@ -259,11 +259,6 @@ async fn a_server_that_may_only_be_read_from_now_on_is_left() {
         ),
         "{demoted:?}"
     );
-    let others = format!(
-        "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity \
-         WHERE datname = '{name}'"
-    );
-    server.query("postgres", &others);
     let read = || db.read(|conn| text(conn, SESSION));
     let (one, another) = tokio::join!(read(), read());
     for refused in [one, another] {

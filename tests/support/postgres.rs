@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Write},
     net::TcpListener,
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
@@ -148,8 +149,21 @@ impl Postgres {
     /// A new, empty database; returns its URL.
     pub fn database(&self) -> String {
         let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        self.query("postgres", &format!("CREATE DATABASE {name}"));
+        self.create(&name);
         self.url(&name)
+    }
+
+    /// Makes an empty database of that name.
+    pub fn create(&self, name: &str) {
+        self.query("postgres", &format!("CREATE DATABASE \"{name}\""));
+    }
+
+    /// Removes the database of that name; its sessions are ended.
+    pub fn remove(&self, name: &str) {
+        self.query(
+            "postgres",
+            &format!("DROP DATABASE \"{name}\" WITH (FORCE)"),
+        );
     }
 
     /// The URL of a database.
@@ -159,6 +173,37 @@ impl Postgres {
 
     /// What `sql` answers on the database of that name or URL: a line per row, columns apart by `|`.
     pub fn query(&self, database: &str, sql: &str) -> String {
+        succeed(self.psql(database).args(["--command", sql]))
+            .trim_end()
+            .to_owned()
+    }
+
+    /// Runs `sql` in a transaction that stays open, with its locks, until what is returned is
+    /// dropped: then it is rolled back.
+    pub fn hold(&self, database: &str, sql: &str) -> impl Drop + Send + use<> {
+        struct Held(Child);
+        impl Drop for Held {
+            fn drop(&mut self) {
+                drop(self.0.stdin.take());
+                let _ = self.0.wait();
+            }
+        }
+        let mut psql = self.psql(database);
+        let mut psql = psql
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        writeln!(psql.stdin.as_mut().unwrap(), "BEGIN; {sql}; \\echo held").unwrap();
+        let mut said = String::new();
+        let mut stdout = BufReader::new(psql.stdout.take().unwrap());
+        stdout.read_line(&mut said).unwrap();
+        assert_eq!(said, "held\n");
+        Held(psql)
+    }
+
+    /// The client, for the database of that name or URL.
+    fn psql(&self, database: &str) -> Command {
         let name = database.rsplit('/').next().unwrap();
         let name = name.split('?').next().unwrap();
         let mut psql = program("psql");
@@ -166,9 +211,9 @@ impl Postgres {
             .args(["--host=127.0.0.1", "--username=postgres"])
             .arg(format!("--port={}", self.port))
             .arg(format!("--dbname={name}"))
-            .args(["--set=ON_ERROR_STOP=1", "--command", sql])
+            .arg("--set=ON_ERROR_STOP=1")
             .env("PGPASSWORD", self.password.as_deref().unwrap_or_default());
-        succeed(&mut psql).trim_end().to_owned()
+        psql
     }
 
     /// Stops the server as an operator would who is in a hurry: sessions are ended.
@@ -228,6 +273,7 @@ impl Postgres {
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
             "max_connections=200",
+            "timezone=UTC",
             "shared_buffers=16MB",
             // A test's data need not survive a crash of the machine.
             "fsync=off",

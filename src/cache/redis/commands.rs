@@ -61,6 +61,15 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return ARGV[2]
 ";
 
+/// Keeps the entry `ARGV[2]` for `ARGV[3]` milliseconds, and answers with 1, if the generation still
+/// has the mark `ARGV[1]`: a later one may have an entry already, which would be lost.
+const STORE: &str = r"
+local held = redis.pcall('GET', KEYS[1])
+if type(held) ~= 'string' or string.sub(held, 1, #ARGV[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+return 1
+";
+
 /// Puts `ARGV[3]` on the list until `ARGV[2]`, and takes off what ended before `ARGV[1]`: all in
 /// Unix milliseconds.
 const LIST_KEY: &str = r"
@@ -93,13 +102,17 @@ impl Commands {
         command
     }
 
+    /// Keeps `envelope` for `left`, if its generation is the tenant's; answers with whether it is.
     pub(super) fn store(&self, key: &StatsKey, envelope: &Envelope, left: Duration) -> Cmd {
-        // SETEX, but exact.
-        let mut command = cmd("PSETEX");
+        let mut command = cmd("EVAL");
         command
+            .arg(STORE)
+            .arg(2)
+            .arg(self.key(key.tenant(), "generation"))
             .arg(self.key(key.tenant(), key.as_str()))
-            .arg(milliseconds(left).max(1))
-            .arg(envelope.to_bytes().as_ref());
+            .arg(show_mark(envelope.generation.0))
+            .arg(envelope.to_bytes().as_ref())
+            .arg(milliseconds(left).max(1));
         command
     }
 

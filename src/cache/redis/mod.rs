@@ -150,8 +150,10 @@ impl RedisCache {
             computed_ms,
             body: entry.body,
         };
-        link.ask::<()>(&link.commands.store(key, &envelope, left), timeout)
-            .await?;
+        let store = link.commands.store(key, &envelope, left);
+        if !link.ask::<bool>(&store, timeout).await? {
+            return Ok(());
+        }
         let until_ms = now_ms.saturating_add(milliseconds(fresh));
         link.ask::<()>(&link.commands.list(key, now_ms, until_ms), timeout)
             .await

@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use super::server;
-use crate::harness::{PREFIX, Sqlite};
+use crate::harness::PREFIX;
 
 #[tokio::test]
 async fn an_error_has_the_members_of_rfc_9457_and_is_plain_json() {
@@ -66,7 +66,7 @@ async fn missing_fields_are_all_named_at_once() {
 #[tokio::test]
 async fn a_database_that_fails_is_told_without_its_name_or_the_statement() {
     let server = server();
-    Sqlite::open(&server.database()).hide_appointments();
+    server.database().hide_appointments();
     for reply in [
         server.mega_stats("t").await,
         server.get("/1").await,

@@ -1,7 +1,7 @@
 //! Clients that go away before they are answered.
 
 use super::{appointment, ask, book, gated, service, settle};
-use crate::harness::{Leave, Raw, Sqlite, Step, TestServer, eventually};
+use crate::harness::{Leave, Raw, Step, TestServer, eventually};
 
 const WAYS: [Leave; 2] = [Leave::Close, Leave::Reset];
 
@@ -49,11 +49,7 @@ async fn a_writer_that_leaves_before_the_fence_is_up_has_its_write_carried_out()
         gate.reached(Step::Fence, 1).await;
         drop(writer);
         settle(&server).await;
-        assert_eq!(
-            Sqlite::open(&server.database()).appointments("clinic"),
-            0,
-            "{leave:?}"
-        );
+        assert_eq!(server.database().appointments("clinic"), 0, "{leave:?}");
         gate.open(Step::Fence);
         assert_counted_and_cached(&server, "clinic").await;
     }
@@ -64,7 +60,7 @@ async fn a_writer_that_leaves_while_it_waits_for_the_database_has_its_write_carr
     for leave in WAYS {
         let (server, gate) = gated();
         assert_eq!(server.mega_stats("clinic").await.today(), ("MISS", 0));
-        let lock = Sqlite::lock(&server.database());
+        let lock = server.lock_database();
         let mut writer = Raw::leaver(server.url(), leave);
         writer.post(&appointment("clinic"));
         gate.reached(Step::Fenced, 1).await;
@@ -139,7 +135,7 @@ async fn a_crowd_that_leaves_does_the_service_no_harm() {
         // Gone at any moment of their work.
         drop((reader, writer));
     }
-    let mut rows = Sqlite::open(&server.database());
+    let mut rows = server.database();
     eventually("statistics agree with the database", async || {
         let counted = server.mega_stats("clinic").await;
         counted.today() == ("HIT", rows.appointments("clinic"))

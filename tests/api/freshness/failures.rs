@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::join;
 
 use super::{appointment, ask, gated, service, settle};
-use crate::harness::{Reply, Sqlite, Step, TODAY};
+use crate::harness::{Reply, Step, TODAY};
 
 /// A 5xx says nothing of the inside, in the JSON of every other error.
 fn assert_tells_nothing(reply: &Reply) {
@@ -16,7 +16,7 @@ fn assert_tells_nothing(reply: &Reply) {
     let error = reply.json();
     assert_eq!(error["status"], reply.status.as_u16());
     assert!(error["detail"].is_string());
-    for inside in ["appointments", "table", "locked", "sqlite"] {
+    for inside in ["appointments", "table", "relation", "lock", "sqlite", "sql"] {
         assert!(!reply.body.to_lowercase().contains(inside), "{reply:?}");
     }
 }
@@ -26,7 +26,7 @@ async fn a_failed_computation_reaches_everybody_who_waits_and_is_not_kept() {
     const OTHERS: usize = 5;
     let (server, gate) = gated();
     server.book("clinic", TODAY, "pending").await;
-    let mut database = Sqlite::open(&server.database());
+    let mut database = server.database();
     // The computation's own lookup is the last step before the database.
     gate.hold_nth(Step::Lookup, 2);
     let mut readers = vec![ask(&server, "clinic")];
@@ -61,7 +61,7 @@ async fn without_a_cache_a_failure_is_over_as_soon_as_the_database_is_back() {
     let server = service()
         .settings(|settings| settings.cache.backend = CacheBackend::None)
         .start();
-    let mut database = Sqlite::open(&server.database());
+    let mut database = server.database();
     database.hide_appointments();
     for reply in join_all((0..10).map(|_| server.mega_stats("clinic"))).await {
         assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
@@ -76,13 +76,14 @@ async fn writes_that_find_the_database_locked_are_refused_and_leave_the_cache_op
     let server = service()
         .settings(|settings| {
             settings.database.busy_timeout_ms = 100;
+            settings.database.statement_timeout_ms = 100;
             settings.database.pool_wait_ms = 100;
         })
         .start();
     let id = server.book("clinic", TODAY, "pending").await;
     assert_eq!(server.mega_stats("clinic").await.today(), ("MISS", 1));
-    let lock = Sqlite::lock(&server.database());
-    // One waits for SQLite, the others for their turn to write.
+    let lock = server.lock_database();
+    // One waits for the database, the others for it or for their turn to write.
     let (new, change) = (appointment("clinic"), json!({ "status": "cancelled" }));
     let (refused, more, patched) = join!(
         server.post(&new),
@@ -105,7 +106,7 @@ async fn writes_that_find_the_database_locked_are_refused_and_leave_the_cache_op
 #[tokio::test]
 async fn a_write_that_fails_leaves_the_cache_open() {
     let server = service().start();
-    let mut database = Sqlite::open(&server.database());
+    let mut database = server.database();
     database.hide_appointments();
     let reply = server.post(&appointment("clinic")).await;
     assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);

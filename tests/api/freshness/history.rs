@@ -12,7 +12,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::harness::{FakeClock, NOW, Sqlite, TODAY, TestServer, within};
+use crate::harness::{Builder, FakeClock, NOW, TODAY, TestServer, within};
 
 const TENANTS: [&str; 3] = ["clinic-a", "clinic-b", "clinic-c"];
 const ZONES: [&str; 2] = ["America/Recife", "America/Sao_Paulo"];
@@ -92,11 +92,9 @@ struct History {
 }
 
 impl History {
-    async fn begin(backend: CacheBackend) -> Self {
-        let server = TestServer::builder()
-            .clock(Arc::new(FakeClock::at(NOW)))
-            .settings(|settings| settings.cache.backend = backend)
-            .start();
+    /// `usual` says where answers come from while nobody writes.
+    async fn begin(service: Builder, usual: &'static str) -> Self {
+        let server = service.clock(Arc::new(FakeClock::at(NOW))).start();
         let mut tenants = Vec::new();
         for name in TENANTS {
             let mut tenant = Tenant::default();
@@ -105,18 +103,15 @@ impl History {
                     .turned
                     .push(server.book(name, NEXT_MONTH, "pending").await);
             }
-            Sqlite::open(&server.database()).execute(&format!(
+            server.database().execute(&format!(
                 "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {OTHERS})
                  INSERT INTO appointments (tenant_id, patient_id, starts_at, duration_min, status,
                                            created_at, updated_at)
-                 SELECT '{name}', n, '2025-11-10 12:00:00.000000', 30, 'confirmed', '', '' FROM n"
+                 SELECT '{name}', CAST(n AS TEXT), '2025-11-10 12:00:00.000000', 30, 'confirmed',
+                        '2025-11-10 12:00:00.000000', '2025-11-10 12:00:00.000000' FROM n"
             ));
             tenants.push(tenant);
         }
-        let usual = match backend {
-            CacheBackend::Memory | CacheBackend::Redis => "HIT",
-            CacheBackend::None => "BYPASS",
-        };
         Self {
             server,
             tenants,
@@ -204,10 +199,13 @@ impl History {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_the_cache_every_answer_is_one_the_database_could_have_given() {
-    History::begin(CacheBackend::Memory).await.run().await;
+    let cached = TestServer::builder();
+    History::begin(cached, "HIT").await.run().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_cache_every_answer_is_one_the_database_could_have_given() {
-    History::begin(CacheBackend::None).await.run().await;
+    let uncached =
+        TestServer::builder().settings(|settings| settings.cache.backend = CacheBackend::None);
+    History::begin(uncached, "BYPASS").await.run().await;
 }

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use reqwest::StatusCode;
 
 use super::{ask, book, gated, settle};
-use crate::harness::{Sqlite, Step, TestServer};
+use crate::harness::{Step, TestServer};
 
 const SAO_PAULO: &str = "/mega-stats?tenantId=clinic&tz=America/Sao_Paulo";
 
@@ -24,7 +24,7 @@ async fn nothing_is_committed_before_the_fence_is_up() {
     gate.reached(Step::Fence, 1).await;
     settle(&server).await;
 
-    let mut rows = Sqlite::open(&server.database());
+    let mut rows = server.database();
     // Twice: a commit that does not wait for the fence may be under way.
     for _ in 0..2 {
         assert_eq!(rows.appointments("clinic"), 0);
@@ -47,7 +47,7 @@ async fn between_commit_and_release_reads_come_from_the_database() {
     let mut writer = book(&server, "clinic");
     gate.reached(Step::Release, 1).await;
     assert_eq!(
-        Sqlite::open(&server.database()).appointments("clinic"),
+        server.database().appointments("clinic"),
         1,
         "it is committed"
     );
@@ -121,7 +121,7 @@ async fn a_released_writer_opens_nothing_for_one_that_has_yet_to_commit() {
     gate.hold(Step::Release);
     let mut first = book(&server, "clinic");
     gate.reached(Step::Release, 1).await;
-    let lock = Sqlite::lock(&server.database());
+    let lock = server.lock_database();
     let mut second = book(&server, "clinic");
     gate.reached(Step::Fenced, 2).await;
     gate.let_one(Step::Release);

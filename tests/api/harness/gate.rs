@@ -26,11 +26,14 @@ pub enum Step {
 
 const STEPS: usize = 6;
 
-/// Does what `inner` does, but stops before the held steps.
+/// Holds the steps of a cache up, and counts them.
 #[derive(Clone)]
-pub struct Gate {
+pub struct Gate(Arc<watch::Sender<[Door; STEPS]>>);
+
+/// Does what `inner` does, but stops before the held steps.
+struct Gated {
     inner: Arc<dyn StatsCache>,
-    doors: Arc<watch::Sender<[Door; STEPS]>>,
+    gate: Gate,
 }
 
 /// Everybody who arrives at a step gets a number, from 1.
@@ -48,18 +51,17 @@ impl Door {
 }
 
 impl Gate {
-    pub fn around(inner: Arc<dyn StatsCache>) -> Self {
-        Self {
-            inner,
-            doors: Arc::new(watch::Sender::new(Default::default())),
-        }
-    }
-
     /// Puts a gate around the cache of a service to be.
     pub fn before(service: Builder) -> (Builder, Self) {
-        let mut gate = None;
-        let service = service.cache(|cache| Arc::new(gate.insert(Self::around(cache)).clone()));
-        (service, gate.unwrap())
+        let gate = Self(Arc::new(watch::Sender::new(Default::default())));
+        let within = gate.clone();
+        let service = service.cache(|inner| {
+            Arc::new(Gated {
+                inner,
+                gate: within,
+            })
+        });
+        (service, gate)
     }
 
     /// From now on nobody passes `step`.
@@ -92,7 +94,7 @@ impl Gate {
 
     /// Waits until `step` has been reached `times` times since the start, held up or not.
     pub async fn reached(&self, step: Step, times: usize) {
-        let mut doors = self.doors.subscribe();
+        let mut doors = self.0.subscribe();
         let reached = doors.wait_for(|doors| doors[step as usize].arrived >= times);
         within(&format!("{step:?} reached {times} times"), reached)
             .await
@@ -101,11 +103,11 @@ impl Gate {
 
     /// How often `step` has been reached since the start.
     pub fn arrivals(&self, step: Step) -> usize {
-        self.doors.borrow()[step as usize].arrived
+        self.0.borrow()[step as usize].arrived
     }
 
     fn change(&self, step: Step, change: impl FnOnce(&mut Door)) {
-        self.doors
+        self.0
             .send_modify(|doors| change(&mut doors[step as usize]));
     }
 
@@ -115,7 +117,7 @@ impl Gate {
             door.arrived += 1;
             number = door.arrived;
         });
-        self.doors
+        self.0
             .subscribe()
             .wait_for(|doors| !doors[step as usize].holds(number))
             .await
@@ -124,11 +126,11 @@ impl Gate {
 }
 
 #[async_trait]
-impl StatsCache for Gate {
+impl StatsCache for Gated {
     async fn lookup(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
-        self.pass(Step::Lookup).await;
+        self.gate.pass(Step::Lookup).await;
         let found = self.inner.lookup(key).await;
-        self.pass(Step::Found).await;
+        self.gate.pass(Step::Found).await;
         found
     }
 
@@ -138,19 +140,19 @@ impl StatsCache for Gate {
         seen: Generation,
         entry: Entry,
     ) -> Result<(), CacheError> {
-        self.pass(Step::Store).await;
+        self.gate.pass(Step::Store).await;
         self.inner.store(key, seen, entry).await
     }
 
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
-        self.pass(Step::Fence).await;
+        self.gate.pass(Step::Fence).await;
         let fence = self.inner.fence(tenant).await;
-        self.pass(Step::Fenced).await;
+        self.gate.pass(Step::Fenced).await;
         fence
     }
 
     async fn release(&self, fence: Fence) -> Result<(), CacheError> {
-        self.pass(Step::Release).await;
+        self.gate.pass(Step::Release).await;
         self.inner.release(fence).await
     }
 

@@ -1,16 +1,24 @@
 //! What the tests stand on: services to ask, and ways to stand in their way.
 
 mod clock;
+mod database;
 mod exposition;
+mod folder;
 mod gate;
+#[path = "../../support/postgres.rs"]
+pub mod postgres;
 mod process;
 mod raw;
+#[path = "../../support/redis.rs"]
+mod redis;
 mod server;
 mod sqlite;
 mod wait;
 
 pub use clock::{FakeClock, NOW, TODAY};
+pub use database::{Database, Lock};
 pub use exposition::Exposition;
+pub use folder::{Folder, SQLITE_FILE, database_url};
 pub use gate::{Gate, Step};
 pub use process::{Process, command, run};
 pub use raw::{Leave, Raw, is_refused};

@@ -7,7 +7,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use super::poll;
+use super::{folder, poll};
 
 /// A running `megastats`, killed when it is dropped.
 pub struct Process {
@@ -16,15 +16,16 @@ pub struct Process {
     log: Option<JoinHandle<String>>,
 }
 
-/// The command, without this process's settings, in a folder of its own.
-pub fn command(folder: &Path) -> Command {
+/// The command in a folder of its own, without this process's settings.
+pub fn command(within: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_megastats"));
-    command.current_dir(folder).stdin(Stdio::null());
+    command.current_dir(within).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MEGASTATS") {
             command.env_remove(name);
         }
     }
+    command.envs(folder::environment(within));
     command
 }
 

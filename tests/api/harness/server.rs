@@ -1,22 +1,23 @@
 //! A service inside the test's process, on a runtime of its own, as `main` gives it one.
 
 use std::{
-    path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread::JoinHandle,
 };
 
 use megastats::{
-    cache::{self, StatsCache},
+    cache::{self, Lookup, StatsCache, StatsKey},
     clock::{Clock, SystemClock},
     server::Server,
-    settings::{DatabaseUrl, Settings},
+    settings::{CacheBackend, Settings},
     tasks::Tasks,
+    tenant::TenantId,
 };
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::{runtime::Handle, sync::oneshot};
+
+use super::{Database, Folder, Lock, eventually, folder};
 
 /// What the path of every route begins with.
 pub const PREFIX: &str = "/api/v1/appointments";
@@ -25,9 +26,12 @@ pub const PREFIX: &str = "/api/v1/appointments";
 pub struct Builder {
     settings: Settings,
     clock: Arc<dyn Clock>,
-    cache: Option<Arc<dyn StatsCache>>,
-    folder: TempDir,
+    wrap: Option<Wrap>,
+    folder: Folder,
 }
+
+/// Makes the cache that a service uses from the one it would have used.
+type Wrap = Box<dyn FnOnce(Arc<dyn StatsCache>) -> Arc<dyn StatsCache> + Send>;
 
 /// A service that runs until it is dropped.
 pub struct TestServer {
@@ -35,7 +39,7 @@ pub struct TestServer {
     client: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    folder: TempDir,
+    folder: Folder,
 }
 
 /// An answer, read whole.
@@ -79,9 +83,13 @@ impl Reply {
     }
 }
 
-fn configured(settings: &Settings, clock: &Arc<dyn Clock>) -> Arc<dyn StatsCache> {
-    let tasks = Tasks::new(Handle::current());
-    cache::from_settings(&settings.cache, Arc::clone(clock), &tasks).unwrap()
+/// Waits until `cache` keeps entries: what Redis says is not believed right after the start.
+async fn settled(cache: &dyn StatsCache) {
+    let key = StatsKey::new("settled", &TenantId::parse("nobody").unwrap(), &[]);
+    eventually("the cache is used", async || {
+        matches!(cache.lookup(&key).await, Ok(Lookup::Miss(_)))
+    })
+    .await;
 }
 
 impl Builder {
@@ -100,18 +108,28 @@ impl Builder {
     /// Has the service use `cache`, made from what it would have used.
     pub fn cache<C: StatsCache>(
         mut self,
-        wrap: impl FnOnce(Arc<dyn StatsCache>) -> Arc<C>,
+        wrap: impl FnOnce(Arc<dyn StatsCache>) -> Arc<C> + Send + 'static,
     ) -> Self {
-        self.cache = Some(wrap(configured(&self.settings, &self.clock)));
+        self.wrap = Some(Box::new(|cache| wrap(cache)));
         self
     }
 
-    /// Starts the service.
+    /// Starts the service, and waits until it keeps what it computes.
     pub fn start(self) -> TestServer {
+        self.start_and_wait(true)
+    }
+
+    /// Starts the service, which may not keep yet what it computes: for tests that do not ask where
+    /// answers come from.
+    pub fn start_at_once(self) -> TestServer {
+        self.start_and_wait(false)
+    }
+
+    fn start_and_wait(self, until_settled: bool) -> TestServer {
         let Self {
             settings,
             clock,
-            cache,
+            wrap,
             folder,
         } = self;
         let (stop, stopped) = oneshot::channel::<()>();
@@ -123,14 +141,23 @@ impl Builder {
                 .build()
                 .unwrap();
             runtime.block_on(async move {
-                let cache = cache.unwrap_or_else(|| configured(&settings, &clock));
+                let tasks = Tasks::new(Handle::current());
+                let is_shared = settings.cache.backend == CacheBackend::Redis;
+                let inner =
+                    cache::from_settings(&settings.cache, Arc::clone(&clock), &tasks).unwrap();
+                let cache = match wrap {
+                    Some(wrap) => wrap(Arc::clone(&inner)),
+                    None => Arc::clone(&inner),
+                };
                 let stop = async move {
                     let _ = stopped.await;
                 };
-                let tasks = Tasks::new(Handle::current());
                 let server = Server::bind(settings, clock, cache, tasks, stop)
                     .await
                     .unwrap();
+                if is_shared && until_settled {
+                    settled(&*inner).await;
+                }
                 tell.send(server.addresses()[0]).unwrap();
                 server.serve().await.unwrap();
             });
@@ -147,22 +174,21 @@ impl Builder {
 }
 
 impl TestServer {
-    /// A service with the default settings.
+    /// A service with the default settings, as [`Builder::start_at_once`] starts it.
     pub fn start() -> Self {
-        Self::builder().start()
+        Self::builder().start_at_once()
     }
 
     /// A service to be described.
     pub fn builder() -> Builder {
-        let folder = tempfile::tempdir().unwrap();
-        let mut settings = Settings::default();
+        let folder = Folder::new();
+        let mut settings = folder::settings(folder.path());
         settings.server.port = 0;
         settings.server.workers = 2;
-        settings.database.url = DatabaseUrl::Sqlite(database(folder.path()));
         Builder {
             settings,
             clock: Arc::new(SystemClock),
-            cache: None,
+            wrap: None,
             folder,
         }
     }
@@ -172,9 +198,14 @@ impl TestServer {
         &self.url
     }
 
-    /// The `SQLite` file.
-    pub fn database(&self) -> PathBuf {
-        database(self.folder.path())
+    /// The database.
+    pub fn database(&self) -> Database {
+        Database::of(self.folder.path())
+    }
+
+    /// Takes the right to write to the database.
+    pub fn lock_database(&self) -> Lock {
+        Database::lock(self.folder.path())
     }
 
     /// Sends a request without a body; `path` starts with `/`.
@@ -256,8 +287,4 @@ impl Drop for TestServer {
             let _ = thread.join();
         }
     }
-}
-
-fn database(folder: &Path) -> PathBuf {
-    folder.join("megastats.db")
 }

@@ -1,4 +1,4 @@
-//! The database file, opened beside the service that uses it.
+//! `SQLite` files, opened beside whoever uses them.
 
 use std::{path::Path, time::Duration};
 
@@ -44,22 +44,5 @@ impl Sqlite {
     /// The texts that `query` selects.
     pub fn texts(&mut self, query: &str) -> Vec<String> {
         sql::<Text>(query).load(&mut self.0).unwrap()
-    }
-
-    /// How many appointments `tenant` has.
-    pub fn appointments(&mut self, tenant: &str) -> i64 {
-        self.number(&format!(
-            "SELECT count(*) FROM appointments WHERE tenant_id = '{tenant}'"
-        ))
-    }
-
-    /// Takes the appointments away: whatever reads or writes them fails.
-    pub fn hide_appointments(&mut self) {
-        self.execute("ALTER TABLE appointments RENAME TO hidden");
-    }
-
-    /// Brings the appointments back.
-    pub fn show_appointments(&mut self) {
-        self.execute("ALTER TABLE hidden RENAME TO appointments");
     }
 }

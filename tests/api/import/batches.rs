@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::{
     Running,
     alignwork::{AlignWork, Schema},
-    database, files, rejects, report, serve,
+    files, rejects, report, serve,
 };
-use crate::harness::{Sqlite, TODAY, poll};
+use crate::harness::{Database, Folder, TODAY, poll};
 
 /// 5,000 rows in ten batches, and an id that spans two of them: taken once, there once, and once
 /// with other content.
@@ -36,7 +36,7 @@ fn many(folder: &Path) -> AlignWork {
 
 #[test]
 fn thousands_are_taken_batch_by_batch_and_a_dry_run_counts_the_same() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let mut source = many(folder.path());
     assert_eq!(source.count(), 5_000);
     let counts = "imported 4997, already here 0, differing 3, rejected 0";
@@ -60,25 +60,25 @@ fn thousands_are_taken_batch_by_batch_and_a_dry_run_counts_the_same() {
         fs::read(folder.path().join("alignwork.db.rejects.jsonl")).unwrap(),
         dry_rejects
     );
-    let ids = Sqlite::open(&database(folder.path()))
+    let ids = Database::of(folder.path())
         .number("SELECT count(*) FROM appointments WHERE id BETWEEN 1 AND 4997");
     assert_eq!(ids, 4_997);
 }
 
 #[test]
 fn another_run_finishes_what_a_killed_one_began() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     AlignWork::new(folder.path(), Schema::WithRooms).fill(20_000);
     let importing = Running::start(folder.path());
-    let within = database(folder.path());
-    poll("some are imported", || within.exists().then_some(()));
-    let mut sqlite = Sqlite::open(&within);
+    poll("there is a table", || {
+        Database::is_made(folder.path()).then_some(())
+    });
+    let mut database = Database::of(folder.path());
     poll("some are imported", || {
-        let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'appointments'";
-        (sqlite.number(tables) > 0 && sqlite.appointments("clinica") > 0).then_some(())
+        (database.appointments("clinica") > 0).then_some(())
     });
     drop(importing);
-    let there = sqlite.appointments("clinica");
+    let there = database.appointments("clinica");
     assert!(there < 20_000 && there % 500 == 0, "{there}");
     let said = report(folder.path(), &["alignwork.db"], true);
     let rest = 20_000 - there;
@@ -89,7 +89,7 @@ fn another_run_finishes_what_a_killed_one_began() {
 
 #[test]
 fn a_dry_run_leaves_the_database_as_it_is() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let mut source = AlignWork::new(folder.path(), Schema::WithRooms);
     source.fill(2);
     report(folder.path(), &["alignwork.db"], true);
@@ -98,10 +98,7 @@ fn a_dry_run_leaves_the_database_as_it_is() {
         .sqlite
         .execute("UPDATE appointments SET duration_min = 31 WHERE id = 1");
     source.add(9, &[("status", "'x'")]);
-    let (names, bytes) = (
-        files(folder.path()),
-        fs::read(database(folder.path())).unwrap(),
-    );
+    let (names, bytes) = (files(folder.path()), Database::state(folder.path()));
 
     let rejects = folder.path().join("elsewhere.jsonl");
     let arguments = [
@@ -121,14 +118,14 @@ fn a_dry_run_leaves_the_database_as_it_is() {
     assert_eq!(rejects::lines(&rejects).len(), 2);
     fs::remove_file(rejects).unwrap();
     assert_eq!(files(folder.path()), names);
-    assert_eq!(fs::read(database(folder.path())).unwrap(), bytes);
+    assert_eq!(Database::state(folder.path()), bytes);
     let wet = report(folder.path(), &["alignwork.db"], false);
     assert!(wet.starts_with("read 5, imported 2, already here 1, differing 1, rejected 1; "));
 }
 
 #[tokio::test]
 async fn a_service_may_write_while_thousands_are_imported() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     // The service's own ids come after the largest.
     AlignWork::at(folder.path().join("large.db"), Schema::WithRooms).add(1_000_000, &[]);
     report(folder.path(), &["large.db"], true);

@@ -8,6 +8,7 @@ use super::{
     alignwork::{AlignWork, Schema},
     refusal, report, stored,
 };
+use crate::harness::{Database, Folder};
 
 /// The lines of a rejects file.
 pub fn lines(path: &Path) -> Vec<Value> {
@@ -89,7 +90,7 @@ fn bad_values() -> Vec<(&'static str, &'static str, Value)> {
 #[test]
 fn each_is_kept_whole_with_the_column_that_is_wrong() {
     let bad = bad_values();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let mut source = AlignWork::new(folder.path(), Schema::Copied);
     for (at, (column, sql, _)) in (100_i64..).zip(&bad) {
         source.add(at, &[("notes", "'de manhã'"), (column, sql)]);
@@ -136,7 +137,7 @@ fn each_is_kept_whole_with_the_column_that_is_wrong() {
 
 #[test]
 fn a_row_keeps_the_order_of_its_columns_and_all_that_is_wrong_is_said() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let mut source = AlignWork::new(folder.path(), Schema::Oldest);
     source.add(5, &[("status", "'x'"), ("duration_min", "-1")]);
     report(folder.path(), &["alignwork.db"], false);
@@ -153,7 +154,7 @@ fn a_row_keeps_the_order_of_its_columns_and_all_that_is_wrong_is_said() {
 
 #[test]
 fn ops_say_what_other_statuses_mean_and_the_file_is_written_anew() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let mut source = AlignWork::new(folder.path(), Schema::WithRooms);
     for (id, status) in [
         (1, "'realizada'"),
@@ -198,7 +199,7 @@ fn ops_say_what_other_statuses_mean_and_the_file_is_written_anew() {
 
 #[test]
 fn a_mapping_that_says_nothing_usable_is_refused_before_anything_is_done() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     AlignWork::new(folder.path(), Schema::WithRooms).add(1, &[]);
     for (mappings, said) in [
         (&["realizada"][..], "must be FROM=TO"),
@@ -221,42 +222,5 @@ fn a_mapping_that_says_nothing_usable_is_refused_before_anything_is_done() {
             "{line}"
         );
     }
-    assert!(!super::database(folder.path()).exists());
-}
-
-#[test]
-fn the_file_may_not_take_the_place_of_something_else() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut source = AlignWork::new(folder.path(), Schema::WithRooms);
-    source.add(1, &[]);
-    report(folder.path(), &["alignwork.db"], true);
-    source.add(2, &[("status", "NULL")]);
-    let bytes = fs::read(&source.path).unwrap();
-    for (path, said) in [
-        (
-            "alignwork.db",
-            "must be another file than the source and the database",
-        ),
-        (
-            "data/../alignwork.db",
-            "must be another file than the source and the database",
-        ),
-        (
-            "data/megastats.db",
-            "must be another file than the source and the database",
-        ),
-        ("data", "must be a file, or not be there yet"),
-        ("/dev/null", "must be a file, or not be there yet"),
-        ("data/..", "must be a file, or not be there yet"),
-        ("nowhere/left.jsonl", "No such file or directory"),
-        ("alignwork.db/left.jsonl", "not a directory"),
-    ] {
-        let line = refusal(folder.path(), &["alignwork.db", "--rejects", path]);
-        assert!(
-            line.starts_with("--rejects ") && line.contains(said),
-            "{path}: {line}"
-        );
-    }
-    assert_eq!(fs::read(&source.path).unwrap(), bytes);
-    assert_eq!(stored(folder.path()).len(), 1);
+    assert!(!Database::is_made(folder.path()));
 }

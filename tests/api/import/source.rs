@@ -5,13 +5,13 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use super::{
     Running,
     alignwork::{AlignWork, Schema},
-    database, files, refusal, report, stored,
+    files, refusal, report, stored,
 };
-use crate::harness::{Sqlite, poll};
+use crate::harness::{Database, Folder, Sqlite, poll};
 
 #[test]
 fn it_is_only_read() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let within = folder.path().join("backup");
     fs::create_dir(&within).unwrap();
     let mut source = AlignWork::new(&within, Schema::WithRooms);
@@ -37,7 +37,7 @@ fn it_is_only_read() {
 #[test]
 fn what_a_running_alignwork_has_committed_is_imported_and_nothing_else() {
     for journal in ["delete", "wal"] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let mut source = AlignWork::new(folder.path(), Schema::WithRooms);
         source
             .sqlite
@@ -71,7 +71,7 @@ fn what_a_running_alignwork_has_committed_is_imported_and_nothing_else() {
 
 #[test]
 fn a_log_that_alignwork_left_behind_is_read_and_not_written_back() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let mut source = AlignWork::new(folder.path(), Schema::WithRooms);
     source.sqlite.texts("PRAGMA journal_mode = wal");
     source.fill(3);
@@ -90,7 +90,7 @@ fn a_log_that_alignwork_left_behind_is_read_and_not_written_back() {
 
 #[test]
 fn a_file_that_was_left_half_written_is_refused_with_advice_that_helps() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let mut source = AlignWork::new(folder.path(), Schema::WithRooms);
     source.fill(3);
     // More than there is room for in memory, so that the file is written before the commit.
@@ -115,13 +115,13 @@ fn a_file_that_was_left_half_written_is_refused_with_advice_that_helps() {
 
 #[test]
 fn a_running_alignwork_commits_while_its_appointments_are_still_imported() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let mut source = AlignWork::new(folder.path(), Schema::WithRooms);
     source.fill(5_000);
     let mut importing = Running::start(folder.path());
     // It is made after the source was opened.
     poll("the database is there", || {
-        database(folder.path()).exists().then_some(())
+        Database::is_made(folder.path()).then_some(())
     });
     importing.signal("STOP");
     source.sqlite.execute("PRAGMA busy_timeout = 0");
@@ -135,7 +135,7 @@ fn a_running_alignwork_commits_while_its_appointments_are_still_imported() {
 
 #[test]
 fn its_path_may_be_made_of_anything() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     for (at, name) in (1..).zip([
         "a b.db",
         "what?mode=rwc.db",
@@ -166,7 +166,7 @@ fn its_path_may_be_made_of_anything() {
 
 #[test]
 fn its_text_may_be_utf_16_and_its_table_a_view() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("alignwork.db");
     let mut sqlite = Sqlite::open(&path);
     sqlite.execute("PRAGMA encoding = 'UTF-16le'");
@@ -187,7 +187,7 @@ fn its_text_may_be_utf_16_and_its_table_a_view() {
 
 #[test]
 fn what_is_no_file_of_alignworks_is_refused_in_one_line() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
     write(
         "text.db",
@@ -214,33 +214,5 @@ fn what_is_no_file_of_alignworks_is_refused_in_one_line() {
         );
         assert!(line.contains(said), "{name}: {line}");
     }
-    assert!(!database(folder.path()).exists());
-}
-
-#[test]
-fn the_database_is_not_imported_into_itself() {
-    let folder = tempfile::tempdir().unwrap();
-    AlignWork::new(folder.path(), Schema::WithRooms).fill(1);
-    report(folder.path(), &["alignwork.db"], true);
-    let line = refusal(folder.path(), &["data/megastats.db"]);
-    assert!(
-        line.contains("it is the configured database (database.url) itself"),
-        "{line}"
-    );
-}
-
-#[test]
-fn a_database_that_cannot_be_opened_is_named_by_its_setting() {
-    let folder = tempfile::tempdir().unwrap();
-    AlignWork::new(folder.path(), Schema::WithRooms).fill(1);
-    fs::create_dir(folder.path().join("data")).unwrap();
-    fs::write(database(folder.path()), b"no database".repeat(100)).unwrap();
-    for arguments in [&["alignwork.db"][..], &["alignwork.db", "--dry-run"]] {
-        let line = refusal(folder.path(), arguments);
-        assert!(
-            line.starts_with("database.url: sqlite://data/megastats.db: "),
-            "{line}"
-        );
-        assert!(line.ends_with("file is not a database"), "{line}");
-    }
+    assert!(!Database::is_made(folder.path()));
 }

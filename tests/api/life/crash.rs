@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use reqwest::StatusCode;
 
 use super::{ROUTE, appointment, patients};
-use crate::harness::{Process, eventually};
+use crate::harness::{Folder, Process, eventually};
 
 const WRITERS: usize = 4;
 
@@ -41,7 +41,7 @@ async fn write_on(url: String, name: String, ledger: Arc<Mutex<Ledger>>) {
 
 #[tokio::test]
 async fn no_acknowledged_write_is_lost_or_doubled_by_kill_9() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     for round in 1..=3 {
         let process = Process::start(folder.path(), &[]);

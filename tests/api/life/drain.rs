@@ -2,20 +2,20 @@
 
 use std::{path::Path, time::Duration};
 
-use megastats::settings::DatabaseUrl;
 use reqwest::StatusCode;
 
-use super::{ROUTE, appointment, database};
+use super::{ROUTE, appointment};
 use crate::harness::{
-    Gate, Leave, Process, Raw, Sqlite, Step, TestServer, eventually, is_refused, poll,
+    Database, Folder, Gate, Leave, Process, Raw, Step, TestServer, eventually, is_refused, poll,
 };
 
 /// A service in which a write that waits for the database's lock takes the only connection, which others
 /// soon despair of. It would rather wait for an hour than leave work undone.
-const SLOW: [(&str, &str); 4] = [
+const SLOW: [(&str, &str); 5] = [
     ("MEGASTATS__DATABASE__POOL_SIZE", "1"),
     ("MEGASTATS__DATABASE__POOL_WAIT_MS", "250"),
     ("MEGASTATS__DATABASE__BUSY_TIMEOUT_MS", "60000"),
+    ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "60000"),
     ("MEGASTATS__SERVER__SHUTDOWN_TIMEOUT_SECONDS", "3600"),
 ];
 
@@ -29,15 +29,15 @@ async fn write_is_under_way(process: &Process) {
 }
 
 fn appointments(folder: &Path) -> i64 {
-    Sqlite::open(&database(folder)).appointments("clinic")
+    Database::of(folder).appointments("clinic")
 }
 
 #[tokio::test]
 async fn an_accepted_write_is_answered_and_nothing_new_is_accepted() {
     for signal in ["TERM", "INT"] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let mut process = Process::start(folder.path(), &SLOW);
-        let lock = Sqlite::lock(&database(folder.path()));
+        let lock = Database::lock(folder.path());
         let mut writer = Raw::connect(process.url());
         writer.post(&appointment("ana"));
         write_is_under_way(&process).await;
@@ -62,7 +62,7 @@ async fn an_accepted_write_is_answered_and_nothing_new_is_accepted() {
 
 #[tokio::test]
 async fn idle_connections_do_not_delay_the_end() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let process = Process::start(folder.path(), &SLOW);
     let silent: Vec<_> = (0..3).map(|_| Raw::connect(process.url())).collect();
     let mut idle: Vec<_> = (0..3).map(|_| Raw::connect(process.url())).collect();
@@ -80,9 +80,9 @@ async fn idle_connections_do_not_delay_the_end() {
 #[tokio::test]
 async fn a_write_whose_client_has_left_is_finished() {
     for leave in [Leave::Close, Leave::Reset] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let mut process = Process::start(folder.path(), &SLOW);
-        let lock = Sqlite::lock(&database(folder.path()));
+        let lock = Database::lock(folder.path());
         let mut writer = Raw::leaver(process.url(), leave);
         writer.post(&appointment("ana"));
         write_is_under_way(&process).await;
@@ -100,13 +100,8 @@ async fn a_write_whose_client_has_left_is_finished() {
 
 #[tokio::test]
 async fn a_write_that_had_not_reached_the_database_when_its_client_left_is_finished() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("kept.db");
-    let url = DatabaseUrl::Sqlite(path.clone());
-    let (service, gate) = Gate::before(TestServer::builder().settings(|settings| {
-        settings.database.url = url;
-        settings.server.workers = 1;
-    }));
+    let one_worker = TestServer::builder().settings(|settings| settings.server.workers = 1);
+    let (service, gate) = Gate::before(one_worker);
     let mut server = service.start();
     gate.hold(Step::Fence);
     let mut writer = Raw::leaver(server.url(), Leave::Reset);
@@ -123,7 +118,7 @@ async fn a_write_that_had_not_reached_the_database_when_its_client_left_is_finis
     }
     gate.open(Step::Fence);
     server.stop();
-    assert_eq!(Sqlite::open(&path).appointments("clinic"), 1);
+    assert_eq!(server.database().appointments("clinic"), 1);
 }
 
 #[tokio::test]

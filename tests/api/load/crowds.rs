@@ -3,7 +3,7 @@
 
 use reqwest::StatusCode;
 
-use crate::harness::{PREFIX, Process, Raw, Reply};
+use crate::harness::{Folder, PREFIX, Process, Raw, Reply};
 
 /// Connections that are kept open, if the machine allows as many descriptors.
 const CONNECTIONS: usize = 10_000;
@@ -33,7 +33,7 @@ async fn thousands_of_idle_connections_cost_little_and_keep_nobody_waiting() {
     let count = CONNECTIONS.min(allowed.saturating_sub(OTHERS));
     assert!(count >= FEWEST, "the machine allows {allowed} descriptors");
 
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let process = Process::start(
         folder.path(),
         &[
@@ -85,7 +85,7 @@ fn flood(process: &Process, numbers: std::ops::Range<usize>) {
 
 #[tokio::test]
 async fn a_flood_of_tenants_fills_no_more_than_its_share_of_memory() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let process = Process::start(
         folder.path(),
         &[

@@ -4,7 +4,7 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::harness::{GUARD, PREFIX, Process, Raw, Reply, Sqlite, TODAY, eventually};
+use crate::harness::{Database, Folder, GUARD, PREFIX, Process, Raw, Reply, TODAY, eventually};
 
 const TENANT: &str = "clinic";
 
@@ -20,7 +20,7 @@ fn appointment() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_beyond_the_queue_are_sent_away_at_once_and_told_of_in_one_line() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let process = Process::start(
         folder.path(),
         &[
@@ -34,7 +34,7 @@ async fn writes_beyond_the_queue_are_sent_away_at_once_and_told_of_in_one_line()
     let ask = |tenant: String| Reply::to(client.get(format!("{stats}{tenant}")));
     assert_eq!(ask("other".into()).await.header("x-cache"), "MISS");
 
-    let lock = Sqlite::lock(&folder.path().join("data/megastats.db"));
+    let lock = Database::lock(folder.path());
     let mut writers: Vec<_> = (0..WRITES).map(|_| Raw::connect(process.url())).collect();
     for writer in &mut writers {
         writer.post(&appointment());
@@ -59,7 +59,7 @@ async fn writes_beyond_the_queue_are_sent_away_at_once_and_told_of_in_one_line()
         assert_eq!(writer.reply().status, StatusCode::CREATED);
     }
     let counted = ask(TENANT.into()).await.json();
-    let total = Sqlite::open(&folder.path().join("data/megastats.db")).appointments(TENANT);
+    let total = Database::of(folder.path()).appointments(TENANT);
     assert_eq!(total, i64::try_from(QUEUE).unwrap() + 1, "{counted}");
 
     process.signal("TERM");

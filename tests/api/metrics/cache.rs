@@ -5,7 +5,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use super::{assert_moved, scrape, service};
-use crate::harness::{Exposition, Gate, Raw, Sqlite, Step, TODAY, TestServer, eventually};
+use crate::harness::{Exposition, Gate, Lock, Raw, Step, TODAY, TestServer, eventually};
 
 /// Counters of the cache and of writes have moved by so much, and no others.
 fn assert_cache_moved(before: &Exposition, after: &Exposition, expected: &[(&str, f64)]) {
@@ -116,7 +116,7 @@ async fn writes_are_counted_by_how_they_ended_and_each_fences_and_renews_its_ten
     let id = server.book("a", TODAY, "pending").await;
     server.patch(id, &json!({ "status": "confirmed" })).await;
     server.patch(id, &json!({ "status": "nonsense" })).await;
-    let mut database = Sqlite::open(&server.database());
+    let mut database = server.database();
     database.hide_appointments();
     let refused = server.post(&appointment()).await;
     assert_eq!(refused.status, StatusCode::INTERNAL_SERVER_ERROR);
@@ -145,7 +145,7 @@ fn write(server: &TestServer) -> Raw {
 }
 
 /// A service, and a lock that its first write waits for, with the only turn to write.
-async fn held_up(pool_wait_ms: u64) -> (TestServer, Sqlite, Raw) {
+async fn held_up(pool_wait_ms: u64) -> (TestServer, Lock, Raw) {
     let server = service()
         .settings(|settings| {
             settings.database.pool_size = 3;
@@ -157,7 +157,7 @@ async fn held_up(pool_wait_ms: u64) -> (TestServer, Sqlite, Raw) {
     let max = metrics.value("megastats_db_pool_max_connections");
     assert_eq!(max.to_string(), "3");
     assert_eq!(pool(&metrics), ["0", "0", "0"]);
-    let lock = Sqlite::lock(&server.database());
+    let lock = server.lock_database();
     let writer = write(&server);
     eventually("it has a connection", async || {
         pool(&scrape(&server).await) == ["1", "0", "0"]

@@ -41,8 +41,8 @@ struct Instances {
 }
 
 impl Instances {
-    /// `fence` is in seconds.
-    async fn start(fence: u64, wrap: impl Fn(Slow, &Way) -> Slow) -> Self {
+    /// `fence` is in seconds; `wrap` gets each instance's URL of Redis.
+    async fn start(fence: u64, wrap: impl Wrap) -> Self {
         let cluster = Cluster::start(&[]);
         let mut ways = Vec::new();
         let mut running = Vec::new();
@@ -55,7 +55,8 @@ impl Instances {
                 settings.cache.redis.fence_seconds = fence;
                 settings.server.shutdown_timeout_seconds = 1;
             });
-            let service = service.cache(|cache| Arc::new(wrap(Slow::around(cache), &way)));
+            let (wrap, url) = (wrap.clone(), way.url());
+            let service = service.cache(move |cache| Arc::new(wrap(Slow::around(cache), &url)));
             running.push(tokio::task::block_in_place(|| service.start()));
             ways.push(way);
         }
@@ -75,9 +76,14 @@ impl Instances {
     }
 }
 
+/// Changes an instance's cache.
+trait Wrap: Fn(Slow, &str) -> Slow + Clone + Send + 'static {}
+
+impl<F: Fn(Slow, &str) -> Slow + Clone + Send + 'static> Wrap for F {}
+
 /// Breaks `rule` below the waits.
-fn breaking(rule: &Rule) -> impl Fn(Slow, &Way) -> Slow {
-    |slow, _| {
+fn breaking(rule: Rule) -> impl Wrap {
+    move |slow, _| {
         let rule = rule.clone();
         Slow {
             inner: Arc::new(Broken {
@@ -90,7 +96,7 @@ fn breaking(rule: &Rule) -> impl Fn(Slow, &Way) -> Slow {
 }
 
 async fn is_found_out(rule: Rule) {
-    let instances = Instances::start(30, breaking(&rule)).await;
+    let instances = Instances::start(30, breaking(rule.clone())).await;
     let wrong = instances.checker().await.wrong_within(ENOUGH).await;
     assert!(wrong.is_some(), "{rule:?} was not found out");
 }
@@ -137,7 +143,7 @@ async fn joining_an_old_computation_is_found_out() {
 /// Whether the checker finds fault with fences that end after so many seconds while writes take a
 /// little more than one.
 async fn is_wrong_with_fences_of(seconds: u64) -> bool {
-    let wrap = |slow, _: &Way| Slow {
+    let wrap = move |slow, _: &str| Slow {
         fenced: 1100..=1300,
         ..slow
     };
@@ -156,7 +162,7 @@ async fn a_fence_that_ends_before_its_write_is_found_out() {
 /// fences end after so many.
 async fn is_cached_again_with_fences_of(seconds: u64) -> bool {
     let dies = Arc::new(OnceLock::new());
-    let instances = Instances::start(seconds, breaking(&Rule::Dies(dies.clone()))).await;
+    let instances = Instances::start(seconds, breaking(Rule::Dies(dies.clone()))).await;
     let checker = instances.checker().await;
     checker.hits(5).await;
     dies.set(checker.quiet().to_owned()).unwrap();
@@ -176,7 +182,7 @@ async fn a_fence_that_does_not_end_is_found_out() {
 
 /// Whether the checker finds fault once Redis is back, after it was out of everybody's reach, and
 /// of three instances two died before they could tell it what it had missed.
-async fn is_wrong_once_redis_is_back(wrap: impl Fn(Slow, &Way) -> Slow) -> bool {
+async fn is_wrong_once_redis_is_back(wrap: impl Wrap) -> bool {
     let mut instances = Instances::start(30, wrap).await;
     let checker = instances.checker().await;
     checker.hits(20).await;
@@ -190,6 +196,6 @@ async fn is_wrong_once_redis_is_back(wrap: impl Fn(Slow, &Way) -> Slow) -> bool 
 #[tokio::test(flavor = "multi_thread")]
 async fn believing_redis_at_once_when_it_is_back_is_found_out() {
     assert!(!is_wrong_once_redis_is_back(|slow, _| slow).await);
-    let at_once = |slow, way: &Way| breaking(&Rule::NoDistrust(way.url()))(slow, way);
+    let at_once = |slow, url: &str| breaking(Rule::NoDistrust(url.to_owned()))(slow, url);
     assert!(is_wrong_once_redis_is_back(at_once).await);
 }

@@ -1,0 +1,20 @@
+//! What holds only where the database is a `SQLite` file and the cache in the service's memory: these
+//! tests alone are not run by `tests/api_shared`.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `start` | where the file is, who else may have it, and what is no place or file for it |
+//! | `disk` | a full disk |
+//! | `import` | an import whose files are in the database's place, or the database in theirs |
+
+mod disk;
+mod import;
+mod start;
+
+use std::path::{Path, PathBuf};
+
+use crate::harness::SQLITE_FILE;
+
+fn database(folder: &Path) -> PathBuf {
+    folder.join(SQLITE_FILE)
+}
