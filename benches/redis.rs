@@ -1,17 +1,16 @@
-//! What Redis costs, over loopback and a `redis-server` of its own: a hit beside a bare `GET`
-//! through the same client, and a write's two round trips whatever the number of keys.
+//! What Redis costs, over loopback and with servers of the bench's own: a hit beside a bare `GET`
+//! through the same client, and a write's two round trips beside the number of its tenant's keys.
+//!
+//! What is compared is asked in turns, so that the ratios hold on any machine.
+
+#![expect(clippy::print_stdout, reason = "what is measured is printed")]
 
 use std::{
-    hint::black_box,
-    net::{TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
     sync::Arc,
-    thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use criterion::{Criterion, criterion_group, criterion_main};
 use megastats::{
     cache::{Entry, Lifetime, Lookup, RedisCache, StatsCache, StatsKey},
     clock::SystemClock,
@@ -24,7 +23,17 @@ use redis::{
     aio::{ConnectionManager, ConnectionManagerConfig},
     io::tcp::TcpSettings,
 };
-use tokio::runtime::{Builder, Runtime};
+use server::Server;
+use tokio::runtime::Handle;
+
+#[expect(
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    reason = "shared with tests, which use more of it"
+)]
+#[path = "../tests/support/redis.rs"]
+mod server;
 
 const BODY: &[u8] = br#"{"today":{"confirmed":3,"pending":2},"week":{"confirmed":15,"pending":8}}"#;
 
@@ -33,68 +42,137 @@ const LIFE: Lifetime = Lifetime {
     stale: Duration::ZERO,
 };
 
-/// A throwaway `redis-server`, killed when it is dropped.
-struct Server {
-    process: Child,
-    url: String,
+const ROUNDS: usize = 21;
+const HITS: u32 = 2_000;
+const WRITES: u32 = 500;
+
+/// Keys of the tenant that is written to.
+const KEYS: [usize; 3] = [10, 10_000, 1_000_000];
+
+/// Keys that are set in one round trip.
+const AT_ONCE: usize = 10_000;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
+async fn main() {
+    hits().await;
+    writes().await;
 }
 
-impl Server {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        drop(listener);
-        let process = Command::new("redis-server")
-            .args(["--port", &address.port().to_string()])
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
-        while TcpStream::connect(address).is_err() {
-            thread::sleep(Duration::from_millis(5));
+async fn hits() {
+    let server = Server::start();
+    let (cache, key) = (cache(&server), key());
+    fill(&cache, &key).await;
+    let mut client = client(&server).await;
+    let set: Result<(), _> = redis::cmd("SET")
+        .arg("bare")
+        .arg(BODY)
+        .query_async(&mut client)
+        .await;
+    set.expect("room");
+    let mut times = [const { Vec::new() }; 2];
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        for _ in 0..HITS {
+            let mut get = redis::cmd("GET");
+            let got: Result<Vec<u8>, _> = get.arg("bare").query_async(&mut client).await;
+            assert_eq!(got.expect("an answer"), BODY);
         }
-        let url = format!("redis://{address}");
-        Self { process, url }
+        times[0].push(each(began, HITS));
+        let began = Instant::now();
+        for _ in 0..HITS {
+            let found = cache.lookup(&key).await.expect("an answer");
+            assert!(matches!(found, Lookup::Hit(..)));
+        }
+        times[1].push(each(began, HITS));
     }
+    println!("hit:");
+    print(["bare GET", "HIT"], times);
+}
 
-    fn cache(&self, runtime: &Runtime) -> RedisCache {
-        let mut settings = Settings::default().cache.redis;
-        settings.url = RedisUrl::parse(&self.url).expect("a Redis URL");
-        settings.response_timeout_ms = 5_000;
-        let tasks = Tasks::new(runtime.handle().clone());
-        RedisCache::new(&settings, LIFE, Arc::new(SystemClock), &tasks).expect("settings that fit")
+async fn writes() {
+    let servers = KEYS.map(|_| Server::start());
+    let caches = servers.each_ref().map(cache);
+    for ((server, cache), keys) in servers.iter().zip(&caches).zip(KEYS) {
+        fill(cache, &key()).await;
+        set_keys(&mut client(server).await, keys).await;
     }
+    let tenant = tenant();
+    let mut times = [const { Vec::new() }; 3];
+    for _ in 0..ROUNDS {
+        for (cache, times) in caches.iter().zip(&mut times) {
+            let began = Instant::now();
+            for _ in 0..WRITES {
+                let fence = cache.fence(&tenant).await.expect("an answer");
+                cache.release(fence).await.expect("an answer");
+            }
+            times.push(each(began, WRITES));
+        }
+    }
+    println!("fence and release:");
+    let names = KEYS.map(|keys| format!("{keys} keys"));
+    print(names.each_ref().map(String::as_str), times);
+}
 
-    /// The client beneath the cache, set up as there.
-    async fn client(&self) -> ConnectionManager {
-        let info = self.url.as_str().into_connection_info().expect("a URL");
-        let tcp = TcpSettings::default().set_nodelay(true);
-        let client = Client::open(info.set_tcp_settings(tcp)).expect("a client");
-        let config = ConnectionManagerConfig::new().set_number_of_retries(0);
-        ConnectionManager::new_with_config(client, config)
-            .await
-            .expect("redis-server answers")
+/// Gives the tenant as many further keys.
+async fn set_keys(client: &mut ConnectionManager, keys: usize) {
+    for first in (0..keys).step_by(AT_ONCE) {
+        let mut pipe = redis::pipe();
+        for n in first..keys.min(first + AT_ONCE) {
+            let key = format!("megastats:{{{}}}:mega_stats:{n}", tenant().as_str());
+            pipe.set(key, "x").ignore();
+        }
+        let set: Result<(), _> = pipe.query_async(client).await;
+        set.expect("room");
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+/// The seconds that each of `times` took since `began`.
+fn each(began: Instant, times: u32) -> f64 {
+    began.elapsed().as_secs_f64() / f64::from(times)
+}
+
+/// Prints medians, and what they are as multiples of the first.
+fn print<const N: usize>(names: [&str; N], times: [Vec<f64>; N]) {
+    let medians = times.map(median);
+    for (name, median) in names.into_iter().zip(medians) {
+        let ratio = median / medians[0];
+        println!("  {name:<14} {ratio:.2}  ({:.1} µs)", median * 1e6);
     }
 }
 
-fn runtime() -> Runtime {
-    Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("a runtime")
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }
 
-fn key(tenant: &str) -> StatsKey {
-    let tenant = TenantId::parse(tenant).expect("a tenant");
-    StatsKey::new("mega_stats", &tenant, &[&"America/Recife", &"2026-11-23"])
+fn cache(server: &Server) -> RedisCache {
+    let mut settings = Settings::default().cache.redis;
+    settings.url = RedisUrl::parse(&server.url()).expect("a Redis URL");
+    settings.response_timeout_ms = 5_000;
+    let tasks = Tasks::new(Handle::current());
+    RedisCache::new(&settings, LIFE, Arc::new(SystemClock), &tasks).expect("settings that fit")
+}
+
+/// The client beneath the cache, set up as there.
+async fn client(server: &Server) -> ConnectionManager {
+    let info = server.url().as_str().into_connection_info().expect("a URL");
+    let tcp = TcpSettings::default().set_nodelay(true);
+    let client = Client::open(info.set_tcp_settings(tcp)).expect("a client");
+    let config = ConnectionManagerConfig::new()
+        .set_number_of_retries(0)
+        // A pipeline takes longer than the client's own default.
+        .set_response_timeout(Some(Duration::from_secs(60)));
+    ConnectionManager::new_with_config(client, config)
+        .await
+        .expect("redis-server answers")
+}
+
+fn tenant() -> TenantId {
+    TenantId::parse("default-tenant").expect("a tenant")
+}
+
+fn key() -> StatsKey {
+    StatsKey::new("mega_stats", &tenant(), &[&"America/Recife", &"2026-11-23"])
 }
 
 /// Stores an entry under `key` as soon as the cache lets it.
@@ -102,7 +180,7 @@ async fn fill(cache: &RedisCache, key: &StatsKey) {
     loop {
         match cache.lookup(key).await {
             Ok(Lookup::Hit(..)) => return,
-            Ok(Lookup::Expired(seen, _) | Lookup::Miss(seen)) => {
+            Ok(Lookup::Miss(seen)) => {
                 let entry = Entry {
                     body: Bytes::from_static(BODY),
                     age: Duration::ZERO,
@@ -113,80 +191,3 @@ async fn fill(cache: &RedisCache, key: &StatsKey) {
         }
     }
 }
-
-fn hit(c: &mut Criterion) {
-    let (runtime, server) = (runtime(), Server::start());
-    let (cache, key) = (server.cache(&runtime), key("default-tenant"));
-    let mut client = runtime.block_on(async {
-        fill(&cache, &key).await;
-        let mut client = server.client().await;
-        let set: Result<(), _> = redis::cmd("SET")
-            .arg("bare")
-            .arg(BODY)
-            .query_async(&mut client)
-            .await;
-        set.expect("room");
-        client
-    });
-    let mut group = c.benchmark_group("redis");
-    group.bench_function("bare GET", |b| {
-        b.iter(|| {
-            runtime.block_on(async {
-                let mut get = redis::cmd("GET");
-                let got: Result<Option<Vec<u8>>, _> =
-                    get.arg("bare").query_async(&mut client).await;
-                black_box(got.expect("an answer"))
-            })
-        });
-    });
-    group.bench_function("hit", |b| {
-        b.iter(|| {
-            let found = runtime.block_on(cache.lookup(&key)).expect("an answer");
-            assert!(matches!(found, Lookup::Hit(..)));
-            found
-        });
-    });
-    group.finish();
-}
-
-fn write(c: &mut Criterion) {
-    let (runtime, server) = (runtime(), Server::start());
-    let cache = server.cache(&runtime);
-    let tenant = TenantId::parse("default-tenant").expect("a tenant");
-    let mut group = c.benchmark_group("redis/fence and release");
-    let mut filled = 0;
-    for keys in [10, 10_000, 100_000] {
-        runtime.block_on(async {
-            fill(&cache, &key("first")).await;
-            let mut client = server.client().await;
-            let mut pipe = redis::pipe();
-            for n in filled..keys {
-                pipe.set(format!("megastats:{{{n}}}:mega_stats:{n}"), BODY)
-                    .ignore();
-                pipe.set(format!("megastats:{{{n}}}:generation"), "0")
-                    .ignore();
-            }
-            let set: Result<(), _> = pipe.query_async(&mut client).await;
-            set.expect("room");
-        });
-        filled = keys;
-        group.bench_function(format!("{keys} keys"), |b| {
-            b.iter(|| {
-                runtime.block_on(async {
-                    let fence = cache.fence(&tenant).await.expect("an answer");
-                    cache.release(fence).await.expect("an answer");
-                });
-            });
-        });
-    }
-    group.finish();
-}
-
-criterion_group! {
-    name = shared;
-    config = Criterion::default()
-        .warm_up_time(Duration::from_secs(1))
-        .measurement_time(Duration::from_secs(4));
-    targets = hit, write
-}
-criterion_main!(shared);
