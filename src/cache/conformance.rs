@@ -100,6 +100,7 @@ macro_rules! caching {
             what_is_stored_is_hit_byte_for_byte
             the_last_of_several_fences_opens_the_cache_again
             a_release_opens_the_cache_under_a_new_generation
+            an_older_computation_that_stores_last_displaces_nothing
             tenants_do_not_fence_or_invalidate_each_other
             kinds_and_segments_are_kept_apart
             the_time_to_live_runs_from_the_start_of_the_computation
@@ -273,6 +274,17 @@ pub(crate) async fn a_release_opens_the_cache_under_a_new_generation(
     assert_ne!(before, after);
     a.store(&key, after, entry("after")).await.unwrap();
     assert_eq!(hit(&*b, &key).await, Some(Bytes::from_static(b"after")));
+}
+
+pub(crate) async fn an_older_computation_that_stores_last_displaces_nothing(
+    Handles { a, b, .. }: Handles,
+) {
+    let key = key("clinic");
+    let older = seen(&*a, &key).await.expect("a miss");
+    write(&*b, "clinic").await;
+    fill(&*b, &key, entry("newer")).await;
+    a.store(&key, older, entry("older")).await.unwrap();
+    assert_eq!(hit(&*a, &key).await, Some(Bytes::from_static(b"newer")));
 }
 
 pub(crate) async fn tenants_do_not_fence_or_invalidate_each_other(Handles { a, b, .. }: Handles) {
