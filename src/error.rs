@@ -15,6 +15,8 @@
 //! | 503 | the database is busy or away, or the cache cannot do what was asked; `Retry-After` says
 //! when to come back |
 
+pub mod openapi;
+
 use std::fmt;
 
 use actix_web::{
@@ -23,6 +25,7 @@ use actix_web::{
     http::{StatusCode, header},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     cache::{CacheError, ChangeError, ReadError},
@@ -34,15 +37,23 @@ const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// An answer that is not the one asked for, in the members of RFC 9457. It is sent as
 /// `application/json`, since `AlignWork`'s client parses nothing else, and shows `detail`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Problem)]
 pub struct ApiError {
+    /// Always `about:blank`: the status says what kind it is.
     #[serde(rename = "type")]
     kind: &'static str,
+    /// The status in words.
     title: &'static str,
+    /// The status.
     #[serde(serialize_with = "as_number")]
+    #[schema(value_type = u16, minimum = 400, maximum = 599)]
     status: StatusCode,
+    /// What is wrong, fit to be shown.
     detail: String,
+    /// What is wrong with each field; there with 422.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     errors: Vec<FieldError>,
     /// For the log.
     #[serde(skip)]
@@ -50,7 +61,7 @@ pub struct ApiError {
 }
 
 /// What is wrong with one field of a query or body.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// The field, as the client spells it.
     pub field: &'static str,

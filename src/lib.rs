@@ -7,6 +7,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`server`] | wiring: routes, middleware, start, drain |
+//! | [`openapi`] | the description of the API, and a page to browse it |
 //! | [`appointments`] | the appointments themselves: model, SQL, HTTP, import from `AlignWork` |
 //! | [`stats`] | the statistics: zones, windows, the counting statement, read-through, HTTP |
 //! | [`input`] | reading untrusted queries and bodies field by field |
@@ -29,6 +30,7 @@ pub mod error;
 pub mod input;
 pub mod logging;
 pub mod metrics;
+pub mod openapi;
 pub mod server;
 pub mod settings;
 pub mod stats;

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// From the bottom up: a module may import those of earlier lines, and itself.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["clock", "tenant", "tasks"],
     &["settings"],
     &["logging", "metrics", "db"],
@@ -19,6 +19,7 @@ const LAYERS: [&[&str]; 8] = [
     &["input"],
     &["stats"],
     &["appointments"],
+    &["openapi"],
 ];
 
 /// Above all layers.
@@ -174,6 +175,16 @@ fn http_stays_at_the_edges() {
     });
     only_in(&["actix_http", "actix_server", "actix_service"], |source| {
         source.module() == "server"
+    });
+}
+
+#[test]
+fn descriptions_stay_beside_what_they_describe() {
+    only_in(&["utoipa", "utoipa_swagger_ui"], |source| {
+        // A model's and an error's derives say how their fields are sent.
+        ["http", "openapi", "model"].contains(&source.file())
+            || ["openapi", "error"].contains(&source.module())
+            || source.name == "db/status"
     });
 }
 

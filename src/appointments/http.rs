@@ -12,35 +12,44 @@ use actix_web::{
 };
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::{
-    idempotency::{self, IdempotencyKey, store::Once},
+    idempotency::{self, store::Once},
     model::{
         Appointment, Changes, InvalidPatient, ListFilter, MAX_DURATION_MIN, MAX_ID,
-        MIN_DURATION_MIN, NewAppointment, PatientId,
+        MIN_DURATION_MIN, NewAppointment, Page, PatientId,
     },
+    openapi::{Id, Patient},
     store,
 };
 use crate::{
     clock::Clock,
     db::{AnyConn, Db, Status},
-    error::ApiError,
+    error::{
+        ApiError,
+        openapi::{BadBody, BadId, BadQuery, Failed},
+    },
     input::{
         Fields,
         http::{Body, Query},
         integer, json_instant, json_integer, json_text,
+        openapi::{Instant, Tenant},
     },
     stats::service::StatsService,
     tenant::TenantId,
 };
 
+/// What the path of every route of appointments and their statistics begins with.
+pub const PREFIX: &str = "/api/v1/appointments";
+
 const DEFAULT_PAGE_SIZE: i64 = 50;
 const MAX_PAGE_SIZE: i64 = 100;
 
-/// The header by which a create that is sent again is known.
-const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
-/// The header of an answer that was given before.
-const IDEMPOTENCY_REPLAYED: &str = "Idempotency-Replayed";
+/// The routes as they are described.
+#[derive(OpenApi)]
+#[openapi(paths(list, create, get, update))]
+pub(crate) struct Api;
 
 /// What the routes work with.
 #[derive(Debug, Clone)]
@@ -71,16 +80,38 @@ pub fn routes(config: &mut web::ServiceConfig) {
         );
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct ListQuery {
+    /// The clinic.
     #[serde(rename = "tenantId")]
+    #[param(value_type = Tenant)]
     tenant_id: Option<String>,
+    /// The first start wanted.
+    #[param(value_type = Option<Instant>)]
     from: Option<String>,
+    /// The first start no longer wanted; not before `from`.
+    #[param(value_type = Option<Instant>)]
     to: Option<String>,
+    /// The page, up to the last one.
+    #[param(value_type = Option<i64>, minimum = 1, default = 1)]
     page: Option<String>,
+    /// Appointments on a page.
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 100, default = 50)]
     page_size: Option<String>,
 }
 
+/// A page of a clinic's appointments
+///
+/// In the order of their starts, and then of their ids.
+#[utoipa::path(
+    get,
+    path = "/",
+    operation_id = "list_appointments",
+    tag = "Appointments",
+    params(ListQuery),
+    responses((status = 200, description = "The page.", body = Page), BadQuery, Failed)
+)]
 async fn list(
     Query(query): Query<ListQuery>,
     appointments: web::Data<Appointments>,
@@ -119,6 +150,15 @@ async fn list(
     Ok(HttpResponse::Ok().json(page))
 }
 
+/// An appointment
+#[utoipa::path(
+    get,
+    path = "/{id}",
+    operation_id = "get_appointment",
+    tag = "Appointments",
+    params(("id" = Id, Path, description = "Which one.")),
+    responses((status = 200, description = "The appointment.", body = Appointment), BadId, Failed)
+)]
 async fn get(
     id: web::Path<String>,
     appointments: web::Data<Appointments>,
@@ -127,23 +167,67 @@ async fn get(
     Ok(HttpResponse::Ok().json(find(&appointments, id).await?))
 }
 
-#[derive(Debug, Deserialize)]
+/// An appointment to be made. Null is the same as not there; further fields are ignored.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = NewAppointment)]
 #[serde(rename_all = "camelCase")]
 struct CreateBody {
+    /// The clinic.
+    #[schema(value_type = Tenant)]
     tenant_id: Option<Value>,
+    /// The patient's identifier in the client's system. A number is kept as its digits.
+    #[schema(value_type = Patient)]
     patient_id: Option<Value>,
+    /// When it starts.
+    #[schema(value_type = Instant)]
     starts_at: Option<Value>,
+    /// How long it lasts, in minutes.
+    #[schema(value_type = i64, minimum = 15, maximum = 480, example = 30)]
     duration_min: Option<Value>,
+    /// Where it stands; `pending` if it is missing.
+    #[schema(value_type = Option<Status>)]
     status: Option<Value>,
+    /// The consulting room's identifier in the client's system.
+    #[schema(value_type = Option<Id>)]
     consultorio_id: Option<Value>,
 }
 
+/// Makes an appointment
+///
+/// Whoever reads statistics after the answer finds it counted.
+#[utoipa::path(
+    post,
+    path = "/",
+    operation_id = "create_appointment",
+    tag = "Appointments",
+    request_body = CreateBody,
+    responses(
+        (
+            status = 201,
+            description = "The appointment.",
+            body = Appointment,
+            headers(("Location" = String, description = "Where it is.")),
+            links(
+                ("get" = (
+                    operation_id = "get_appointment",
+                    parameters(("id" = "$response.body#/id"))
+                )),
+                ("update" = (
+                    operation_id = "update_appointment",
+                    parameters(("id" = "$response.body#/id"))
+                ))
+            )
+        ),
+        BadBody,
+        Failed
+    )
+)]
 async fn create(
     request: HttpRequest,
     Body(body): Body<CreateBody>,
     appointments: web::Data<Appointments>,
 ) -> Result<HttpResponse, ApiError> {
-    let key = idempotency_key(&request)?;
+    let key = idempotency::http::key(&request)?;
     let new = read_new(body)?;
     let (tenant, now) = (new.tenant.clone(), appointments.clock.now().into());
     let Some(key) = key else {
@@ -159,13 +243,13 @@ async fn create(
             .content_type(ContentType::json())
             .body(answer.body)),
         Once::Again(answer) => Ok(created(answer.id)
-            .insert_header((IDEMPOTENCY_REPLAYED, "true"))
+            .insert_header((idempotency::http::REPLAYED, "true"))
             .content_type(ContentType::json())
             .body(answer.body)),
         Once::Taken => {
             let mut fields = Fields::default();
             fields.refuse(
-                IDEMPOTENCY_KEY,
+                idempotency::http::KEY,
                 "was used before for another appointment; a new one needs a new key",
             );
             Err(fields.error())
@@ -175,27 +259,8 @@ async fn create(
 
 fn created(id: i64) -> HttpResponseBuilder {
     let mut response = HttpResponse::Created();
-    response.insert_header((header::LOCATION, format!("/api/v1/appointments/{id}")));
+    response.insert_header((header::LOCATION, format!("{PREFIX}/{id}")));
     response
-}
-
-fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, ApiError> {
-    let refused = |why| {
-        ApiError::new(
-            StatusCode::BAD_REQUEST,
-            format!("{IDEMPOTENCY_KEY}: {why}."),
-        )
-    };
-    let mut given = request.headers().get_all(IDEMPOTENCY_KEY);
-    let Some(key) = given.next() else {
-        return Ok(None);
-    };
-    if given.next().is_some() {
-        return Err(refused("must be there once".to_owned()));
-    }
-    IdempotencyKey::parse(key.as_bytes())
-        .map(Some)
-        .map_err(|invalid| refused(invalid.to_string()))
 }
 
 fn read_new(body: CreateBody) -> Result<NewAppointment, ApiError> {
@@ -229,14 +294,40 @@ fn read_new(body: CreateBody) -> Result<NewAppointment, ApiError> {
     })
 }
 
-#[derive(Debug, Deserialize)]
+/// What changes in an appointment: at least one of these. Null is the same as not there; further
+/// fields are ignored.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = AppointmentChanges)]
 #[serde(rename_all = "camelCase")]
 struct UpdateBody {
+    /// Where it stands from now on.
+    #[schema(value_type = Option<Status>)]
     status: Option<Value>,
+    /// When it starts from now on.
+    #[schema(value_type = Option<Instant>)]
     starts_at: Option<Value>,
+    /// How long it lasts from now on, in minutes.
+    #[schema(value_type = Option<i64>, minimum = 15, maximum = 480)]
     duration_min: Option<Value>,
 }
 
+/// Changes an appointment
+///
+/// Whoever reads statistics after the answer finds it counted as it is now.
+#[utoipa::path(
+    patch,
+    path = "/{id}",
+    operation_id = "update_appointment",
+    tag = "Appointments",
+    params(("id" = Id, Path, description = "Which one.")),
+    request_body = UpdateBody,
+    responses(
+        (status = 200, description = "The appointment as it is now.", body = Appointment),
+        BadId,
+        BadBody,
+        Failed
+    )
+)]
 async fn update(
     id: web::Path<String>,
     Body(body): Body<UpdateBody>,

@@ -2,7 +2,7 @@
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | [`http`] | routes |
+//! | [`http`], `openapi` | routes; what describes them beside their types |
 //! | [`store`] | statements |
 //! | [`model`] | the types |
 //! | [`idempotency`] | creates that are sent again |
@@ -12,4 +12,5 @@ pub mod http;
 pub mod idempotency;
 pub mod import;
 pub mod model;
+mod openapi;
 pub mod store;

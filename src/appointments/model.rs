@@ -3,6 +3,7 @@
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use serde::Serialize;
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use crate::{
     db::{Status, UtcTime, schema::appointments},
@@ -24,26 +25,34 @@ pub const MAX_ID: i64 = (1 << 53) - 1;
 pub const MAX_IMPORTED_ID: i64 = MAX_ID / 2;
 
 /// An appointment as it is stored and sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Queryable, Selectable, Insertable)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Queryable, Selectable, Insertable, ToSchema)]
 #[diesel(table_name = appointments)]
 pub struct Appointment {
     /// Given by the database, or kept from an import.
+    #[schema(minimum = 1, example = 1)]
     pub id: i64,
     /// Whose it is.
+    #[schema(example = "default-tenant")]
     pub tenant_id: String,
     /// The patient's identifier in the client's system.
+    #[schema(example = "7")]
     pub patient_id: String,
     /// The consulting room's identifier in the client's system.
+    #[schema(required = true, minimum = 1)]
     pub consultorio_id: Option<i64>,
     /// When it starts.
+    #[schema(value_type = String, format = DateTime, example = "2026-11-23T17:00:00Z")]
     pub starts_at: UtcTime,
-    /// How long it lasts, in minutes.
+    /// How long it lasts, in minutes. Imported ones may be shorter or longer than what can be made.
+    #[schema(minimum = 1, example = 30)]
     pub duration_min: i32,
     /// Where it stands.
     pub status: Status,
     /// When it was made.
+    #[schema(value_type = String, format = DateTime, example = "2026-11-20T12:00:00Z")]
     pub created_at: UtcTime,
     /// When it last changed.
+    #[schema(value_type = String, format = DateTime, example = "2026-11-20T12:00:00Z")]
     pub updated_at: UtcTime,
 }
 
@@ -152,16 +161,21 @@ pub struct ListFilter {
 }
 
 /// One page of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = AppointmentPage)]
 pub struct Page {
     /// The appointments, by start and then by id.
     pub data: Vec<Appointment>,
     /// How many there are on all pages.
+    #[schema(minimum = 0)]
     pub total: i64,
     /// This page, from 1.
+    #[schema(minimum = 1)]
     pub page: i64,
     /// Appointments on a full page.
+    #[schema(minimum = 1, maximum = 100)]
     pub page_size: i64,
     /// How many pages there are; 0 when there is nothing to list.
+    #[schema(minimum = 0)]
     pub total_pages: i64,
 }

@@ -11,9 +11,12 @@ use diesel::{
 };
 use serde::Serialize;
 use thiserror::Error;
+use utoipa::ToSchema;
 
 /// Where an appointment stands. A cancelled one counts nowhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, FromSqlRow, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, FromSqlRow, Serialize, ToSchema,
+)]
 #[diesel(sql_type = Text)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -26,6 +29,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status.
+    pub const ALL: [Self; 3] = [Self::Pending, Self::Confirmed, Self::Cancelled];
+
     /// As it is written in the database and over HTTP.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -46,7 +52,7 @@ impl FromStr for Status {
     type Err = InvalidStatus;
 
     fn from_str(raw: &str) -> Result<Self, InvalidStatus> {
-        [Self::Pending, Self::Confirmed, Self::Cancelled]
+        Self::ALL
             .into_iter()
             .find(|status| status.as_str() == raw)
             .ok_or(InvalidStatus)

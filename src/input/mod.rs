@@ -1,8 +1,9 @@
 //! Reading untrusted queries and bodies field by field, so that one answer names everything that
 //! is wrong. Lives here: what is allowed in fields that several routes take; `http` takes requests
-//! apart. Not here: what is particular to one route.
+//! apart, and `openapi` describes them. Not here: what is particular to one route.
 
 pub mod http;
+pub mod openapi;
 
 use std::fmt::Display;
 

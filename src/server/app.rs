@@ -21,15 +21,17 @@ use actix_web::{
 
 use super::health::{self, Health};
 use crate::{
-    appointments::{self, http::Appointments},
+    appointments::{
+        self,
+        http::{Appointments, PREFIX},
+    },
     error::ApiError,
     input::http::BodyLimits,
     metrics::{self, Metrics},
+    openapi::{self, http::Docs},
     settings::CorsSettings,
     stats::{self, http::Ttl, service::StatsService},
 };
-
-const PREFIX: &str = "/api/v1/appointments";
 
 #[derive(Clone)]
 pub(super) struct Shared {
@@ -38,6 +40,7 @@ pub(super) struct Shared {
     pub(super) ttl: Ttl,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Health,
+    pub(super) docs: Docs,
 }
 
 pub(super) fn routes(config: &mut web::ServiceConfig, shared: Shared, limits: BodyLimits) {
@@ -46,8 +49,17 @@ pub(super) fn routes(config: &mut web::ServiceConfig, shared: Shared, limits: Bo
         .app_data(web::Data::new(shared.stats))
         .app_data(web::Data::new(shared.ttl))
         .app_data(web::Data::from(shared.metrics))
+        .app_data(web::Data::new(shared.health))
+        .app_data(web::Data::new(shared.docs))
         .app_data(limits)
-        .configure(|config| health::routes(config, shared.health))
+        .configure(paths);
+}
+
+/// All routes; what they work with is set beside them.
+pub(super) fn paths(config: &mut web::ServiceConfig) {
+    config
+        .configure(openapi::http::routes)
+        .configure(health::routes)
         .service(
             web::scope(PREFIX)
                 .configure(stats::http::routes)

@@ -28,9 +28,8 @@ pub(super) struct Health {
 }
 
 /// Adds the routes, outside of every prefix.
-pub(super) fn routes(config: &mut web::ServiceConfig, health: Health) {
+pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
-        .app_data(web::Data::new(health))
         .service(fixed(ALIVE, "alive"))
         .service(fixed(HEALTH, "healthy"))
         .service(web::resource(READY).get(ready).route(web::head().to(ready)));

@@ -53,6 +53,7 @@ use crate::{
     db::{Db, Lock},
     input::http::BodyLimits,
     metrics::{self, Metrics},
+    openapi::http::Docs,
     settings::{CacheBackend, ServerSettings, Settings, Tzdb},
     stats::{http::Ttl, service::StatsService, warm::keep_warm, zones::Zones},
     tasks::Tasks,
@@ -160,6 +161,7 @@ impl Server {
             ttl: Ttl(settings.cache.ttl()),
             metrics: Arc::clone(&metrics),
             health,
+            docs: Docs::new(),
         };
 
         let ServerSettings { host, port, .. } = settings.server.clone();

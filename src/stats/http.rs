@@ -8,15 +8,26 @@ use actix_web::{
     web,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::{
+    model::{MegaStats, Summary},
+    openapi::{Counted, TimeZone},
     service::{Cut, StatsService},
     zones::DEFAULT_ZONE,
 };
 use crate::{
     cache::{Answer, Outcome},
-    error::ApiError,
-    input::{Fields, http::Query, integer},
+    error::{
+        ApiError,
+        openapi::{BadQuery, Failed},
+    },
+    input::{
+        Fields,
+        http::Query,
+        integer,
+        openapi::{Instant, Tenant},
+    },
     metrics::CacheFigures,
     tenant::TenantId,
 };
@@ -31,6 +42,14 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// How long an entry lives: what `Cache-Status` counts down from.
 #[derive(Debug, Clone, Copy)]
 pub struct Ttl(pub Duration);
+
+/// The routes as they are described.
+#[derive(OpenApi)]
+#[openapi(
+    paths(mega_stats, summary, cache_metrics),
+    components(schemas(MegaStats, Summary, TimeZone))
+)]
+pub(crate) struct Api;
 
 /// Adds the routes, below the prefix of the appointments.
 pub fn routes(config: &mut web::ServiceConfig) {
@@ -53,13 +72,29 @@ pub fn routes(config: &mut web::ServiceConfig) {
         );
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct MegaStatsQuery {
+    /// The clinic.
     #[serde(rename = "tenantId")]
+    #[param(value_type = Tenant)]
     tenant_id: Option<String>,
+    /// Whose midnights begin a day.
+    #[param(value_type = Option<TimeZone>)]
     tz: Option<String>,
 }
 
+/// The dashboard's counts
+///
+/// Confirmed and pending appointments of today, this week (Sunday to Saturday), this month and the
+/// next. Cancelled ones count nowhere.
+#[utoipa::path(
+    get,
+    path = "/mega-stats",
+    tag = "Statistics",
+    params(MegaStatsQuery),
+    responses(Counted<MegaStats>, BadQuery, Failed)
+)]
 async fn mega_stats(
     Query(query): Query<MegaStatsQuery>,
     stats: web::Data<Arc<StatsService>>,
@@ -79,15 +114,34 @@ async fn mega_stats(
     ))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct SummaryQuery {
+    /// The clinic.
     #[serde(rename = "tenantId")]
+    #[param(value_type = Tenant)]
     tenant_id: Option<String>,
+    /// Leaves out appointments that start before.
+    #[param(value_type = Option<Instant>)]
     from: Option<String>,
+    /// Leaves out appointments that start then or later; not before `from`.
+    #[param(value_type = Option<Instant>)]
     to: Option<String>,
+    /// Whose midnights begin a day.
+    #[param(value_type = Option<TimeZone>)]
     tz: Option<String>,
 }
 
+/// Today and tomorrow
+///
+/// Confirmed and pending appointments and their sum. Cancelled ones count nowhere.
+#[utoipa::path(
+    get,
+    path = "/summary",
+    tag = "Statistics",
+    params(SummaryQuery),
+    responses(Counted<Summary>, BadQuery, Failed)
+)]
 async fn summary(
     Query(query): Query<SummaryQuery>,
     stats: web::Data<Arc<StatsService>>,
@@ -166,30 +220,51 @@ async fn purge(
     Ok(HttpResponse::NoContent().finish())
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct CacheMetricsQuery {
+    /// Keys on a page.
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 1000, default = 100)]
     limit: Option<String>,
+    /// The last key of the page before.
     after: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+/// The cache's figures and a page of its keys.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CacheMetrics)]
 struct CacheMetricsAnswer {
+    /// Since the start of this instance.
     cache_stats: Figures,
+    /// Of the last minute.
     last_minute: Figures,
+    /// Keys held.
     cache_size: usize,
+    /// A page of them, in their order.
     cache_keys: Vec<String>,
     /// What to pass as `after` for the next page of keys; null on the last one.
+    #[schema(required = true)]
     next_after: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+/// What this instance answered.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CacheFigures)]
 struct Figures {
+    /// Answers from the cache.
     hits: u64,
+    /// All others.
     misses: u64,
+    /// Both.
     total_requests: u64,
     /// In percent.
+    #[schema(minimum = 0, maximum = 100)]
     hit_rate: f64,
+    /// Average time of a hit, in milliseconds.
+    #[schema(minimum = 0)]
     avg_hit_time_ms: f64,
+    /// Average time of all others, in milliseconds.
+    #[schema(minimum = 0)]
     avg_miss_time_ms: f64,
 }
 
@@ -206,6 +281,20 @@ impl From<CacheFigures> for Figures {
     }
 }
 
+/// The cache's figures
+///
+/// Hits, misses and how long they took, and a page of the keys held.
+#[utoipa::path(
+    get,
+    path = "/cache-metrics",
+    tag = "Cache",
+    params(CacheMetricsQuery),
+    responses(
+        (status = 200, description = "The figures.", body = CacheMetricsAnswer),
+        BadQuery,
+        Failed
+    )
+)]
 async fn cache_metrics(
     Query(query): Query<CacheMetricsQuery>,
     stats: web::Data<Arc<StatsService>>,

@@ -2,7 +2,7 @@
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | [`http`] | routes |
+//! | [`http`], `openapi` | routes; what describes them beside their types |
 //! | [`service`] | reading through the cache, telling it that a tenant changes |
 //! | [`store`] | the counting statement |
 //! | [`model`] | the answers |
@@ -12,6 +12,7 @@
 
 pub mod http;
 pub mod model;
+mod openapi;
 pub mod service;
 pub mod store;
 pub mod warm;

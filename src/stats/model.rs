@@ -1,9 +1,10 @@
 //! The statistics as they are sent.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The answer of `/mega-stats`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MegaStats {
     /// From this local midnight to the next.
@@ -17,7 +18,7 @@ pub struct MegaStats {
 }
 
 /// The answer of `/summary`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Summary {
     /// From this local midnight to the next.
     pub today: Day,
@@ -26,22 +27,27 @@ pub struct Summary {
 }
 
 /// The appointments of one window. Cancelled ones count nowhere.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Counts {
     /// Those the patient has confirmed.
+    #[schema(minimum = 0)]
     pub confirmed: i64,
     /// Those that wait for the patient's word.
+    #[schema(minimum = 0)]
     pub pending: i64,
 }
 
 /// The appointments of one day, with their sum.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Day {
     /// Confirmed and pending together.
+    #[schema(minimum = 0)]
     pub total: i64,
     /// Those the patient has confirmed.
+    #[schema(minimum = 0)]
     pub confirmed: i64,
     /// Those that wait for the patient's word.
+    #[schema(minimum = 0)]
     pub pending: i64,
 }
 

@@ -1,7 +1,8 @@
 //! Creates that are sent again: one that carries an `Idempotency-Key` takes place once, and is
 //! answered alike each time. Lives here: what a key is, and what is the same request. `store` has
-//! the statements. Not here: the route.
+//! the statements, `http` the headers. Not here: the route.
 
+pub(super) mod http;
 pub mod store;
 
 use jiff::SignedDuration;

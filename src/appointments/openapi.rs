@@ -1,0 +1,45 @@
+//! The fields that only appointments have, as OpenAPI describes them.
+
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{KnownFormat, ObjectBuilder, OneOfBuilder, RefOr, Schema, SchemaFormat, Type},
+};
+
+use super::model::{MAX_ID, MAX_PATIENT_CHARS};
+use crate::input::openapi::PlainText;
+
+/// An identifier of an appointment or a room: the attributes take no number that large.
+pub(super) struct Id;
+
+impl PartialSchema for Id {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+            .minimum(Some(1))
+            .maximum(Some(MAX_ID))
+            .examples([1])
+            .into()
+    }
+}
+
+impl ToSchema for Id {}
+
+/// A patient's identifier.
+pub(super) struct Patient;
+
+impl PartialSchema for Patient {
+    fn schema() -> RefOr<Schema> {
+        let number = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1))
+            .maximum(Some(u64::MAX));
+        OneOfBuilder::new()
+            .item(PlainText::<MAX_PATIENT_CHARS>::schema())
+            .item(number)
+            .examples(["7"])
+            .into()
+    }
+}
+
+impl ToSchema for Patient {}

@@ -1,0 +1,152 @@
+//! The error and the responses that hold it, as OpenAPI describes them: which statuses a route that
+//! takes a query, a body or an id may answer with.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::StatusCode;
+use utoipa::{
+    IntoResponses,
+    openapi::{Content, Header, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type},
+};
+
+use super::{ApiError, FieldError, RETRY_AFTER_SECONDS};
+
+/// What takes a query.
+pub struct BadQuery;
+
+/// What takes a body.
+pub struct BadBody;
+
+/// What takes an id.
+pub struct BadId;
+
+/// What asks the database or the cache.
+pub struct Failed;
+
+const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
+const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
+const TIMEOUT: StatusCode = StatusCode::REQUEST_TIMEOUT;
+const TOO_LARGE: StatusCode = StatusCode::PAYLOAD_TOO_LARGE;
+const MEDIA_TYPE: StatusCode = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+const INVALID: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
+const INTERNAL: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+
+/// Each status, what it means, and a `detail` that it may come with.
+const PROBLEMS: [(StatusCode, &str, &str); 8] = [
+    (
+        BAD_REQUEST,
+        "The query or the JSON cannot be read at all.",
+        "The query cannot be read: tenantId must be percent-encoded UTF-8.",
+    ),
+    (
+        NOT_FOUND,
+        "There is no such appointment.",
+        "There is no appointment 77.",
+    ),
+    (
+        TIMEOUT,
+        "The body took too long; the connection is closed.",
+        "The body must arrive within 10 seconds.",
+    ),
+    (
+        TOO_LARGE,
+        "The body is too large.",
+        "The body must be at most 65536 bytes.",
+    ),
+    (
+        MEDIA_TYPE,
+        "The body is not said to be JSON in UTF-8, or is compressed.",
+        "The Content-Type must be application/json, in UTF-8.",
+    ),
+    (
+        INVALID,
+        "It can be read, but a field has no allowed value; `errors` names each.",
+        "",
+    ),
+    (
+        INTERNAL,
+        "The service's own fault, which its log tells.",
+        "The service failed to answer.",
+    ),
+    (
+        UNAVAILABLE,
+        "The database is busy or away. A write may have been done.",
+        "The service is busy. Try again in a moment.",
+    ),
+];
+
+impl IntoResponses for BadQuery {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        references(&[BAD_REQUEST, INVALID])
+    }
+}
+
+impl IntoResponses for BadBody {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        references(&[BAD_REQUEST, TIMEOUT, TOO_LARGE, MEDIA_TYPE, INVALID])
+    }
+}
+
+impl IntoResponses for BadId {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        references(&[NOT_FOUND, INVALID])
+    }
+}
+
+impl IntoResponses for Failed {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        references(&[INTERNAL, UNAVAILABLE])
+    }
+}
+
+fn references(statuses: &[StatusCode]) -> BTreeMap<String, RefOr<Response>> {
+    statuses
+        .iter()
+        .map(|status| {
+            let reference = Ref::from_response_name(name(*status));
+            (status.as_str().to_owned(), reference.into())
+        })
+        .collect()
+}
+
+/// The name of a status as that of a component: `NotFound`.
+fn name(status: StatusCode) -> String {
+    status
+        .canonical_reason()
+        .unwrap_or_default()
+        .replace(' ', "")
+}
+
+/// The responses that [`IntoResponses`] refers to, by their names.
+pub fn responses() -> impl Iterator<Item = (String, Response)> {
+    PROBLEMS
+        .into_iter()
+        .map(|(status, meaning, detail)| (name(status), problem(status, meaning, detail)))
+}
+
+fn problem(status: StatusCode, meaning: &str, detail: &str) -> Response {
+    let example = if status == INVALID {
+        ApiError::invalid(vec![FieldError {
+            field: "tenantId",
+            message: "is required".to_owned(),
+        }])
+    } else {
+        ApiError::new(status, detail)
+    };
+    let mut content = Content::new(Some(Ref::from_schema_name("Problem")));
+    content.example = serde_json::to_value(example).ok();
+    let response = ResponseBuilder::new()
+        .description(meaning)
+        .content("application/json", content);
+    if status == UNAVAILABLE {
+        let seconds = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1))
+            .examples([RETRY_AFTER_SECONDS]);
+        let mut header = Header::new(seconds);
+        header.description = Some("After how many seconds to come back.".to_owned());
+        return response.header("Retry-After", header).build();
+    }
+    response.build()
+}

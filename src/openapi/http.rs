@@ -1,0 +1,97 @@
+//! The routes of the description: `/openapi.json`, and `/docs`, a page to browse it that loads
+//! nothing from elsewhere. They do not describe themselves.
+
+use std::sync::Arc;
+
+use actix_web::{
+    HttpResponse,
+    http::header::{CONTENT_SECURITY_POLICY, LOCATION, X_CONTENT_TYPE_OPTIONS},
+    web::{self, Bytes},
+};
+use utoipa_swagger_ui::{Config, SwaggerFile};
+
+use super::describe;
+use crate::error::ApiError;
+
+const DESCRIPTION: &str = "/openapi.json";
+
+/// The page's own files and pictures drawn in them, nothing else, and in nobody's frame. Its styles
+/// are partly written by its scripts.
+const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; \
+                      object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
+
+/// What the routes serve, made once.
+#[derive(Clone)]
+#[expect(
+    missing_debug_implementations,
+    reason = "the page's configuration has none"
+)]
+pub struct Docs {
+    description: Bytes,
+    page: Arc<Config<'static>>,
+}
+
+impl Docs {
+    /// Describes the service.
+    #[must_use]
+    pub fn new() -> Self {
+        let description = describe()
+            .to_json()
+            .expect("a description has only keys that are text");
+        // Unless told otherwise the page would have its description checked by a public service.
+        let page = Config::from(DESCRIPTION).validator_url("none");
+        Self {
+            description: description.into(),
+            page: Arc::new(page),
+        }
+    }
+}
+
+/// Adds the routes.
+pub fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(
+            web::resource([DESCRIPTION, "/openapi.json/"])
+                .get(description)
+                .route(web::head().to(description)),
+        )
+        .service(
+            web::resource("/docs")
+                .get(to_page)
+                .route(web::head().to(to_page)),
+        )
+        .service(
+            web::resource("/docs/{file:.*}")
+                .get(page)
+                .route(web::head().to(page)),
+        );
+}
+
+async fn description(docs: web::Data<Docs>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .body(docs.description.clone())
+}
+
+/// The page names its files relative to itself.
+async fn to_page() -> HttpResponse {
+    HttpResponse::PermanentRedirect()
+        .insert_header((LOCATION, "/docs/"))
+        .finish()
+}
+
+async fn page(file: web::Path<String>, docs: web::Data<Docs>) -> Result<HttpResponse, ApiError> {
+    let found = utoipa_swagger_ui::serve(&file, Arc::clone(&docs.page))
+        .ok()
+        .flatten();
+    let SwaggerFile {
+        bytes,
+        content_type,
+        ..
+    } = found.ok_or_else(|| ApiError::not_found("There is no such file."))?;
+    Ok(HttpResponse::Ok()
+        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .content_type(content_type)
+        .body(bytes.into_owned()))
+}
