@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
-    http::{
-        StatusCode,
-        header::{self, ContentType},
-    },
+    http::header::{self, ContentType},
     web,
 };
 use serde::Deserialize;
@@ -20,7 +17,7 @@ use super::{
         Appointment, Changes, InvalidPatient, ListFilter, MAX_DURATION_MIN, MAX_ID,
         MIN_DURATION_MIN, NewAppointment, Page, PatientId,
     },
-    openapi::{Id, Patient},
+    openapi::{Id, Patient, SomeChange},
     store,
 };
 use crate::{
@@ -48,7 +45,7 @@ const MAX_PAGE_SIZE: i64 = 100;
 
 /// The routes as they are described.
 #[derive(OpenApi)]
-#[openapi(paths(list, create, get, update))]
+#[openapi(paths(list, create, get, update), components(schemas(UpdateBody)))]
 pub(crate) struct Api;
 
 /// What the routes work with.
@@ -294,8 +291,7 @@ fn read_new(body: CreateBody) -> Result<NewAppointment, ApiError> {
     })
 }
 
-/// What changes in an appointment: at least one of these. Null is the same as not there; further
-/// fields are ignored.
+/// What changes in an appointment. Null is the same as not there; further fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = AppointmentChanges)]
 #[serde(rename_all = "camelCase")]
@@ -320,7 +316,7 @@ struct UpdateBody {
     operation_id = "update_appointment",
     tag = "Appointments",
     params(("id" = Id, Path, description = "Which one.")),
-    request_body = UpdateBody,
+    request_body = inline(SomeChange),
     responses(
         (status = 200, description = "The appointment as it is now.", body = Appointment),
         BadId,

@@ -2,7 +2,10 @@
 
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{KnownFormat, ObjectBuilder, OneOfBuilder, RefOr, Schema, SchemaFormat, Type},
+    openapi::{
+        AllOfBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, Ref, RefOr, Schema, SchemaFormat,
+        Type, schema::AnyOfBuilder,
+    },
 };
 
 use super::model::{MAX_ID, MAX_PATIENT_CHARS};
@@ -43,3 +46,26 @@ impl PartialSchema for Patient {
 }
 
 impl ToSchema for Patient {}
+
+/// Changes of which at least one is there.
+pub(super) struct SomeChange;
+
+impl PartialSchema for SomeChange {
+    fn schema() -> RefOr<Schema> {
+        let there = |name, kind| {
+            ObjectBuilder::new()
+                .property(name, ObjectBuilder::new().schema_type(kind))
+                .required(name)
+        };
+        let one = AnyOfBuilder::new()
+            .item(there("status", Type::String))
+            .item(there("startsAt", Type::String))
+            .item(there("durationMin", Type::Integer));
+        AllOfBuilder::new()
+            .item(Ref::from_schema_name("AppointmentChanges"))
+            .item(Schema::AnyOf(one.build()))
+            .into()
+    }
+}
+
+impl ToSchema for SomeChange {}

@@ -51,7 +51,7 @@ impl Docs {
 pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(
-            web::resource([DESCRIPTION, "/openapi.json/"])
+            web::resource(DESCRIPTION)
                 .get(description)
                 .route(web::head().to(description)),
         )

@@ -3,8 +3,6 @@
 //! one route.
 
 pub mod http;
-#[cfg(test)]
-mod tests;
 
 use utoipa::{
     OpenApi,

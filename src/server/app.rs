@@ -1,6 +1,9 @@
 //! What every request passes through. Lives here: routes and middleware. Not here: what a route
 //! does, or when the service starts and stops.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     future::Future,
     sync::{

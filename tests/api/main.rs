@@ -7,6 +7,7 @@
 )]
 #![expect(unreachable_pub, reason = "the harness says what the tests may use")]
 
+mod docs;
 #[expect(dead_code, reason = "its servers are shared with other tests")]
 mod harness;
 mod load;
