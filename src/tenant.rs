@@ -41,6 +41,8 @@ pub struct InvalidTenant;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -53,6 +55,20 @@ mod tests {
     fn empty_blank_and_control_characters_are_refused() {
         for raw in ["", " ", "\t", "a\0b", "a\nb", "a\u{7f}", "a\u{85}"] {
             assert_eq!(TenantId::parse(raw), Err(InvalidTenant), "{raw:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_kept_as_it_is_or_refused(raw: String) {
+            match TenantId::parse(&raw) {
+                Ok(tenant) => prop_assert_eq!(tenant.as_str(), raw),
+                Err(InvalidTenant) => prop_assert!(
+                    raw.trim().is_empty()
+                        || raw.chars().any(char::is_control)
+                        || raw.chars().count() > TenantId::MAX_CHARS
+                ),
+            }
         }
     }
 }

@@ -86,6 +86,7 @@ impl Hash for StatsKey {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::percent_decode_str;
     use proptest::prelude::*;
 
     use super::*;
@@ -116,6 +117,15 @@ mod tests {
         fn no_two_tenants_share_a_key(a in "[a:%{}3A é]{1,6}", b in "[a:%{}3A é]{1,6}") {
             prop_assume!(a != b && !a.trim().is_empty() && !b.trim().is_empty());
             prop_assert_ne!(key(&a), key(&b));
+        }
+
+        #[test]
+        fn a_tenant_can_be_told_from_its_key(tenant in "[a:%{}3A é]{1,6}|\\PC{1,40}") {
+            prop_assume!(TenantId::parse(&tenant).is_ok());
+            let key = key(&tenant);
+            let segment = key.as_str().split(':').nth(1).unwrap();
+            prop_assert_eq!(percent_decode_str(segment).decode_utf8().unwrap(), tenant);
+            prop_assert!(segment.bytes().all(|byte| byte.is_ascii_graphic()));
         }
 
         #[test]

@@ -153,6 +153,10 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::prelude::*;
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -171,6 +175,73 @@ mod tests {
             "%ED%A0%80",
         ] {
             assert!(!is_percent_encoded(raw), "{raw}");
+        }
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Pair {
+        a: Option<String>,
+        b: Option<String>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Anything {
+        a: Option<Value>,
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            // Halves are read back as they were written.
+            any::<i32>().prop_map(|number| Value::from(f64::from(number) / 2.0)),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 16, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map("[a-c]?", inner, 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_is_read(a: String, b: Option<String>) {
+            let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+            let mut raw = format!("a={}", encode(&a));
+            if let Some(b) = &b {
+                raw = format!("b={}&x=1&{raw}", encode(b));
+            }
+            prop_assert_eq!(read_query::<Pair>(&raw).unwrap(), Pair { a: Some(a), b });
+        }
+
+        #[test]
+        fn any_query_is_read_or_refused_with_400(raw in "([ab]?=?[a%20FCx+&=é]{0,6}&?){0,4}|\\PC*") {
+            if let Err(error) = read_query::<Pair>(&raw) {
+                prop_assert!(error.to_string().starts_with("400 "), "{}", error);
+            }
+        }
+
+        #[test]
+        fn an_object_is_a_body_and_nothing_else_is(value in json()) {
+            let read = serde_json::from_str::<Object<Anything>>(&value.to_string());
+            prop_assert_eq!(read.is_ok(), value.is_object());
+            if let Ok(Object(read)) = read {
+                prop_assert_eq!(read.a, value.get("a").filter(|a| !a.is_null()).cloned());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_body_or_refused(bytes in prop_oneof![
+            any::<Vec<u8>>(),
+            "[{}\\[\\]\",:a0-9eE.\\\\u-]{0,20}".prop_map(String::into_bytes),
+        ]) {
+            let read = serde_json::from_slice::<Object<Anything>>(&bytes);
+            let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
+            prop_assert!(is_object || read.is_err());
         }
     }
 }

@@ -184,6 +184,8 @@ pub fn json_instant(raw: &Value) -> Result<UtcTime, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -243,5 +245,42 @@ mod tests {
             assert!(integer(raw, 1, 100).is_err(), "{raw}");
         }
         assert_eq!(integer("100", 1, 100), Ok(100));
+    }
+
+    /// An instant's parts, a few of them outside what there is.
+    fn parts() -> impl Strategy<Value = String> {
+        let date = (1960..2210_i32, 0..14_u8, 0..33_u8);
+        let time = (0..26_u8, 0..62_u8, 0..62_u8, "(\\.[0-9]{0,10})?");
+        let offset = "[Zz]|[+-][0-2][0-9]:[0-6][0-9]|[+-][0-9]{1,4}|";
+        (date, time, offset).prop_map(|((year, month, day), (h, m, s, fraction), offset)| {
+            format!("{year}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}{fraction}{offset}")
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_an_instant_of_the_range_or_refused(raw in prop_oneof![parts(), any::<String>()]) {
+            if let Ok(read) = instant(&raw) {
+                let (first, last) = range();
+                prop_assert!(read.timestamp() >= first && read.timestamp() < last);
+                prop_assert!(raw.len() >= "2025-10-31T14:30:00Z".len());
+            }
+        }
+
+        #[test]
+        fn an_instant_that_was_written_is_read(
+            seconds in 0..7_258_118_400_i64, micros in 0..1_000_000_i32
+        ) {
+            let written = UtcTime::from(Timestamp::new(seconds, micros * 1_000).unwrap());
+            prop_assert_eq!(instant(&written.timestamp().to_string()), Ok(written));
+        }
+
+        #[test]
+        fn any_text_is_a_number_of_the_range_or_refused(raw in "[-+ 0-9.e]{0,22}|\\PC*") {
+            if let Ok(number) = integer(&raw, 1, 100) {
+                prop_assert!((1..=100).contains(&number));
+                prop_assert_eq!(raw.trim_start_matches('0'), number.to_string());
+            }
+        }
     }
 }

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `alignwork` | files to import, in all the forms they have in the field |
 //! | `batches` | thousands at once, dry runs, and a service that writes meanwhile |
+//! | `random` | rows of any values, and bytes of any kind |
 //! | `rejects` | the rows that are not taken |
 //! | `source` | files in use, in odd places, and what is no file of `AlignWork`'s |
 
 pub mod alignwork;
 mod batches;
+mod random;
 mod rejects;
 mod source;
 

@@ -207,7 +207,7 @@ impl Commands {
             .arg(self.list_key())
             .arg(now_ms)
             .arg(until_ms)
-            .arg(format!("{} {}", key.as_str(), key.tenant().as_str()));
+            .arg(listed_as(key));
         command
     }
 
@@ -253,6 +253,11 @@ impl Commands {
     fn list_key(&self) -> String {
         format!("{}keys", self.prefix)
     }
+}
+
+/// A key as [`Commands::list`] writes it. It has no space of its own.
+fn listed_as(key: &StatsKey) -> String {
+    format!("{} {}", key.as_str(), key.tenant().as_str())
 }
 
 /// The key that [`Commands::list`] wrote.
@@ -309,7 +314,53 @@ mod tests {
         assert_ne!(new_generation(era), written);
     }
 
+    fn tenant() -> impl Strategy<Value = TenantId> {
+        "[a:%{} é\u{2028}]{1,8}|\\PC{1,40}"
+            .prop_filter_map("a tenant", |raw| TenantId::parse(&raw).ok())
+    }
+
     proptest! {
+        #[test]
+        fn a_key_is_listed_with_its_tenant_whatever_that_is(tenant in tenant()) {
+            let key = StatsKey::new("kind", &tenant, &[&"America/Recife"]);
+            let listed = parse_listed(&listed_as(&key)).unwrap();
+            prop_assert_eq!(listed.tenant(), &tenant);
+            prop_assert_eq!(listed, key);
+        }
+
+        #[test]
+        fn what_is_no_listed_key_is_none_or_a_key(listed: String) {
+            if let Some(key) = parse_listed(&listed) {
+                prop_assert_eq!(listed_as(&key), listed);
+            }
+        }
+
+        #[test]
+        fn a_hash_tag_is_the_tenants_alone(tenant in tenant(), other in tenant()) {
+            let tag = |tenant| {
+                let key = Commands::new("megastats:").key(tenant, "x");
+                let (_, rest) = key.split_once('{').unwrap();
+                let (tag, rest) = rest.split_once('}').unwrap();
+                assert_eq!(rest, ":x");
+                tag.to_owned()
+            };
+            prop_assert_eq!(tag(&tenant) == tag(&other), tenant == other);
+        }
+
+        #[test]
+        fn what_is_no_era_of_ours_is_none(bytes: Vec<u8>) {
+            prop_assume!(bytes.len() != MARK);
+            prop_assert_eq!(parse_era(&bytes), None);
+        }
+
+        #[test]
+        fn bytes_as_long_as_a_generation_are_read_or_refused(
+            bytes in prop::collection::vec(any::<u8>(), 2 * MARK)
+        ) {
+            let is_hexadecimal = bytes.iter().all(u8::is_ascii_hexdigit);
+            prop_assert_eq!(parse_generation(&bytes).is_some(), is_hexadecimal);
+        }
+
         #[test]
         fn what_is_no_generation_of_ours_is_none(bytes: Vec<u8>) {
             prop_assume!(bytes.len() != 2 * MARK);

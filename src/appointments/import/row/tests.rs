@@ -1,5 +1,7 @@
 //! What each column may hold, and what it may not.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::db::Status;
 
@@ -256,4 +258,43 @@ fn what_alignwork_counted_is_taken_even_where_a_client_could_not_make_it() {
             .consultorio_id,
         None
     );
+}
+
+/// Any value, mostly one that some column takes.
+fn any_cell() -> impl Strategy<Value = Cell> {
+    let plausible = prop::sample::select(good());
+    let number = prop_oneof![-2..1500_i64, any::<i64>()];
+    prop_oneof![
+        6 => plausible,
+        1 => Just(Cell::Null),
+        2 => number.prop_map(Cell::Integer),
+        1 => any::<f64>().prop_map(Cell::Real),
+        1 => any::<String>().prop_map(Cell::Text),
+        2 => "[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:.é]{8,16}".prop_map(Cell::Text),
+        1 => any::<Vec<u8>>().prop_map(Cell::Malformed),
+        1 => any::<Vec<u8>>().prop_map(Cell::Blob),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn any_row_is_taken_within_what_is_allowed_or_refused_in_one_line(
+        changes in prop::collection::vec((0..NAMES.len(), any_cell()), 0..5)
+    ) {
+        let changes: Vec<_> = changes.into_iter().map(|(at, cell)| (NAMES[at], cell)).collect();
+        match with(&changes) {
+            Ok(taken) => {
+                prop_assert!((1..=MAX_IMPORTED_ID).contains(&taken.id));
+                prop_assert!((1..=MAX_DURATION_MIN).contains(&taken.duration_min.into()));
+                prop_assert!(TenantId::parse(&taken.tenant_id).is_ok());
+                prop_assert!(PatientId::parse(taken.patient_id).is_ok());
+            }
+            Err(reason) => {
+                prop_assert!(reason.contains(" must be "), "{}", reason);
+                prop_assert_eq!(reason.lines().count(), 1);
+            }
+        }
+    }
 }

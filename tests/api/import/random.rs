@@ -1,0 +1,161 @@
+//! Files nobody made: rows of any values, and bytes of any kind.
+
+use std::{fs, path::Path};
+
+use megastats::{
+    appointments::import::{self, ImportError, Options, Report},
+    settings::{DatabaseUrl, Settings},
+};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::{Index, select},
+    test_runner::{Config, TestRunner},
+};
+use tempfile::TempDir;
+
+use super::{
+    alignwork::{AlignWork, Schema},
+    rejects::lines,
+};
+use crate::harness::Sqlite;
+
+const COLUMNS: [&str; 8] = [
+    "tenant_id",
+    "patient_id",
+    "consultorio_id",
+    "starts_at",
+    "duration_min",
+    "status",
+    "created_at",
+    "updated_at",
+];
+
+/// Imports `alignwork.db` in `folder` beside itself.
+fn import(runtime: &tokio::runtime::Runtime, folder: &Path) -> Result<Report, ImportError> {
+    let mut settings = Settings::default();
+    settings.database.url = DatabaseUrl::Sqlite(folder.join("megastats.db"));
+    let options = Options {
+        source: folder.join("alignwork.db"),
+        dry_run: false,
+        rejects: Some(folder.join("rejects.jsonl")),
+        statuses: Vec::new(),
+    };
+    runtime.block_on(import::run(&settings, &options))
+}
+
+/// Nothing is lost: every row was counted once, and each that was not taken says why.
+fn assert_counted(report: &Report, folder: &Path) {
+    let refused = report.differing + report.rejected;
+    let counted = report.imported + report.already_here + refused;
+    assert_eq!(report.read, counted, "{report}");
+    let stored =
+        Sqlite::open(&folder.join("megastats.db")).number("SELECT count(*) FROM appointments");
+    assert_eq!(report.imported, stored.unsigned_abs(), "{report}");
+    let reasons = report.rejects.as_deref().map_or_else(Vec::new, lines);
+    assert_eq!(refused, reasons.len() as u64, "{report}");
+    assert!(
+        reasons.iter().all(|line| line["reason"].is_string()),
+        "{reasons:?}"
+    );
+}
+
+fn check<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(&tokio::runtime::Runtime, S::Value)) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let outcome = TestRunner::new(config).run(strategy, |value| {
+        test(&runtime, value);
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// A value in SQL.
+fn value() -> impl Strategy<Value = String> {
+    let plausible = select(vec![
+        "NULL",
+        "1",
+        "30",
+        "'clinica'",
+        "'pending'",
+        "'2025-10-31 17:30:00'",
+        "'2025-10-31 17:30:00.000000'",
+    ]);
+    let hex = |bytes: Vec<u8>| {
+        bytes
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    prop_oneof![
+        4 => plausible.prop_map(str::to_owned),
+        1 => any::<i64>().prop_map(|number| number.to_string()),
+        1 => any::<f64>().prop_filter("SQL has a word for it", |real| real.is_finite())
+            .prop_map(|real| format!("{real:e}")),
+        1 => any::<Vec<u8>>().prop_map(move |bytes| format!("X'{}'", hex(bytes))),
+        // Texts of any bytes, UTF-8 or not.
+        1 => any::<Vec<u8>>().prop_map(move |bytes| format!("CAST(X'{}' AS TEXT)", hex(bytes))),
+        1 => any::<String>().prop_map(move |text| format!("CAST(X'{}' AS TEXT)", hex(text.into()))),
+    ]
+}
+
+#[test]
+fn any_values_in_any_columns_are_taken_or_rejected_and_none_is_lost() {
+    let changes = vec((select(COLUMNS.to_vec()), value()), 0..3);
+    let rows = vec((-1..9_i64, changes), 0..12);
+    check(150, &rows, |runtime, rows| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut source = AlignWork::new(folder.path(), Schema::Copied);
+        for (id, changes) in &rows {
+            // The last of those for one column.
+            let mut columns: Vec<(&str, &str)> = Vec::new();
+            for (name, value) in changes {
+                columns.retain(|(other, _)| other != name);
+                columns.push((name, value));
+            }
+            source.add(*id, &columns);
+        }
+        let report = import(runtime, folder.path()).unwrap();
+        assert_eq!(report.read, rows.len() as u64);
+        assert_counted(&report, folder.path());
+    });
+}
+
+/// A sound file, as its bytes.
+fn sound() -> Vec<u8> {
+    let folder: TempDir = tempfile::tempdir().unwrap();
+    let mut source = AlignWork::new(folder.path(), Schema::WithRooms);
+    source.fill(40);
+    let AlignWork { path, sqlite } = source;
+    drop(sqlite);
+    fs::read(path).unwrap()
+}
+
+#[test]
+fn any_bytes_are_imported_or_refused_in_one_line() {
+    let sound = sound();
+    let damage = vec((any::<Index>(), any::<u8>()), 1..40);
+    let damaged =
+        (damage, prop::option::weighted(0.2, any::<Index>())).prop_map(move |(damage, cut)| {
+            let mut bytes = sound.clone();
+            for (at, byte) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            bytes.truncate(cut.map_or(bytes.len(), |cut| cut.index(bytes.len())));
+            bytes
+        });
+    let files = prop_oneof![9 => damaged, 1 => any::<Vec<u8>>()];
+    check(150, &files, |runtime, bytes| {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("alignwork.db"), bytes).unwrap();
+        match import(runtime, folder.path()) {
+            Ok(report) => assert_counted(&report, folder.path()),
+            Err(error) => assert_eq!(error.to_string().lines().count(), 1, "{error}"),
+        }
+    });
+}
