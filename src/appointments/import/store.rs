@@ -49,10 +49,10 @@ pub enum SourceError {
     #[error("not a file")]
     NotAFile,
     /// `SQLite` could not open it.
-    #[error(transparent)]
+    #[error("{}", on_one_line(.0))]
     Open(#[from] ConnectionError),
     /// `SQLite` could not read it.
-    #[error("{0}{hint}", hint = hint(.0))]
+    #[error("{}{hint}", on_one_line(.0), hint = hint(.0))]
     Read(#[from] diesel::result::Error),
     /// There is no table of appointments.
     #[error("it has no table named appointments: is it AlignWork's database?")]
@@ -60,6 +60,12 @@ pub enum SourceError {
     /// The table of appointments lacks a column.
     #[error("its table appointments has no column {0}: is it AlignWork's database?")]
     NoColumn(&'static str),
+}
+
+/// `SQLite` quotes what it cannot read, and that may have any number of lines.
+fn on_one_line(message: &impl ToString) -> String {
+    let message = message.to_string();
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// `SQLite` does not say why it would write.

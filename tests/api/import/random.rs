@@ -107,7 +107,7 @@ fn value() -> impl Strategy<Value = String> {
 fn any_values_in_any_columns_are_taken_or_rejected_and_none_is_lost() {
     let changes = vec((select(COLUMNS.to_vec()), value()), 0..3);
     let rows = vec((-1..9_i64, changes), 0..12);
-    check(150, &rows, |runtime, rows| {
+    check(60, &rows, |runtime, rows| {
         let folder = tempfile::tempdir().unwrap();
         let mut source = AlignWork::new(folder.path(), Schema::Copied);
         for (id, changes) in &rows {
@@ -135,27 +135,40 @@ fn sound() -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
+/// How a sound file is spoilt: bytes replaced, and perhaps its end cut off.
+type Damage = (Vec<(Index, u8)>, Option<Index>);
+
+fn spoil(mut bytes: Vec<u8>, (replaced, cut): Damage) -> Vec<u8> {
+    for (at, byte) in replaced {
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+    }
+    bytes.truncate(cut.map_or(bytes.len(), |cut| cut.index(bytes.len())));
+    bytes
+}
+
+fn assert_imported_or_refused(runtime: &tokio::runtime::Runtime, file: &[u8]) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("alignwork.db"), file).unwrap();
+    match import(runtime, folder.path()) {
+        Ok(report) => assert_counted(&report, folder.path()),
+        Err(error) => assert_eq!(error.to_string().lines().count(), 1, "{error}"),
+    }
+}
+
 #[test]
-fn any_bytes_are_imported_or_refused_in_one_line() {
+fn a_damaged_file_is_imported_or_refused_in_one_line() {
     let sound = sound();
-    let damage = vec((any::<Index>(), any::<u8>()), 1..40);
-    let damaged =
-        (damage, prop::option::weighted(0.2, any::<Index>())).prop_map(move |(damage, cut)| {
-            let mut bytes = sound.clone();
-            for (at, byte) in damage {
-                let at = at.index(bytes.len());
-                bytes[at] = byte;
-            }
-            bytes.truncate(cut.map_or(bytes.len(), |cut| cut.index(bytes.len())));
-            bytes
-        });
-    let files = prop_oneof![9 => damaged, 1 => any::<Vec<u8>>()];
-    check(150, &files, |runtime, bytes| {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("alignwork.db"), bytes).unwrap();
-        match import(runtime, folder.path()) {
-            Ok(report) => assert_counted(&report, folder.path()),
-            Err(error) => assert_eq!(error.to_string().lines().count(), 1, "{error}"),
-        }
+    let replaced = vec((any::<Index>(), any::<u8>()), 1..40);
+    let damage = (replaced, prop::option::weighted(0.2, any::<Index>()));
+    check(100, &damage, |runtime, damage| {
+        assert_imported_or_refused(runtime, &spoil(sound.clone(), damage));
+    });
+}
+
+#[test]
+fn a_file_of_any_bytes_is_refused_in_one_line() {
+    check(30, &any::<Vec<u8>>(), |runtime, file| {
+        assert_imported_or_refused(runtime, &file);
     });
 }
