@@ -22,19 +22,14 @@ const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self'
 
 /// What the routes serve, made once.
 #[derive(Clone)]
-#[expect(
-    missing_debug_implementations,
-    reason = "the page's configuration has none"
-)]
-pub struct Docs {
+pub(crate) struct Docs {
     description: Bytes,
     page: Arc<Config<'static>>,
 }
 
 impl Docs {
     /// Describes the service.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let description = describe()
             .to_json()
             .expect("a description has only keys that are text");
@@ -48,7 +43,7 @@ impl Docs {
 }
 
 /// Adds the routes.
-pub fn routes(config: &mut web::ServiceConfig) {
+pub(crate) fn routes(config: &mut web::ServiceConfig) {
     config
         .service(
             web::resource(DESCRIPTION)

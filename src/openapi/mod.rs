@@ -2,7 +2,7 @@
 //! their types. Lives here: what holds for all of them; `http` serves it. Not here: what describes
 //! one route.
 
-pub mod http;
+pub(crate) mod http;
 
 use utoipa::{
     OpenApi,

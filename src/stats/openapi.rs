@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, marker::PhantomData};
 
-use chrono_tz::TZ_VARIANTS;
+use chrono_tz::{TZ_VARIANTS, Tz};
 use utoipa::{
     IntoResponses, PartialSchema, ToSchema,
     openapi::{
@@ -67,7 +67,7 @@ impl PartialSchema for TimeZone {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .description(Some("The IANA name of a time zone."))
-            .enum_values(Some(TZ_VARIANTS.map(|zone| zone.name())))
+            .enum_values(Some(TZ_VARIANTS.map(Tz::name)))
             .default(Some(DEFAULT_ZONE.into()))
             .into()
     }
