@@ -23,7 +23,8 @@ the last acknowledged write.
 
 Every path may also be written without the slash at its end, or with one. `HEAD` is answered as \
 `GET` without the body. A method that a path has not is answered with 405 and `Allow`, a path that \
-there is not with 404. Further query parameters are ignored.
+there is not with 404. Further query parameters are ignored \
+unless a route says otherwise.
 
 Errors have the members of RFC 9457, sent as `application/json`; `detail` is fit to be shown.";
 
@@ -33,7 +34,7 @@ Errors have the members of RFC 9457, sent as `application/json`; `detail` is fit
     tags(
         (name = "Statistics", description = "Counts by calendar, cached."),
         (name = "Appointments", description = "The appointments themselves."),
-        (name = "Cache", description = "A look at the cache.")
+        (name = "Cache", description = "The cache itself.")
     )
 )]
 struct Common;

@@ -46,7 +46,7 @@ pub struct Ttl(pub Duration);
 /// The routes as they are described.
 #[derive(OpenApi)]
 #[openapi(
-    paths(mega_stats, summary, cache_metrics),
+    paths(mega_stats, summary, cache_metrics, purge),
     components(schemas(MegaStats, Summary, TimeZone))
 )]
 pub(crate) struct Api;
@@ -198,15 +198,29 @@ fn respond(answer: Answer, Ttl(ttl): Ttl) -> HttpResponse {
         .body(answer.body)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 // A misspelt tenant must not stand for all of them.
 #[serde(deny_unknown_fields)]
 struct PurgeQuery {
+    /// The clinic; all of them if it is missing.
     #[serde(rename = "tenantId")]
+    #[param(value_type = Option<Tenant>)]
     tenant_id: Option<String>,
 }
 
-/// Forgets what is cached for one tenant, or for all; answers once it holds.
+/// Forgets what is cached
+///
+/// For one clinic, or for all. It holds once it is answered. Further query parameters are refused,
+/// since a misspelt clinic must not stand for all of them.
+#[utoipa::path(
+    delete,
+    path = "/cache",
+    operation_id = "purge_cache",
+    tag = "Cache",
+    params(PurgeQuery),
+    responses((status = 204, description = "It is forgotten."), BadQuery, Failed)
+)]
 async fn purge(
     Query(query): Query<PurgeQuery>,
     stats: web::Data<Arc<StatsService>>,

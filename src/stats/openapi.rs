@@ -26,6 +26,7 @@ impl<T: ToSchema> IntoResponses for Counted<T> {
             )
             .header("X-Cache", x_cache())
             .header("Cache-Status", cache_status())
+            .header("Age", age())
             .build();
         BTreeMap::from([("200".to_owned(), response.into())])
     }
@@ -34,12 +35,13 @@ impl<T: ToSchema> IntoResponses for Counted<T> {
 fn x_cache() -> Header {
     let outcome = ObjectBuilder::new()
         .schema_type(Type::String)
-        .enum_values(Some(["HIT", "MISS", "BYPASS"]))
+        .enum_values(Some(["HIT", "MISS", "STALE", "BYPASS"]))
         .build();
     describe(
         outcome,
         "`HIT`: from the cache, or a computation shared with another request. `MISS`: computed. \
-         `BYPASS`: computed without the cache, since it is switched off or away, a write of the \
+         `STALE`: from the cache after its time, since the database is away, but not older than the \
+         last acknowledged write. `BYPASS`: computed without the cache, since it is switched off or away, a write of the \
          tenant is under way, or `from` and `to` leave out a part of the days.",
     )
 }
@@ -51,6 +53,17 @@ fn cache_status() -> Header {
         .examples(["megastats; hit; ttl=27", "megastats; fwd=miss"])
         .build();
     describe(status, "The same as RFC 9211.")
+}
+
+fn age() -> Header {
+    let seconds = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(0))
+        .build();
+    describe(
+        seconds,
+        "How many seconds ago the answer was computed; there with `STALE`.",
+    )
 }
 
 fn describe(schema: impl Into<RefOr<Schema>>, description: &str) -> Header {

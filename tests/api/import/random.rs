@@ -89,7 +89,8 @@ fn value() -> impl Strategy<Value = String> {
         bytes
             .iter()
             .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
+            .collect::<Vec<_>>()
+            .concat()
     };
     prop_oneof![
         4 => plausible.prop_map(str::to_owned),
