@@ -220,8 +220,9 @@ mod tests {
 
         #[test]
         fn any_query_is_read_or_refused_with_400(raw in "([ab]?=?[a%20FCx+&=é]{0,6}&?){0,4}|\\PC*") {
-            if let Err(error) = read_query::<Pair>(&raw) {
-                prop_assert!(error.to_string().starts_with("400 "), "{}", error);
+            match read_query::<Pair>(&raw) {
+                Ok(_) => prop_assert!(percent_decode_str(&raw).decode_utf8().is_ok()),
+                Err(error) => prop_assert!(error.to_string().starts_with("400 "), "{}", error),
             }
         }
 

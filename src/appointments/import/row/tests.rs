@@ -263,7 +263,8 @@ fn what_alignwork_counted_is_taken_even_where_a_client_could_not_make_it() {
 /// Any value, mostly one that some column takes.
 fn any_cell() -> impl Strategy<Value = Cell> {
     let plausible = prop::sample::select(good());
-    let number = prop_oneof![-2..1500_i64, any::<i64>()];
+    let bounds = vec![MAX_IMPORTED_ID, MAX_IMPORTED_ID + 1, MAX_ID, MAX_ID + 1];
+    let number = prop_oneof![-2..1500_i64, any::<i64>(), prop::sample::select(bounds)];
     prop_oneof![
         6 => plausible,
         1 => Just(Cell::Null),
