@@ -47,7 +47,7 @@ impl Metrics {
     /// Nothing has been counted. `backend` is what the statistics are read through.
     ///
     /// # Panics
-    /// Never: see [`DISTINCT`].
+    /// Never: names and labels are written here, valid and each only once.
     #[must_use]
     pub fn new(backend: CacheBackend) -> Self {
         let registry = Registry::new();
