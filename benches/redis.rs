@@ -187,7 +187,9 @@ async fn fill(cache: &RedisCache, key: &StatsKey) {
                 };
                 cache.store(key, seen, entry).await.expect("room");
             }
-            Ok(Lookup::Fenced) | Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Ok(Lookup::Expired(..) | Lookup::Fenced) | Err(_) => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
         }
     }
 }
