@@ -75,6 +75,10 @@ impl StatsCache for AlsoTelling {
         self.selected.lease(key, seen).await
     }
 
+    async fn end_lease(&self, key: &StatsKey, seen: Generation) -> Result<(), CacheError> {
+        self.selected.end_lease(key, seen).await
+    }
+
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
         self.selected.keys(after, limit).await
     }

@@ -30,6 +30,7 @@ impl StatsCache for DisabledCache {
             tenant: tenant.clone(),
             mark: None,
             late: false,
+            until: None,
             also: None,
         })
     }

@@ -206,13 +206,12 @@ impl<T> Drop for Flight<T> {
             Landing::Cacheable(at) => {
                 state.cacheable.remove(at);
             }
-            // Who waits for the next turn keeps the lane.
+            // Who waits for the next turn keeps the lane, and may have taken it already.
             Landing::Fenced(key) => {
-                if state
-                    .fenced
-                    .get(key)
-                    .is_some_and(|lane| lane.next.is_none())
-                {
+                let own = self.sender.subscribe();
+                let is_over =
+                    |lane: &Lane<T>| lane.next.is_none() && lane.running.same_channel(&own);
+                if state.fenced.get(key).is_some_and(is_over) {
                     state.fenced.remove(key);
                 }
             }

@@ -155,6 +155,7 @@ impl StatsCache for MemoryCache {
             tenant: tenant.clone(),
             mark: None,
             late: false,
+            until: None,
             also: None,
         })
     }

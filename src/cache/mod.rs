@@ -22,7 +22,11 @@ mod read_through;
 mod redis;
 mod warming;
 
-use std::{collections::BinaryHeap, sync::Arc, time::Duration};
+use std::{
+    collections::BinaryHeap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -75,6 +79,12 @@ pub trait StatsCache: Send + Sync + 'static {
     /// again in a moment, and computes in the end, whoever holds the lease.
     async fn lease(&self, _key: &StatsKey, _seen: Generation) -> Result<Lease, CacheError> {
         Ok(Lease::Granted)
+    }
+
+    /// Gives back what [`StatsCache::lease`] has granted: the computation has ended, whether or not
+    /// its result was kept.
+    async fn end_lease(&self, _key: &StatsKey, _seen: Generation) -> Result<(), CacheError> {
+        Ok(())
     }
 
     /// The keys that would be hit now and sort after `after`, at most `limit` of them, in order.
@@ -176,8 +186,19 @@ pub struct Fence {
     mark: Option<String>,
     /// Whether a shared backend may yet be asked to raise it: by words that were long on their way.
     late: bool,
+    /// When it may end by itself; nothing if it does not.
+    until: Option<Instant>,
     /// The same write's fence in the backend that is told as well.
     also: Option<Box<Fence>>,
+}
+
+impl Fence {
+    /// When it may end by itself: a write must have committed by then. Nothing if it does not.
+    #[must_use]
+    pub fn until(&self) -> Option<Instant> {
+        let also = self.also.as_ref().and_then(|also| also.until());
+        self.until.into_iter().chain(also).min()
+    }
 }
 
 /// The answer of [`StatsCache::lease`].

@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -262,12 +262,13 @@ impl<E: Failure> ReadThrough<E> {
     /// `tenant`, so that no read that starts after this returns is answered from before. Goes on to
     /// its end even if the caller is dropped.
     ///
-    /// The tenant is fenced once its turn has come, and not while it waits.
+    /// The tenant is fenced once its turn has come, and not while it waits. `commit` is told until
+    /// when the fence stands for certain, and must not commit after that.
     pub async fn change<T, G, F>(
         &self,
         tenant: &TenantId,
         turn: impl Future<Output = Result<G, E>> + Send + 'static,
-        commit: impl FnOnce(G) -> F + Send + 'static,
+        commit: impl FnOnce(G, Option<Instant>) -> F + Send + 'static,
     ) -> Result<T, ChangeError<E>>
     where
         T: Send + 'static,
@@ -282,7 +283,8 @@ impl<E: Failure> ReadThrough<E> {
             let fence = cache.fence(&tenant).await.map_err(ChangeError::Fence)?;
             counters.fences.inc();
             // A task of its own: a panic must not leave the fence standing.
-            let committed = tasks.spawn(async { commit(turn).await }).await;
+            let until = fence.until();
+            let committed = tasks.spawn(async move { commit(turn, until).await }).await;
             match cache.release(fence).await {
                 Ok(()) => counters.generations.inc(),
                 Err(error) => {

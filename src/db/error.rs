@@ -34,6 +34,9 @@ pub enum DbError {
     /// as many waiting as may. Nothing was done. The pool counts and logs these.
     #[error("no connection or write lock became free in time")]
     Busy,
+    /// The time in which a write must have been done was too short for it. Nothing was done.
+    #[error("too late to write: its fence might have ended before it")]
+    Late,
     /// The database gave the work up, and undid it: it took too long, or stood in another's way.
     #[error("the database gave up: {0}")]
     GivenUp(DieselError),
@@ -57,7 +60,9 @@ impl DbError {
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Busy | Self::GivenUp(_) | Self::Unavailable(_) | Self::Lost(_) => true,
+            Self::Busy | Self::Late | Self::GivenUp(_) | Self::Unavailable(_) | Self::Lost(_) => {
+                true
+            }
             Self::Statement(_) | Self::Stopped(_) => false,
         }
     }

@@ -18,7 +18,7 @@ mod status;
 pub(crate) mod testing;
 pub mod time;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 pub(crate) use connection::on_db;
 pub use connection::{AnyConn, ConnectError};
@@ -94,8 +94,13 @@ impl Db {
     }
 
     /// Runs `work`, which writes, as [`Db::read`] does, but never twice. Once begun it runs to its
-    /// end, even if the caller is dropped.
-    pub async fn write<T, F>(&self, turn: Turn, work: F) -> Result<T, DbError>
+    /// end, even if the caller is dropped. It is not begun if it might end after `until`.
+    pub async fn write<T, F>(
+        &self,
+        turn: Turn,
+        until: Option<Instant>,
+        work: F,
+    ) -> Result<T, DbError>
     where
         T: Send + 'static,
         F: FnOnce(&mut AnyConn) -> diesel::QueryResult<T> + Send + 'static,
@@ -103,7 +108,7 @@ impl Db {
         let pool = Arc::clone(&self.pool);
         tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            pool.run(work)
+            pool.run_until(until, work)
         })
         .await?
     }

@@ -37,6 +37,7 @@ pub(super) struct Pool {
     /// readers could use.
     writer: Option<Queue>,
     wait: Duration,
+    longest_transaction: Duration,
     refusals: Refusals,
 }
 
@@ -127,6 +128,7 @@ impl Pool {
             connections: Queue::new(size, length),
             writer,
             wait: settings.pool_wait(),
+            longest_transaction: settings.longest_transaction(),
             refusals: Refusals::default(),
         };
         drop(pool.get(START_WAIT).map_err(OpenError::Pool)?);
@@ -174,12 +176,17 @@ impl Pool {
         }
     }
 
-    /// Runs `work`. Blocks.
-    pub(super) fn run<T>(
+    /// Runs `work`, unless its transaction might end after `until`. Blocks.
+    pub(super) fn run_until<T>(
         &self,
+        until: Option<Instant>,
         work: impl FnOnce(&mut AnyConn) -> QueryResult<T>,
     ) -> Result<T, DbError> {
         let mut connected = self.get(self.wait).map_err(DbError::Unavailable)?;
+        // Last of all: this process may have been stopped for any time.
+        if until.is_some_and(|until| Instant::now() + self.longest_transaction > until) {
+            return Err(DbError::Late);
+        }
         self.run_on(&mut connected, work)
     }
 

@@ -156,6 +156,14 @@ impl DatabaseSettings {
         Duration::from_millis(self.statement_timeout_ms)
     }
 
+    /// How long a write may take from its first statement to the end of its commit, each of which
+    /// may wait for a lock or be given up a second after it has had its time.
+    #[must_use]
+    pub fn longest_transaction(&self) -> Duration {
+        let statement = self.busy_timeout().max(self.statement_timeout());
+        2 * (statement + Duration::from_secs(1))
+    }
+
     /// How long a new connection to `PostgreSQL` may take until it can be used.
     #[must_use]
     pub fn connect_timeout(&self) -> Duration {
@@ -331,13 +339,12 @@ impl Settings {
             return refuse("cache.redis.url", problem);
         }
         let database = &self.database;
-        let statement = database.busy_timeout().max(database.statement_timeout());
-        let longest_write = 2 * database.pool_wait() + statement;
+        let longest_write = 2 * database.pool_wait() + database.longest_transaction();
         if redis.is_set() && redis.fence_life() <= longest_write {
             let problem = format!(
                 "a fence must outlast the longest write, which may take {} ms by \
-                 2 x database.pool_wait_ms + the larger of database.busy_timeout_ms and \
-                 database.statement_timeout_ms",
+                 2 x database.pool_wait_ms + 2 x (1000 + the larger of database.busy_timeout_ms \
+                 and database.statement_timeout_ms)",
                 longest_write.as_millis()
             );
             return refuse("cache.redis.fence_seconds", problem);

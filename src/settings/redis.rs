@@ -41,9 +41,9 @@ pub struct RedisSettings {
     /// outlast the longest write.
     #[serde(deserialize_with = "value::integer::<_, _, 1, 600>")]
     pub fence_seconds: u64,
-    /// How long an instance waits for another that computes the same, in milliseconds, 50 to 10000;
+    /// How long an instance waits for another that computes the same, in milliseconds, 50 to 5000;
     /// 2000 by default.
-    #[serde(deserialize_with = "value::integer::<_, _, 50, 10_000>")]
+    #[serde(deserialize_with = "value::integer::<_, _, 50, 5_000>")]
     pub lease_ms: u64,
 }
 

@@ -142,7 +142,7 @@ impl StatsService {
     {
         let (db, waiting) = (self.db.clone(), self.db.clone());
         let turn = async move { waiting.turn().await };
-        let commit = move |turn| async move { db.write(turn, write).await };
+        let commit = move |turn, until| async move { db.write(turn, until, write).await };
         self.cache.change(tenant, turn, commit).await
     }
 

@@ -18,12 +18,23 @@ pub fn cluster() -> Cluster {
         ("MEGASTATS__DATABASE__POOL_WAIT_MS", "500"),
         ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "4000"),
         ("MEGASTATS__DATABASE__BUSY_TIMEOUT_MS", "500"),
-        ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "6"),
+        ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "12"),
+    ])
+}
+
+/// As [`cluster`], with more time to hold writers in.
+pub fn patient_cluster() -> Cluster {
+    Cluster::start(&[
+        ("MEGASTATS__DATABASE__POOL_WAIT_MS", "500"),
+        ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "8000"),
+        ("MEGASTATS__DATABASE__BUSY_TIMEOUT_MS", "500"),
+        ("MEGASTATS__CACHE__REDIS__INVALIDATION_WAIT_MS", "8000"),
+        ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "20"),
     ])
 }
 
 /// Holds everybody's writes between fence and commit, one of instance 1 among them.
-async fn hold_writers(cluster: &Cluster, checker: &Checker) -> Locked {
+pub async fn hold_writers(cluster: &Cluster, checker: &Checker) -> Locked {
     let locked = Locked::table(cluster.url("postgres")).await;
     tokio::task::block_in_place(|| checker.book_and_leave(0));
     locked.until_writers_wait(WRITERS + 1).await;
@@ -68,7 +79,7 @@ async fn an_instance_is_killed_after_its_fence_and_before_its_commit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_is_killed_after_its_commit_and_before_its_answer() {
-    let cluster = cluster();
+    let cluster = patient_cluster();
     let checker = Checker::begin(&cluster).await;
     checker.hits(HITS).await;
     let locked = hold_writers(&cluster, &checker).await;

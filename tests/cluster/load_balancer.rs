@@ -1,6 +1,6 @@
 //! What clients see of a cluster: one address.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 use reqwest::StatusCode;
@@ -13,7 +13,8 @@ use crate::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_requests_at_once_cost_one_computation_on_all_instances_together() {
-    let cluster = Cluster::start(&[]);
+    // Else a busy machine may take Redis for silent.
+    let cluster = Cluster::start(&[("MEGASTATS__CACHE__REDIS__RESPONSE_TIMEOUT_MS", "2000")]);
     let checker =
         Checker::begin_with(&cluster, vec![cluster.url("lb").to_owned()], Duration::ZERO).await;
     checker.hits(20).await;
@@ -25,10 +26,10 @@ async fn a_hundred_requests_at_once_cost_one_computation_on_all_instances_togeth
         Reply::to(http.get(url))
     });
     let replies = join_all(requests).await;
-    let mut computed = 0;
+    let mut outcomes = BTreeMap::new();
     for reply in &replies {
         assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
-        computed += usize::from(reply.header("x-cache") == "MISS");
+        *outcomes.entry(reply.header("x-cache")).or_insert(0) += 1;
     }
-    assert_eq!(computed, 1);
+    assert_eq!(outcomes, BTreeMap::from([("HIT", 99), ("MISS", 1)]));
 }

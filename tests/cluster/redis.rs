@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::{
     checker::Checker,
     cluster::{Cluster, INSTANCES},
-    instances::cluster,
+    database::Locked,
+    harness::{PREFIX, eventually},
+    instances::{cluster, hold_writers, patient_cluster},
 };
 
 /// Hits of each tenant before and after a fault.
@@ -74,6 +76,42 @@ async fn redis_hangs_for_as_long_as_it_takes_to_be_noticed_or_not() {
     }
     checker.hits(HITS).await;
     checker.end(2).await.assert_all_answered();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_restarts_during_writes_of_which_one_is_not_told_of_ever() {
+    let cluster = patient_cluster();
+    let checker = Checker::begin(&cluster).await;
+    checker.hits(HITS).await;
+    let locked = hold_writers(&cluster, &checker).await;
+    // All fences are gone.
+    cluster.tell("kill redis");
+    cluster.tell("start redis");
+    for url in cluster.instances() {
+        believes(&url).await;
+    }
+    checker.reads(60).await;
+    cluster.tell("kill redis STOP");
+    locked.release().await;
+    Locked::until_nobody_writes(cluster.url("postgres")).await;
+    // What these say, from the database, nobody may take back.
+    checker.reads(60).await;
+    cluster.tell("kill instance-1");
+    cluster.tell("kill redis CONT");
+    cluster.tell("start instance-1");
+    checker.hits(HITS).await;
+    checker.end(10).await;
+}
+
+/// Waits until an instance answers from Redis.
+async fn believes(instance: &str) {
+    let tenant = format!("probe-{:016x}", rand::random::<u64>());
+    let url = format!("{instance}{PREFIX}/mega-stats?tenantId={tenant}");
+    eventually("an instance believes Redis", async || {
+        let answer = reqwest::get(&url).await.unwrap();
+        answer.headers()["x-cache"] == "HIT"
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,10 @@ use std::{
 };
 
 use diesel::{connection::SimpleConnection, result::Error as DieselError};
-use megastats::{db::DbError, settings::DatabaseUrl};
+use megastats::{
+    db::{AnyConn, DbError},
+    settings::DatabaseUrl,
+};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -37,6 +40,20 @@ async fn confirm(service: &TestServer, id: i64) {
         reply.status == StatusCode::OK
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_might_end_after_its_fence_is_not_begun() {
+    let server = Postgres::builder().start();
+    let settings = settings(&server.database());
+    let db = open(&settings).await.unwrap();
+    let write = async |until| {
+        let make = |conn: &mut AnyConn| pg(conn).batch_execute("CREATE TABLE made ()");
+        db.write(db.turn().await.unwrap(), Some(until), make).await
+    };
+    let enough = Instant::now() + settings.longest_transaction();
+    assert!(matches!(write(enough).await, Err(DbError::Late)));
+    write(enough + Duration::from_secs(60)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,13 +123,15 @@ async fn a_dead_connection_costs_a_read_nothing_and_a_write_is_not_run_twice() {
     let always = db.read(move |conn| text(conn, end_own)).await;
     assert!(matches!(always, Err(DbError::Lost(_))), "{always:?}");
     let write = db
-        .write(db.turn().await.unwrap(), move |conn| text(conn, end_own))
+        .write(db.turn().await.unwrap(), None, move |conn| {
+            text(conn, end_own)
+        })
         .await;
     assert!(matches!(write, Err(DbError::Lost(_))), "{write:?}");
 
     // Also inside a transaction, where the rollback fails, too.
     let write = db
-        .write(db.turn().await.unwrap(), move |conn| {
+        .write(db.turn().await.unwrap(), None, move |conn| {
             diesel::Connection::transaction(pg(conn), |c| {
                 c.batch_execute("SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(5)")
             })
@@ -127,7 +146,7 @@ async fn a_dead_connection_costs_a_read_nothing_and_a_write_is_not_run_twice() {
         &format!("SELECT pg_terminate_backend({session}, 5000)"),
     );
     let write = db
-        .write(db.turn().await.unwrap(), |conn| text(conn, SESSION))
+        .write(db.turn().await.unwrap(), None, |conn| text(conn, SESSION))
         .await;
     assert_ne!(write.unwrap(), session);
 }
@@ -147,7 +166,7 @@ async fn what_takes_too_long_is_given_up_and_its_connection_goes_on() {
     assert_eq!(db.read(|conn| text(conn, SESSION)).await.unwrap(), session);
 
     // Whoever stops within a transaction loses it.
-    let idle = db.write(db.turn().await.unwrap(), |conn| {
+    let idle = db.write(db.turn().await.unwrap(), None, |conn| {
         diesel::Connection::transaction(pg(conn), |c| {
             c.batch_execute("SELECT 1")?;
             std::thread::sleep(Duration::from_millis(800));
@@ -211,7 +230,7 @@ async fn no_more_connections_are_made_than_configured_and_writers_share_them() {
     let writers = [(); 2].map(|()| {
         let (db, together) = (db.clone(), Arc::clone(&together));
         tokio::spawn(async move {
-            db.write(db.turn().await.unwrap(), move |conn| {
+            db.write(db.turn().await.unwrap(), None, move |conn| {
                 let session = text(conn, SESSION)?;
                 together.wait();
                 together.wait();
@@ -246,7 +265,7 @@ async fn a_server_that_may_only_be_read_from_now_on_is_left() {
 
     // As a session sees it whose server was demoted.
     read_only("on");
-    let demoted = db.write(db.turn().await.unwrap(), |conn| {
+    let demoted = db.write(db.turn().await.unwrap(), None, |conn| {
         pg(conn).batch_execute("SET default_transaction_read_only = on")?;
         pg(conn).batch_execute("DELETE FROM appointments")
     });
@@ -269,7 +288,7 @@ async fn a_server_that_may_only_be_read_from_now_on_is_left() {
     }
 
     read_only("off");
-    let write = db.write(db.turn().await.unwrap(), |conn| {
+    let write = db.write(db.turn().await.unwrap(), None, |conn| {
         pg(conn).batch_execute("DELETE FROM appointments")
     });
     write.await.unwrap();

@@ -190,7 +190,8 @@ impl Target {
         match self {
             Self::Database(db) => {
                 let turn = db.turn().await?;
-                db.write(turn, move |conn| store::take(conn, &batch)).await
+                db.write(turn, None, move |conn| store::take(conn, &batch))
+                    .await
             }
             Self::DryRun(conn, carried) => Ok(store::compare(conn.as_mut(), &batch, carried)?),
         }

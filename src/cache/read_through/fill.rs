@@ -94,12 +94,20 @@ pub(super) async fn renew<E: Failure>(
     seen: Generation,
     compute: impl Future<Output = Result<Bytes, E>>,
 ) -> Result<Found, Arc<E>> {
-    let found = timed(&ledger, compute).await?;
-    if let Err(error) = cache.store(&key, seen, found.entry.clone()).await {
-        ledger.counters.failures.store.inc();
-        log::warn!("cache: store failed: {error}");
+    let began = Instant::now();
+    let found = timed(&ledger, compute).await;
+    if let Ok(Found { entry, .. }) = &found {
+        let (body, age) = (entry.body.clone(), began.elapsed());
+        if let Err(error) = cache.store(&key, seen, Entry { body, age }).await {
+            ledger.counters.failures.store.inc();
+            log::warn!("cache: store failed: {error}");
+        }
     }
-    Ok(found)
+    // Who waits need not wait for its end; if this fails, they do.
+    if let Err(error) = cache.end_lease(&key, seen).await {
+        log::debug!("cache: a lease was not given back: {error}");
+    }
+    found
 }
 
 /// What a computation finds when its turn comes.

@@ -73,7 +73,7 @@ fn answer(outcome: Outcome, body: &'static str) -> (Outcome, Bytes) {
 
 async fn write(cached: &Cached) {
     cached
-        .change(&tenant(), free(), |()| ready(Ok(())))
+        .change(&tenant(), free(), |(), _| ready(Ok(())))
         .await
         .unwrap();
 }
@@ -154,7 +154,10 @@ async fn the_fence_stands_from_before_the_commit_until_after_it() {
         );
         Ok(())
     };
-    cached.change(&tenant(), free(), |()| commit).await.unwrap();
+    cached
+        .change(&tenant(), free(), |(), _| commit)
+        .await
+        .unwrap();
     assert_eq!(read(&cached, "after").await, answer(Outcome::Miss, "after"));
 }
 
@@ -166,7 +169,7 @@ async fn a_writer_that_waits_for_its_turn_keeps_nobody_from_the_cache() {
     let waiting = tokio::spawn({
         let cached = Arc::clone(&cached);
         let turn = async move { turn.await.map_err(|_| "never".to_owned()) };
-        async move { cached.change(&tenant(), turn, |()| ready(Ok(()))).await }
+        async move { cached.change(&tenant(), turn, |(), _| ready(Ok(()))).await }
     });
     tokio::task::yield_now().await;
     assert_eq!(
@@ -191,7 +194,7 @@ async fn a_writer_that_is_done_does_not_open_the_cache_for_one_that_is_not() {
                 let _ = gate.await;
                 Ok(())
             };
-            cached.change(&tenant(), free(), |()| commit).await
+            cached.change(&tenant(), free(), |(), _| commit).await
         }
     });
     began.await.unwrap();
@@ -221,7 +224,7 @@ async fn a_client_that_leaves_during_its_write_leaves_no_fence_and_no_stale_entr
                 commit.send(()).unwrap();
                 Ok(())
             };
-            cached.change(&tenant(), free(), |()| commit).await
+            cached.change(&tenant(), free(), |(), _| commit).await
         }
     });
     began.await.unwrap();
@@ -242,7 +245,7 @@ async fn a_write_that_fails_or_panics_opens_the_cache_under_a_new_generation() {
     let cached = memory();
     read(&cached, "before").await;
     let failed = cached
-        .change(&tenant(), free(), |()| {
+        .change(&tenant(), free(), |(), _| {
             ready(Err::<(), _>("unknown".to_owned()))
         })
         .await;
@@ -252,7 +255,7 @@ async fn a_write_that_fails_or_panics_opens_the_cache_under_a_new_generation() {
         answer(Outcome::Miss, "failed")
     );
     let panics = async { panic!("on purpose") };
-    let panicked: Result<(), _> = cached.change(&tenant(), free(), |()| panics).await;
+    let panicked: Result<(), _> = cached.change(&tenant(), free(), |(), _| panics).await;
     assert!(matches!(panicked, Err(ChangeError::Lost)));
     assert_eq!(
         read(&cached, "panicked").await,

@@ -5,7 +5,7 @@ use std::{
     fs, io,
     path::PathBuf,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use redis::{
@@ -77,7 +77,8 @@ enum Target {
 pub(super) struct RedisClient {
     target: Target,
     connect_timeout: Duration,
-    current: Mutex<Option<Connection>>,
+    /// And when it was begun to be made.
+    current: Mutex<Option<(Connection, Instant)>>,
 }
 
 impl RedisClient {
@@ -145,9 +146,13 @@ impl RedisClient {
         }
     }
 
-    /// Lets go of the connection: a peer that vanished without a word is never noticed by it.
+    /// Lets go of the connection: a peer that vanished without a word is never noticed by it. One
+    /// that may still be in the making is left alone.
     pub(super) fn reconnect(&self) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if (current.as_ref()).is_some_and(|(_, begun)| begun.elapsed() >= self.connect_timeout) {
+            *current = None;
+        }
     }
 
     async fn connection(&self) -> Result<Connection, RedisError> {
@@ -156,9 +161,10 @@ impl RedisClient {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        if let Some(current) = current {
+        if let Some((current, _)) = current {
             return Ok(current);
         }
+        let begun = Instant::now();
         let made = match &self.target {
             Target::Single(client, config) => {
                 let manager =
@@ -174,7 +180,7 @@ impl RedisClient {
             }
         };
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(current.get_or_insert(made).clone())
+        Ok(current.get_or_insert((made, begun)).0.clone())
     }
 }
 

@@ -70,6 +70,12 @@ redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 return 1
 ";
 
+/// Sets a mark, also where the memory is full.
+const SET_MARK: &str = r"
+redis.call('DEL', KEYS[1])
+return redis.call('SET', KEYS[1], ARGV[1])
+";
+
 /// Puts `ARGV[3]` on the list until `ARGV[2]`, and takes off what ended before `ARGV[1]`: all in
 /// Unix milliseconds.
 const LIST_KEY: &str = r"
@@ -159,16 +165,19 @@ impl Commands {
 
     /// Proclaims `era`.
     pub(super) fn proclaim(&self, era: Era) -> Cmd {
-        let mut command = cmd("SET");
-        command.arg(self.era_key()).arg(show_mark(era.0));
+        set_mark(self.era_key(), era)
+    }
+
+    /// Writes nothing, but cannot be run by a Redis that takes no writes.
+    pub(super) fn beat(&self) -> Cmd {
+        let mut command = cmd("DEL");
+        command.arg(format!("{}beat", self.prefix));
         command
     }
 
     /// Has whoever sees it forget everything but what is of the era `purge`.
     pub(super) fn set_purge(&self, purge: Era) -> Cmd {
-        let mut command = cmd("SET");
-        command.arg(self.purge_key()).arg(show_mark(purge.0));
-        command
+        set_mark(self.purge_key(), purge)
     }
 
     /// The last purge.
@@ -187,14 +196,20 @@ impl Commands {
 
     /// Takes the right to compute `key` in generation `seen`, unless it is taken.
     pub(super) fn lease(&self, key: &StatsKey, seen: Generation, life: Duration) -> Cmd {
-        let name = format!("lease:{}:{}", show_mark(seen.0), key.as_str());
         let mut command = cmd("SET");
         command
-            .arg(self.key(key.tenant(), name))
+            .arg(self.lease_key(key, seen))
             .arg(1)
             .arg("NX")
             .arg("PX")
             .arg(milliseconds(life));
+        command
+    }
+
+    /// Gives that right back.
+    pub(super) fn end_lease(&self, key: &StatsKey, seen: Generation) -> Cmd {
+        let mut command = cmd("DEL");
+        command.arg(self.lease_key(key, seen));
         command
     }
 
@@ -242,6 +257,11 @@ impl Commands {
         command
     }
 
+    fn lease_key(&self, key: &StatsKey, seen: Generation) -> String {
+        let name = format!("lease:{}:{}", show_mark(seen.0), key.as_str());
+        self.key(key.tenant(), name)
+    }
+
     fn era_key(&self) -> String {
         format!("{}era", self.prefix)
     }
@@ -258,6 +278,12 @@ impl Commands {
 /// A key as [`Commands::list`] writes it. It has no space of its own.
 fn listed_as(key: &StatsKey) -> String {
     format!("{} {}", key.as_str(), key.tenant().as_str())
+}
+
+fn set_mark(key: String, mark: Era) -> Cmd {
+    let mut command = cmd("EVAL");
+    command.arg(SET_MARK).arg(1).arg(key).arg(show_mark(mark.0));
+    command
 }
 
 /// The key that [`Commands::list`] wrote.

@@ -46,6 +46,10 @@ pub(super) const SETTLE: Duration = Duration::from_millis(600);
 /// Commands without an answer in a row before reads stop waiting for one until the next heartbeat.
 const MAX_FAILURES: u32 = 3;
 
+/// Heartbeats that must have been missed before a write goes on without Redis: no more than are sent
+/// in a silence of a second.
+const MIN_MISSED: u32 = 3;
+
 /// A span of time in which Redis was not noticed to be silent. Each has a number of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Epoch(u64);
@@ -65,6 +69,8 @@ struct State {
     /// The last answer to a heartbeat, or the start.
     heard: Instant,
     failures: u32,
+    /// Heartbeats without an answer in a row.
+    missed: u32,
     /// How often Redis has stopped answering, and how often it has begun to.
     lost: u64,
     back: u64,
@@ -88,6 +94,7 @@ impl Health {
             vouched: None,
             heard: now,
             failures: 0,
+            missed: 0,
             lost: 0,
             back: 0,
         }))
@@ -103,11 +110,6 @@ impl Health {
             .proclaimed
             .is_some_and(|since| now.duration_since(since) >= SETTLE);
         (state.answers && vouched && settled).then_some(Epoch(state.epoch))
-    }
-
-    /// Whether the last that was heard of Redis is an answer.
-    pub(super) fn answers(&self) -> bool {
-        self.lock().answers
     }
 
     /// Whether reads do without Redis, how often they have begun to, and how often they have ended.
@@ -133,6 +135,19 @@ impl Health {
     /// The time since a heartbeat was answered.
     pub(super) fn silence(&self, now: Instant) -> Duration {
         now.duration_since(self.lock().heard)
+    }
+
+    /// Whether Redis has been silent for `wait`, and not merely this instance stalled: several
+    /// heartbeats have waited for an answer, as everybody else's have.
+    pub(super) fn is_given_up(&self, now: Instant, wait: Duration) -> bool {
+        let state = self.lock();
+        now.duration_since(state.heard) >= wait && state.missed >= MIN_MISSED
+    }
+
+    /// A heartbeat got no answer that counts.
+    pub(super) fn unheard(&self) {
+        let mut state = self.lock();
+        state.missed = state.missed.saturating_add(1);
     }
 
     /// A command was answered.
@@ -165,9 +180,18 @@ impl Health {
 
     /// A heartbeat that was sent at `sent` was answered at `now`.
     pub(super) fn beat(&self, sent: Instant, now: Instant) -> Beat {
+        self.take(sent, now, true)
+    }
+
+    /// As [`Health::beat`], but commands would not have waited that long: who does without Redis
+    /// goes on to.
+    pub(super) fn beat_late(&self, sent: Instant, now: Instant) -> Beat {
+        self.take(sent, now, false)
+    }
+
+    fn take(&self, sent: Instant, now: Instant, may_return: bool) -> Beat {
         let mut state = self.lock();
-        state.heard = now;
-        state.failures = 0;
+        (state.heard, state.failures, state.missed) = (now, 0, 0);
         if now.duration_since(sent) > PATIENCE {
             return state.fall_silent();
         }
@@ -178,7 +202,7 @@ impl Health {
             state.begin_epoch();
         }
         state.vouched = Some(sent);
-        if state.answers {
+        if state.answers || !may_return {
             return Beat::Same;
         }
         state.answers = true;
@@ -332,6 +356,38 @@ mod tests {
         assert_eq!(health.trusted(last + SOON), None);
         assert_eq!(health.beat(last + PERIOD, last + PERIOD), Beat::Back);
         assert_eq!(health.trusted(last + PERIOD), Some(epoch));
+    }
+
+    #[test]
+    fn a_stall_of_this_instance_is_no_silence_of_redis() {
+        let (health, last, _) = settled();
+        let (wait, woken) = (Duration::from_secs(1), last + Duration::from_secs(60));
+        for missed in 0..MIN_MISSED {
+            assert!(!health.is_given_up(woken, wait), "{missed}");
+            health.unheard();
+        }
+        assert!(health.is_given_up(woken, wait));
+        assert!(!health.is_given_up(last + SOON, wait), "it was just heard");
+        health.beat(woken, woken + SOON);
+        assert!(!health.is_given_up(woken + wait + wait, wait));
+    }
+
+    #[test]
+    fn a_late_heartbeat_keeps_an_open_breaker_open_and_a_closed_one_closed() {
+        let (health, last, epoch) = settled();
+        let late = last + PERIOD;
+        assert_eq!(health.beat_late(late, late + SOON), Beat::Same);
+        assert_eq!(health.trusted(late + SOON), Some(epoch));
+        health.missed();
+        let late = late + PERIOD;
+        assert_eq!(health.beat_late(late, late + SOON), Beat::Same);
+        assert_eq!(health.trusted(late + SOON), None);
+        assert_eq!(health.beat(late, late + SOON), Beat::Back);
+        assert_eq!(
+            health.trusted(late + SOON),
+            Some(epoch),
+            "it was no silence"
+        );
     }
 
     #[test]

@@ -23,8 +23,9 @@ use crate::{
     tenant::TenantId,
 };
 
-/// By how much Redis' clock may run slow while an entry expires.
-const MARGIN: Duration = Duration::from_secs(2);
+/// By how much Redis' clock may run slow while an entry expires, and how long a computation may have
+/// gone on that began before: longer than any statement.
+const MARGIN: Duration = Duration::from_secs(90);
 
 pub(super) struct Link {
     client: RedisClient,
@@ -36,6 +37,8 @@ pub(super) struct Link {
     fence_life: Duration,
     invalidation_wait: Duration,
     last_try: Duration,
+    /// How long a read waits.
+    quick: Duration,
 }
 
 /// How Redis took what was insisted on.
@@ -67,6 +70,7 @@ impl Link {
             fence_life: settings.fence_life(),
             invalidation_wait: settings.invalidation_wait(),
             last_try: settings.response_timeout().min(PATIENCE),
+            quick: settings.response_timeout(),
         });
         tasks.background(watch(Arc::downgrade(&link)));
         tasks.background(deliver(Arc::downgrade(&link)));
@@ -98,7 +102,7 @@ impl Link {
         let mut told = Told::AtOnce;
         loop {
             let silence = self.health.silence(Instant::now());
-            let given_up = silence >= wait;
+            let given_up = self.health.is_given_up(Instant::now(), wait);
             // However long the silence, there is a last try: it may have been this instance that
             // was stalled, and Redis may just have come back to others.
             let within = wait.saturating_sub(silence).max(self.last_try);
@@ -155,27 +159,40 @@ impl Link {
     async fn heartbeat(&self) {
         let sent = Instant::now();
         let beat = match self.listen().await {
-            Ok(()) => self.health.beat(sent, Instant::now()),
+            Ok(took) if took <= self.quick => self.health.beat(sent, Instant::now()),
+            Ok(_) => self.health.beat_late(sent, Instant::now()),
             Err(error) => {
-                self.client.reconnect();
-                match error {
-                    ClientError::Silent(_) => self.health.missed(),
-                    _ => self.health.broken(),
+                self.health.unheard();
+                if let ClientError::Silent(_) = error {
+                    // Not before the silence is one: a connection that is let go does not tell that
+                    // it broke.
+                    if self.health.silence(Instant::now()) >= TRUST {
+                        self.client.reconnect();
+                    }
+                    self.health.missed()
+                } else {
+                    self.client.reconnect();
+                    self.health.broken()
                 }
             }
         };
         tell(beat);
     }
 
-    /// Hears from every master, which era was proclaimed last, and whether there was a purge.
-    async fn listen(&self) -> Result<(), ClientError> {
+    /// Hears from every master, and how soon; whether Redis takes writes, which era was proclaimed
+    /// last, and whether there was a purge.
+    async fn listen(&self) -> Result<Duration, ClientError> {
+        let asked = Instant::now();
         self.client.ask::<Value>(&cmd("PING"), PATIENCE).await?;
+        let took = asked.elapsed();
+        let beat = self.commands.beat();
+        self.client.ask::<Value>(&beat, PATIENCE).await?;
         self.follow_era().await?;
         // After the era, which was replaced before it: an older one is not seen any more.
         if let Some(purge) = self.mark(&self.commands.purge()).await? {
             self.eras.purged(purge, Instant::now());
         }
-        Ok(())
+        Ok(took)
     }
 
     /// Hears which era was proclaimed last; proclaims one if this instance has reason to believe
@@ -193,6 +210,8 @@ impl Link {
         let era = Era::random();
         let proclaim = self.commands.proclaim(era);
         self.client.ask::<Value>(&proclaim, PATIENCE).await?;
+        // What made the era go may have taken the fences with it.
+        self.owed.raise_again();
         match epoch {
             Some(epoch) => {
                 let now = Instant::now();
@@ -277,7 +296,7 @@ async fn deliver(link: Weak<Link>) {
     loop {
         ticks.tick().await;
         let Some(link) = link.upgrade() else { return };
-        if link.health.answers() {
+        if link.health.silence(Instant::now()) < TRUST {
             link.pay().await;
         }
     }

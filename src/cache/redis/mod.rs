@@ -213,7 +213,18 @@ impl StatsCache for RedisCache {
         let command = link
             .commands
             .fence(tenant, &mark, life, link.eras.current());
-        let told = link.insist(&command).await?;
+        let raised = Instant::now();
+        link.owed.begins(tenant, &mark);
+        let told = match link.insist(&command).await {
+            Ok(told) => told,
+            Err(error) => {
+                // Words that raise it may be on their way.
+                link.owed.ends(&mark);
+                let number = link.owed.add(tenant, &mark, Instant::now());
+                link.owed.leave(tenant, number);
+                return Err(error);
+            }
+        };
         if told == Told::NotYet {
             // From now on, so that no read of this instance is answered from before the commit.
             link.owed.lacks(tenant, &mark, Instant::now());
@@ -222,6 +233,7 @@ impl StatsCache for RedisCache {
             tenant: tenant.clone(),
             mark: Some(mark),
             late: told != Told::AtOnce,
+            until: Some(raised + life),
             also: None,
         })
     }
@@ -233,8 +245,9 @@ impl StatsCache for RedisCache {
         let (link, mark) = (&self.link, mark.unwrap_or_else(new_mark));
         // Noted first: what is not delivered now is delivered when Redis is back.
         let number = link.owed.add(&tenant, &mark, Instant::now());
+        let again = link.owed.ends(&mark);
         link.owed.lacks_no_more(&tenant, &mark);
-        let bar = if late {
+        let bar = if late || again {
             self.settings.fence_life()
         } else {
             Duration::ZERO
@@ -265,6 +278,14 @@ impl StatsCache for RedisCache {
         } else {
             Lease::Taken
         })
+    }
+
+    async fn end_lease(&self, key: &StatsKey, seen: Generation) -> Result<(), CacheError> {
+        let command = self.link.commands.end_lease(key, seen);
+        self.link
+            .ask::<i64>(&command, self.settings.response_timeout())
+            .await?;
+        Ok(())
     }
 
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {

@@ -27,11 +27,20 @@ pub(super) struct Owed {
 #[derive(Debug, Default)]
 struct State {
     debts: HashMap<TenantId, Debt>,
-    /// Fences of writes under way that could not be raised.
+    /// Fences of writes under way that could not be raised, or may have been lost since.
     missing: HashMap<TenantId, Vec<String>>,
+    /// Writes under way, by their fence.
+    writes: HashMap<String, Write>,
     numbers: u64,
     /// More tenants than could be remembered: nobody is believed until then.
     all_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Write {
+    tenant: TenantId,
+    /// Whether its fence was asked for again after it had been raised.
+    again: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -89,6 +98,36 @@ impl Owed {
             && debt.number == number
         {
             debt.due = true;
+        }
+    }
+
+    /// Notes that a write to `tenant` is about to raise its `fence`.
+    pub(super) fn begins(&self, tenant: &TenantId, fence: &str) {
+        let write = Write {
+            tenant: tenant.clone(),
+            again: false,
+        };
+        self.lock().writes.insert(fence.to_owned(), write);
+    }
+
+    /// The write of that `fence` has ended. Whether the fence may have been asked for more than once.
+    pub(super) fn ends(&self, fence: &str) -> bool {
+        let ended = self.lock().writes.remove(fence);
+        ended.is_some_and(|write| write.again)
+    }
+
+    /// Redis may have lost every fence that stands: all are raised again.
+    pub(super) fn raise_again(&self) {
+        let mut state = self.lock();
+        let State {
+            writes, missing, ..
+        } = &mut *state;
+        for (fence, write) in writes {
+            write.again = true;
+            let fences = missing.entry(write.tenant.clone()).or_default();
+            if !fences.contains(fence) {
+                fences.push(fence.clone());
+            }
         }
     }
 
@@ -278,6 +317,22 @@ mod tests {
         owed.lacks_no_more(&tenant("a"), "g");
         assert!(!owed.holds(&tenant("a"), now));
         assert!(owed.left(now).is_empty(), "nothing was committed");
+    }
+
+    #[test]
+    fn the_fences_of_writes_under_way_are_raised_again_and_those_of_others_are_not() {
+        let (owed, now) = (Owed::new(TTL), Instant::now());
+        owed.begins(&tenant("a"), "f");
+        owed.begins(&tenant("b"), "g");
+        assert!(!owed.ends("g") && !owed.holds(&tenant("a"), now));
+        owed.raise_again();
+        owed.raise_again();
+        assert_eq!(owed.missing(), [(tenant("a"), "f".to_owned())]);
+        assert!(owed.holds(&tenant("a"), now) && !owed.holds(&tenant("b"), now));
+        owed.lacks_no_more(&tenant("a"), "f");
+        assert!(owed.ends("f"), "words that raise it may be on their way");
+        owed.raise_again();
+        assert!(owed.missing().is_empty());
     }
 
     #[test]

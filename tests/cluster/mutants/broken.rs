@@ -32,6 +32,8 @@ pub enum Rule {
     Delete(Kept),
     /// A request joins a computation that began before the tenant changed.
     OldFlight(Arc<Mutex<HashMap<StatsKey, Generation>>>),
+    /// A fence goes down by itself, in the Redis at this URL, before its write ends.
+    ShortFence(String),
     /// Redis, at this URL, is believed as soon as it can be reached again.
     NoDistrust(String),
 }
@@ -83,17 +85,22 @@ async fn any_generation(key: &StatsKey) -> Generation {
     }
 }
 
+async fn connection(url: &str) -> Option<redis::aio::MultiplexedConnection> {
+    let client = redis::Client::open(url).ok()?;
+    client.get_multiplexed_async_connection().await.ok()
+}
+
+/// As src/cache/redis has it.
+fn key_name(tenant: &TenantId, name: &str) -> String {
+    format!("megastats:{{{}}}:{name}", tenant.as_str())
+}
+
 /// The entry that Redis holds for the generation that it holds, with no regard to when it was set.
 async fn read_at_once(url: &str, key: &StatsKey) -> Option<Entry> {
     let ask = async {
-        let mut connection = redis::Client::open(url)
-            .ok()?
-            .get_multiplexed_async_connection()
-            .await
-            .ok()?;
-        let tenant = key.tenant().as_str();
+        let mut connection = connection(url).await?;
         let names = ["generation", "fence", key.as_str()];
-        let names = names.map(|name| format!("megastats:{{{tenant}}}:{name}"));
+        let names = names.map(|name| key_name(key.tenant(), name));
         let found: [Option<Vec<u8>>; 3] = redis::Cmd::mget(&names[..])
             .query_async(&mut connection)
             .await
@@ -171,6 +178,13 @@ impl StatsCache for Broken {
             Rule::Dies(of) if of.get().is_some_and(|of| of == tenant.as_str()) => {
                 let _stands = self.inner.fence(tenant).await?;
                 std::future::pending().await
+            }
+            Rule::ShortFence(url) => {
+                let fence = self.inner.fence(tenant).await?;
+                let name = key_name(tenant, "fence");
+                let mut redis = connection(url).await.unwrap();
+                redis::Cmd::del(name).exec_async(&mut redis).await.unwrap();
+                Ok(fence)
             }
             _ => self.inner.fence(tenant).await,
         }

@@ -116,7 +116,7 @@ async fn what_cannot_be_fenced_is_not_written() {
             Ok(())
         }
     };
-    let refused = cached.change(&tenant(), free(), |()| commit).await;
+    let refused = cached.change(&tenant(), free(), |(), _| commit).await;
     assert!(matches!(refused, Err(ChangeError::Fence(_))));
     assert!(!written.load(Ordering::SeqCst));
     let counters = cached.counters();

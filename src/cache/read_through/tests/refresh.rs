@@ -95,7 +95,10 @@ async fn under_a_fence_nothing_is_computed_or_stored() {
         );
         Ok(())
     };
-    cached.change(&tenant(), free(), |()| commit).await.unwrap();
+    cached
+        .change(&tenant(), free(), |(), _| commit)
+        .await
+        .unwrap();
     assert_eq!(read(&cached, "after").await, answer(Outcome::Miss, "after"));
 }
 

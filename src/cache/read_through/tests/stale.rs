@@ -115,7 +115,7 @@ async fn after_a_write_or_during_it_nothing_from_before_is_offered_even_if_it_fa
         // Whether it took place is unknown.
         Err::<(), _>(AWAY.to_owned())
     };
-    let unknown = cached.change(&tenant(), free(), |()| commit).await;
+    let unknown = cached.change(&tenant(), free(), |(), _| commit).await;
     assert!(matches!(unknown, Err(ChangeError::Commit(_))));
     let told = cached.read(&key(), || fails(AWAY)).await;
     assert!(matches!(told, Err(ReadError::Compute(_))), "{told:?}");
