@@ -10,6 +10,7 @@
 //! | [`openapi`] | the description of the API, and a page to browse it |
 //! | [`appointments`] | the appointments themselves: model, SQL, HTTP, import from `AlignWork` |
 //! | [`stats`] | the statistics: zones, windows, the counting statement, read-through, HTTP |
+//! | [`health`] | whether the service is well |
 //! | [`input`] | reading untrusted queries and bodies field by field |
 //! | [`error`] | the one error that leaves over HTTP |
 //! | [`cache`] | bytes under a key for a tenant: the trait, its backends, single flight |
@@ -27,6 +28,7 @@ pub mod cache;
 pub mod clock;
 pub mod db;
 pub mod error;
+pub mod health;
 pub mod input;
 pub mod logging;
 pub mod metrics;

@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 9] = [
     &["logging", "metrics", "db"],
     &["cache"],
     &["error"],
-    &["input"],
+    &["input", "health"],
     &["stats"],
     &["appointments"],
     &["openapi"],
@@ -181,8 +181,8 @@ fn http_stays_at_the_edges() {
 #[test]
 fn descriptions_stay_beside_what_they_describe() {
     only_in(&["utoipa", "utoipa_swagger_ui"], |source| {
-        // A model's and an error's derives say how their fields are sent.
-        ["http", "openapi", "model"].contains(&source.file())
+        // A model's, a body's and an error's derives say how their fields are sent.
+        ["http", "openapi", "model", "body"].contains(&source.file())
             || ["openapi", "error"].contains(&source.module())
             || source.name == "db/status"
     });

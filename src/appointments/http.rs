@@ -8,21 +8,22 @@ use actix_web::{
     web,
 };
 use serde::Deserialize;
-use serde_json::Value;
-use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa::{IntoParams, OpenApi};
 
 use super::{
-    idempotency::{self, store::Once},
-    model::{
-        Appointment, Changes, InvalidPatient, ListFilter, MAX_DURATION_MIN, MAX_ID,
-        MIN_DURATION_MIN, NewAppointment, Page, PatientId,
+    body::{CreateBody, UpdateBody},
+    idempotency::{
+        self,
+        openapi::{Key, Replayed},
+        store::Once,
     },
-    openapi::{Id, Patient, SomeChange},
+    model::{Appointment, ListFilter, MAX_ID, Page},
+    openapi::{Id, SomeChange},
     store,
 };
 use crate::{
     clock::Clock,
-    db::{AnyConn, Db, Status},
+    db::{AnyConn, Db},
     error::{
         ApiError,
         openapi::{BadBody, BadId, BadQuery, Failed},
@@ -30,7 +31,7 @@ use crate::{
     input::{
         Fields,
         http::{Body, Query},
-        integer, json_instant, json_integer, json_text,
+        integer,
         openapi::{Instant, Tenant},
     },
     stats::service::StatsService,
@@ -164,46 +165,29 @@ async fn get(
     Ok(HttpResponse::Ok().json(find(&appointments, id).await?))
 }
 
-/// An appointment to be made. Null is the same as not there; further fields are ignored.
-#[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = NewAppointment)]
-#[serde(rename_all = "camelCase")]
-struct CreateBody {
-    /// The clinic.
-    #[schema(value_type = Tenant)]
-    tenant_id: Option<Value>,
-    /// The patient's identifier in the client's system. A number is kept as its digits.
-    #[schema(value_type = Patient)]
-    patient_id: Option<Value>,
-    /// When it starts.
-    #[schema(value_type = Instant)]
-    starts_at: Option<Value>,
-    /// How long it lasts, in minutes.
-    #[schema(value_type = i64, minimum = 15, maximum = 480, example = 30)]
-    duration_min: Option<Value>,
-    /// Where it stands; `pending` if it is missing.
-    #[schema(value_type = Option<Status>)]
-    status: Option<Value>,
-    /// The consulting room's identifier in the client's system.
-    #[schema(value_type = Option<Id>)]
-    consultorio_id: Option<Value>,
-}
-
 /// Makes an appointment
 ///
 /// Whoever reads statistics after the answer finds it counted.
+///
+/// With an `Idempotency-Key` it may be sent again, after whatever went wrong, for 24 hours: nothing
+/// is made twice, and the first answer is given again. 422 if the key was used for another
+/// appointment of the clinic; a request that was refused has not used its key.
 #[utoipa::path(
     post,
     path = "/",
     operation_id = "create_appointment",
     tag = "Appointments",
+    params(Key),
     request_body = CreateBody,
     responses(
         (
             status = 201,
             description = "The appointment.",
             body = Appointment,
-            headers(("Location" = String, description = "Where it is.")),
+            headers(
+                ("Location" = String, description = "Where it is."),
+                ("Idempotency-Replayed" = inline(Replayed), description = "There if it was made before.")
+            ),
             links(
                 ("get" = (
                     operation_id = "get_appointment",
@@ -225,7 +209,7 @@ async fn create(
     appointments: web::Data<Appointments>,
 ) -> Result<HttpResponse, ApiError> {
     let key = idempotency::http::key(&request)?;
-    let new = read_new(body)?;
+    let new = body.read()?;
     let (tenant, now) = (new.tenant.clone(), appointments.clock.now().into());
     let Some(key) = key else {
         let write = move |conn: &mut AnyConn| store::create(conn, &new, now);
@@ -260,53 +244,6 @@ fn created(id: i64) -> HttpResponseBuilder {
     response
 }
 
-fn read_new(body: CreateBody) -> Result<NewAppointment, ApiError> {
-    let mut fields = Fields::default();
-    let tenant = fields.required("tenantId", body.tenant_id, |raw| {
-        TenantId::parse(json_text(&raw)?).map_err(|error| error.to_string())
-    });
-    let patient = fields.required("patientId", body.patient_id, patient);
-    let starts_at = fields.required("startsAt", body.starts_at, |raw| json_instant(&raw));
-    let duration_min = fields.required("durationMin", body.duration_min, |raw| duration(&raw));
-    let status = fields.optional("status", body.status, |raw| status(&raw));
-    let consultorio_id = fields.optional("consultorioId", body.consultorio_id, |raw| {
-        json_integer(&raw, 1, MAX_ID)
-    });
-    let (Some(tenant), Some(patient), Some(starts_at), Some(duration_min)) =
-        (tenant, patient, starts_at, duration_min)
-    else {
-        return Err(fields.error());
-    };
-    let (Some(status), Some(consultorio_id)) = (status, consultorio_id) else {
-        return Err(fields.error());
-    };
-    let status = status.unwrap_or(Status::Pending);
-    Ok(NewAppointment {
-        tenant,
-        patient,
-        consultorio_id,
-        starts_at,
-        duration_min,
-        status,
-    })
-}
-
-/// What changes in an appointment. Null is the same as not there; further fields are ignored.
-#[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = AppointmentChanges)]
-#[serde(rename_all = "camelCase")]
-struct UpdateBody {
-    /// Where it stands from now on.
-    #[schema(value_type = Option<Status>)]
-    status: Option<Value>,
-    /// When it starts from now on.
-    #[schema(value_type = Option<Instant>)]
-    starts_at: Option<Value>,
-    /// How long it lasts from now on, in minutes.
-    #[schema(value_type = Option<i64>, minimum = 15, maximum = 480)]
-    duration_min: Option<Value>,
-}
-
 /// Changes an appointment
 ///
 /// Whoever reads statistics after the answer finds it counted as it is now.
@@ -330,7 +267,7 @@ async fn update(
     appointments: web::Data<Appointments>,
 ) -> Result<HttpResponse, ApiError> {
     let id = parse_id(&id)?;
-    let changes = read_changes(body)?;
+    let changes = body.read()?;
     // An appointment never changes its tenant, so the fence is on the right one.
     let stored = find(&appointments, id).await?;
     let tenant = TenantId::parse(&stored.tenant_id).map_err(|_invalid| unknown(id))?;
@@ -338,29 +275,6 @@ async fn update(
     let write = move |conn: &mut AnyConn| store::update(conn, id, changes, now);
     let updated = appointments.stats.tenant_changed(&tenant, write).await?;
     Ok(HttpResponse::Ok().json(updated.ok_or_else(|| unknown(id))?))
-}
-
-fn read_changes(body: UpdateBody) -> Result<Changes, ApiError> {
-    let mut fields = Fields::default();
-    let status = fields.optional("status", body.status, |raw| status(&raw));
-    let starts_at = fields.optional("startsAt", body.starts_at, |raw| json_instant(&raw));
-    let duration_min = fields.optional("durationMin", body.duration_min, |raw| duration(&raw));
-    let (Some(status), Some(starts_at), Some(duration_min)) = (status, starts_at, duration_min)
-    else {
-        return Err(fields.error());
-    };
-    let changes = Changes {
-        status,
-        starts_at,
-        duration_min,
-    };
-    if changes.is_empty() {
-        fields.refuse(
-            "body",
-            "must have at least one of status, startsAt, durationMin",
-        );
-    }
-    fields.check().map(|()| changes)
 }
 
 async fn find(appointments: &Appointments, id: i64) -> Result<Appointment, ApiError> {
@@ -380,25 +294,4 @@ fn parse_id(raw: &str) -> Result<i64, ApiError> {
     fields
         .required("id", Some(raw), |raw| integer(raw, 1, MAX_ID))
         .ok_or_else(|| fields.error())
-}
-
-fn patient(raw: Value) -> Result<PatientId, InvalidPatient> {
-    match raw {
-        Value::String(text) => PatientId::parse(text),
-        Value::Number(number) if number.as_u64().is_some_and(|number| number > 0) => {
-            PatientId::parse(number.to_string())
-        }
-        _ => Err(InvalidPatient),
-    }
-}
-
-fn duration(raw: &Value) -> Result<i32, String> {
-    let minutes = json_integer(raw, MIN_DURATION_MIN.into(), MAX_DURATION_MIN.into())?;
-    i32::try_from(minutes).map_err(|error| error.to_string())
-}
-
-fn status(raw: &Value) -> Result<Status, String> {
-    json_text(raw)?
-        .parse()
-        .map_err(|error: crate::db::InvalidStatus| error.to_string())
 }

@@ -2,12 +2,13 @@
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | [`http`], `openapi` | routes; what describes them beside their types |
+//! | [`http`], `body`, `openapi` | routes; the bodies they take; what describes them beside their types |
 //! | [`store`] | statements |
 //! | [`model`] | the types |
 //! | [`idempotency`] | creates that are sent again |
 //! | [`import`] | bringing in the appointments of an `AlignWork` file |
 
+mod body;
 pub mod http;
 pub mod idempotency;
 pub mod import;

@@ -36,7 +36,7 @@ const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 const PROBLEMS: [(StatusCode, &str, &str); 8] = [
     (
         BAD_REQUEST,
-        "The query or the JSON cannot be read at all.",
+        "The query, the JSON or a header cannot be read at all.",
         "The query cannot be read: tenantId must be percent-encoded UTF-8.",
     ),
     (

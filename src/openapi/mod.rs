@@ -6,14 +6,15 @@ pub(crate) mod http;
 
 use utoipa::{
     OpenApi,
-    openapi::{Header, ObjectBuilder, OpenApi as Description, RefOr, Response, Type},
+    openapi::{Header, ObjectBuilder, OpenApi as Description, Ref, RefOr, Response, Type},
 };
 
 use crate::{
     appointments::{self, http::PREFIX},
     error::{self, ApiError, FieldError},
+    health,
     input::openapi::{Instant, Tenant},
-    stats,
+    metrics, stats,
 };
 
 /// What holds for all routes alike.
@@ -26,6 +27,9 @@ Every path may also be written without the slash at its end, or with one. `HEAD`
 there is not with 404. Further query parameters are ignored \
 unless a route says otherwise.
 
+A request may carry an `X-Request-Id` of 1 to 128 letters, digits or `-_.:/+=`. Its answer has the \
+same, or else one of the service's own; by it the log knows the request.
+
 Errors have the members of RFC 9457, sent as `application/json`; `detail` is fit to be shown.";
 
 #[derive(OpenApi)]
@@ -34,7 +38,9 @@ Errors have the members of RFC 9457, sent as `application/json`; `detail` is fit
     tags(
         (name = "Statistics", description = "Counts by calendar, cached."),
         (name = "Appointments", description = "The appointments themselves."),
-        (name = "Cache", description = "The cache itself.")
+        (name = "Cache", description = "The cache itself."),
+        (name = "Health", description = "Whether the service is well."),
+        (name = "Metrics", description = "What is counted while serving.")
     )
 )]
 struct Common;
@@ -44,17 +50,27 @@ struct Common;
 pub fn describe() -> Description {
     let mut description = Common::openapi()
         .nest(PREFIX, stats::http::Api::openapi())
-        .nest(PREFIX, appointments::http::Api::openapi());
+        .nest(PREFIX, appointments::http::Api::openapi())
+        .merge_from(health::http::Api::openapi())
+        .merge_from(metrics::http::Api::openapi());
     description.info.description = Some(ABOUT.to_owned());
     description.info.license = None;
     let components = description.components.get_or_insert_default();
     for (name, response) in error::openapi::responses() {
         components.responses.insert(name, response.into());
     }
-    for response in responses(&mut description) {
-        response
-            .headers
-            .insert("Cache-Control".to_owned(), no_store().into());
+    for (name, header) in [
+        ("Cache-Control", no_store()),
+        ("X-Request-Id", request_id()),
+    ] {
+        for response in responses(&mut description) {
+            let reference = Ref::new(format!("#/components/headers/{name}"));
+            response
+                .headers
+                .insert(name.to_owned(), RefOr::Ref(reference));
+        }
+        let components = description.components.get_or_insert_default();
+        components.headers.insert(name.to_owned(), header.into());
     }
     description
 }
@@ -87,5 +103,15 @@ fn no_store() -> Header {
         .enum_values(Some(["no-store"]));
     let mut header = Header::new(value);
     header.description = Some("No cache but the service's own may keep it.".to_owned());
+    header
+}
+
+fn request_id() -> Header {
+    let value = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^[A-Za-z0-9_.:/+=-]{1,128}$"))
+        .examples(["b0a3c62e5d5f4b7f9f4f6f0f6d1f1c1e"]);
+    let mut header = Header::new(value);
+    header.description = Some("What the log knows the request by.".to_owned());
     header
 }

@@ -15,9 +15,9 @@ use actix_web::{
 };
 use log::{Level, kv::Value};
 
-use super::health;
 use crate::{
     error::ApiError,
+    health,
     logging::{RequestId, of_request},
 };
 
@@ -101,7 +101,7 @@ impl Request {
         let level = match cause {
             Some(_) if status == StatusCode::INTERNAL_SERVER_ERROR => Level::Error,
             Some(_) => Level::Warn,
-            None if health::PROBES.contains(&route) => Level::Debug,
+            None if health::http::PROBES.contains(&route) => Level::Debug,
             None => Level::Info,
         };
         let cache = headers.get("x-cache").and_then(|value| value.to_str().ok());

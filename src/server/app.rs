@@ -22,13 +22,13 @@ use actix_web::{
     web,
 };
 
-use super::health::{self, Health};
 use crate::{
     appointments::{
         self,
         http::{Appointments, PREFIX},
     },
     error::ApiError,
+    health::{self, http::Health},
     input::http::BodyLimits,
     metrics::{self, Metrics},
     openapi::{self, http::Docs},
@@ -62,7 +62,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig, shared: Shared, limits: Bo
 pub(super) fn paths(config: &mut web::ServiceConfig) {
     config
         .configure(openapi::http::routes)
-        .configure(health::routes)
+        .configure(health::http::routes)
         .service(
             web::scope(PREFIX)
                 .configure(stats::http::routes)

@@ -6,7 +6,6 @@
 //! | `access_log` | a line for each request, and its id |
 //! | `measure` | counting requests |
 //! | `scrape` | which figures of others are shown among the metrics |
-//! | `health` | who is alive, and who is ready |
 //! | `door` | the listening sockets, and ceasing to listen |
 //! | `listen` | what is done with connections that come in |
 //! | `connection` | how long a client may take |
@@ -20,7 +19,6 @@ mod app;
 mod connection;
 mod door;
 mod error;
-mod health;
 mod listen;
 mod measure;
 mod scrape;
@@ -51,6 +49,7 @@ use crate::{
     cache::{self, StatsCache},
     clock::{Clock, SystemClock},
     db::{Db, Lock},
+    health::http::Health,
     input::http::BodyLimits,
     metrics::{self, Metrics},
     openapi::http::Docs,
@@ -60,7 +59,7 @@ use crate::{
 };
 
 pub use self::error::StartError;
-use self::{app::Shared, connection::Handling, door::Door, health::Health, measure::Meter};
+use self::{app::Shared, connection::Handling, door::Door, measure::Meter};
 
 /// How long requests that were sent before the service was told to stop may take to be noticed.
 const SETTLE: Duration = Duration::from_millis(250);

@@ -32,6 +32,8 @@ async fn a_service_that_is_well_says_so() {
         assert_eq!(reply.json(), json!({ "status": status }));
         assert_eq!(reply.header("cache-control"), "no-store");
         assert_eq!(reply.header("content-type"), "application/json");
+        let slash = server.send(Method::GET, &format!("{path}/")).await;
+        assert_eq!((slash.status, &slash.body), (reply.status, &reply.body));
         let head = server.send(Method::HEAD, path).await;
         assert_eq!((head.status, head.body.as_str()), (StatusCode::OK, ""));
         let wrong = server.send(Method::POST, path).await;

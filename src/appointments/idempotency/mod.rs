@@ -1,8 +1,9 @@
 //! Creates that are sent again: one that carries an `Idempotency-Key` takes place once, and is
 //! answered alike each time. Lives here: what a key is, and what is the same request. `store` has
-//! the statements, `http` the headers. Not here: the route.
+//! the statements, `http` the headers, `openapi` describes them. Not here: the route.
 
 pub(super) mod http;
+pub(super) mod openapi;
 pub mod store;
 
 use jiff::SignedDuration;

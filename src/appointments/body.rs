@@ -1,0 +1,145 @@
+//! The bodies that the routes take: their fields, as they are described, and reading them. Not here:
+//! taking a body off the wire (`crate::input`).
+
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{
+    model::{
+        Changes, InvalidPatient, MAX_DURATION_MIN, MAX_ID, MIN_DURATION_MIN, NewAppointment,
+        PatientId,
+    },
+    openapi::{Id, Patient},
+};
+use crate::{
+    db::Status,
+    error::ApiError,
+    input::{
+        Fields, json_instant, json_integer, json_text,
+        openapi::{Instant, Tenant},
+    },
+    tenant::TenantId,
+};
+
+/// An appointment to be made. Null is the same as not there; further fields are ignored.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = NewAppointment)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CreateBody {
+    /// The clinic.
+    #[schema(value_type = Tenant)]
+    tenant_id: Option<Value>,
+    /// The patient's identifier in the client's system. A number is kept as its digits.
+    #[schema(value_type = Patient)]
+    patient_id: Option<Value>,
+    /// When it starts.
+    #[schema(value_type = Instant)]
+    starts_at: Option<Value>,
+    /// How long it lasts, in minutes.
+    #[schema(value_type = i64, minimum = 15, maximum = 480, example = 30)]
+    duration_min: Option<Value>,
+    /// Where it stands; `pending` if it is missing.
+    #[schema(value_type = Option<Status>)]
+    status: Option<Value>,
+    /// The consulting room's identifier in the client's system.
+    #[schema(value_type = Option<Id>)]
+    consultorio_id: Option<Value>,
+}
+
+impl CreateBody {
+    /// The appointment, or 422 with all that is wrong.
+    pub(super) fn read(self) -> Result<NewAppointment, ApiError> {
+        let mut fields = Fields::default();
+        let tenant = fields.required("tenantId", self.tenant_id, |raw| {
+            TenantId::parse(json_text(&raw)?).map_err(|error| error.to_string())
+        });
+        let patient = fields.required("patientId", self.patient_id, patient);
+        let starts_at = fields.required("startsAt", self.starts_at, |raw| json_instant(&raw));
+        let duration_min = fields.required("durationMin", self.duration_min, |raw| duration(&raw));
+        let status = fields.optional("status", self.status, |raw| status(&raw));
+        let consultorio_id = fields.optional("consultorioId", self.consultorio_id, |raw| {
+            json_integer(&raw, 1, MAX_ID)
+        });
+        let (Some(tenant), Some(patient), Some(starts_at), Some(duration_min)) =
+            (tenant, patient, starts_at, duration_min)
+        else {
+            return Err(fields.error());
+        };
+        let (Some(status), Some(consultorio_id)) = (status, consultorio_id) else {
+            return Err(fields.error());
+        };
+        let status = status.unwrap_or(Status::Pending);
+        Ok(NewAppointment {
+            tenant,
+            patient,
+            consultorio_id,
+            starts_at,
+            duration_min,
+            status,
+        })
+    }
+}
+
+/// What changes in an appointment. Null is the same as not there; further fields are ignored.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = AppointmentChanges)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct UpdateBody {
+    /// Where it stands from now on.
+    #[schema(value_type = Option<Status>)]
+    status: Option<Value>,
+    /// When it starts from now on.
+    #[schema(value_type = Option<Instant>)]
+    starts_at: Option<Value>,
+    /// How long it lasts from now on, in minutes.
+    #[schema(value_type = Option<i64>, minimum = 15, maximum = 480)]
+    duration_min: Option<Value>,
+}
+
+impl UpdateBody {
+    /// The changes, at least one, or 422 with all that is wrong.
+    pub(super) fn read(self) -> Result<Changes, ApiError> {
+        let mut fields = Fields::default();
+        let status = fields.optional("status", self.status, |raw| status(&raw));
+        let starts_at = fields.optional("startsAt", self.starts_at, |raw| json_instant(&raw));
+        let duration_min = fields.optional("durationMin", self.duration_min, |raw| duration(&raw));
+        let (Some(status), Some(starts_at), Some(duration_min)) = (status, starts_at, duration_min)
+        else {
+            return Err(fields.error());
+        };
+        let changes = Changes {
+            status,
+            starts_at,
+            duration_min,
+        };
+        if changes.is_empty() {
+            fields.refuse(
+                "body",
+                "must have at least one of status, startsAt, durationMin",
+            );
+        }
+        fields.check().map(|()| changes)
+    }
+}
+
+fn patient(raw: Value) -> Result<PatientId, InvalidPatient> {
+    match raw {
+        Value::String(text) => PatientId::parse(text),
+        Value::Number(number) if number.as_u64().is_some_and(|number| number > 0) => {
+            PatientId::parse(number.to_string())
+        }
+        _ => Err(InvalidPatient),
+    }
+}
+
+fn duration(raw: &Value) -> Result<i32, String> {
+    let minutes = json_integer(raw, MIN_DURATION_MIN.into(), MAX_DURATION_MIN.into())?;
+    i32::try_from(minutes).map_err(|error| error.to_string())
+}
+
+fn status(raw: &Value) -> Result<Status, String> {
+    json_text(raw)?
+        .parse()
+        .map_err(|error: crate::db::InvalidStatus| error.to_string())
+}

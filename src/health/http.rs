@@ -1,0 +1,141 @@
+//! The routes. Nobody needs to say who asks, and nothing that a client can do makes these answers
+//! slow.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use actix_web::{HttpResponse, http::StatusCode, web};
+use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
+
+use crate::{db::Db, error::ApiError};
+
+const ALIVE: [&str; 2] = ["/healthz", "/healthz/"];
+const READY: [&str; 2] = ["/readyz", "/readyz/"];
+/// As `AlignWork` has it.
+const HEALTH: [&str; 2] = ["/health", "/health/"];
+
+/// The routes, which are asked every few seconds.
+pub const PROBES: [&str; 3] = [ALIVE[0], READY[0], HEALTH[0]];
+
+/// The routes as they are described.
+#[derive(OpenApi)]
+#[openapi(paths(alive, ready, healthy))]
+pub(crate) struct Api;
+
+/// What readiness depends on. Redis is no part of it: without it answers are right, only slower.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// What must be usable.
+    pub db: Db,
+    /// Whether the service was told to stop.
+    pub draining: Arc<AtomicBool>,
+}
+
+/// What is well.
+#[derive(Serialize, ToSchema)]
+struct Well {
+    status: State,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Alive,
+    Ready,
+    Healthy,
+}
+
+/// Adds the routes, outside of every prefix. They need a `web::Data<Health>`.
+pub fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(web::resource(ALIVE).get(alive).route(web::head().to(alive)))
+        .service(web::resource(READY).get(ready).route(web::head().to(ready)))
+        .service(
+            web::resource(HEALTH)
+                .get(healthy)
+                .route(web::head().to(healthy)),
+        );
+}
+
+/// Whether the process answers
+///
+/// It asks nobody else. No answer: restart it.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "Health",
+    responses(
+        (
+            status = 200,
+            description = "It does.",
+            body = Well,
+            example = json!({ "status": "alive" })
+        )
+    )
+)]
+async fn alive() -> HttpResponse {
+    say(State::Alive)
+}
+
+/// Whether requests should be sent here
+///
+/// Asked of the database at most once a second. The answer comes within a second.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "Health",
+    responses(
+        (
+            status = 200,
+            description = "The database answers and has this version's schema, and the service is not stopping.",
+            body = Well,
+            example = json!({ "status": "ready" })
+        ),
+        (
+            status = 503,
+            description = "Send them elsewhere; `detail` says why.",
+            body = ApiError,
+            headers(("Retry-After" = u32, description = "After how many seconds to come back.")),
+            example = json!(not_ready("the service is stopping"))
+        )
+    )
+)]
+async fn ready(health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
+    if health.draining.load(Ordering::Relaxed) {
+        return Err(not_ready("the service is stopping"));
+    }
+    match health.db.ready().await {
+        Ok(()) => Ok(say(State::Ready)),
+        Err(cause) => Err(not_ready("the database cannot be used").because(&cause)),
+    }
+}
+
+/// The same as `/healthz`, in another form
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "Health",
+    responses(
+        (
+            status = 200,
+            description = "It is.",
+            body = Well,
+            example = json!({ "status": "healthy" })
+        )
+    )
+)]
+async fn healthy() -> HttpResponse {
+    say(State::Healthy)
+}
+
+fn say(status: State) -> HttpResponse {
+    HttpResponse::Ok().json(Well { status })
+}
+
+fn not_ready(why: &str) -> ApiError {
+    let detail = format!("Not ready: {why}.");
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+}
