@@ -11,7 +11,7 @@ use crate::harness::{Builder, FakeClock, Lock, NOW, Raw, Reply, TODAY, TestServe
 /// A service whose only connection can be taken.
 fn service(stale_seconds: u64) -> Builder {
     TestServer::builder()
-        .clock(Arc::new(FakeClock::at(NOW)))
+        .clock(Arc::new(FakeClock::going_from(NOW)))
         .settings(|settings| {
             settings.database.pool_size = 1;
             settings.database.pool_wait_ms = 100;
@@ -151,7 +151,7 @@ async fn after_a_write_the_answer_is_503() {
 
 #[tokio::test]
 async fn yesterday_is_not_todays_answer() {
-    let clock = Arc::new(FakeClock::at(NOW));
+    let clock = Arc::new(FakeClock::going_from(NOW));
     let server = service(300).clock(clock.clone()).start();
     server.mega_stats("clinic").await;
     let _outage = Outage::begin(&server).await;

@@ -9,7 +9,7 @@ use crate::harness::{Builder, FakeClock, Gate, NOW, Raw, Step, TestServer, event
 
 fn service(ttl_seconds: u64, window_seconds: u64) -> Builder {
     TestServer::builder()
-        .clock(Arc::new(FakeClock::at(NOW)))
+        .clock(Arc::new(FakeClock::going_from(NOW)))
         .settings(|settings| {
             settings.cache.ttl_seconds = ttl_seconds;
             settings.cache.warming.enabled = true;

@@ -268,7 +268,9 @@ impl StatsCache for RedisCache {
     }
 
     async fn lease(&self, key: &StatsKey, seen: Generation) -> Result<Lease, CacheError> {
-        let command = self.link.commands.lease(key, seen, self.settings.lease());
+        // Not so long that what is computed under it expires first.
+        let lease = self.settings.lease().min(self.life.fresh);
+        let command = self.link.commands.lease(key, seen, lease);
         let taken: Option<String> = self
             .link
             .ask(&command, self.settings.response_timeout())

@@ -74,10 +74,13 @@ fn another_run_finishes_what_a_killed_one_began() {
         Database::is_made(folder.path()).then_some(())
     });
     let mut database = Database::of(folder.path());
-    poll("some are imported", || {
-        (database.appointments("clinica") > 0).then_some(())
+    // It cannot go on meanwhile.
+    let lock = poll("some are imported", || {
+        let lock = Database::lock(folder.path());
+        (database.appointments("clinica") > 0).then_some(lock)
     });
     drop(importing);
+    drop(lock);
     let there = database.appointments("clinica");
     assert!(there < 20_000 && there % 500 == 0, "{there}");
     let said = report(folder.path(), &["alignwork.db"], true);
