@@ -1,6 +1,10 @@
 //! What the program logs, and what it never does: with the program itself.
 
-use std::{collections::BTreeSet, io::Read, process::Stdio};
+use std::{
+    collections::BTreeSet,
+    io::Read,
+    process::{Child, Stdio},
+};
 
 use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
@@ -335,15 +339,24 @@ async fn who_leaves_before_the_answer_has_a_line() {
     assert_eq!(left[0]["request_id"].as_str().unwrap().len(), 32);
 }
 
+/// Ends a process that a failed test has left behind.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[tokio::test]
 async fn a_reader_of_the_log_that_hangs_or_is_gone_stops_nobody() {
     for is_gone in [false, true] {
         let folder = Folder::new();
-        let mut child = command(folder.path())
-            .env("MEGASTATS__SERVER__PORT", "0")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = command(folder.path());
+        command.env("MEGASTATS__SERVER__PORT", "0");
+        let mut process = Killed(command.stderr(Stdio::piped()).spawn().unwrap());
+        let child = &mut process.0;
         let mut stderr = child.stderr.take().unwrap();
         let mut seen = String::new();
         let url = loop {

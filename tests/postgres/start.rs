@@ -2,11 +2,12 @@
 
 use std::{net::TcpListener, time::Instant};
 
+use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::{
     database::{open, settings, text},
-    harness::{PREFIX, Process, Raw, command, run},
+    harness::{PREFIX, Process, Raw, TODAY, command, run},
     server::Postgres,
 };
 
@@ -115,4 +116,43 @@ fn a_database_with_other_appointments_stops_the_start_and_keeps_them() {
     let line = refusal(&url);
     assert!(line.contains("\"appointments\" already exists"), "{line}");
     assert_eq!(server.query(&url, "SELECT name FROM appointments"), "ana");
+}
+
+#[test]
+fn neither_the_password_nor_what_statements_carry_is_logged_at_any_level() {
+    let server = Postgres::builder()
+        .password("s3cret-password")
+        .access("host all all 127.0.0.1/32 scram-sha-256")
+        .start();
+    let url = format!(
+        "postgres://postgres:s3cret-password@127.0.0.1:{}/postgres",
+        server.port()
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let environment = [
+        ("MEGASTATS__DATABASE__URL", url.as_str()),
+        ("MEGASTATS__LOG__FILTER", "trace,tokio_postgres=trace"),
+    ];
+    let process = Process::start(folder.path(), &environment);
+    let mut client = Raw::connect(process.url());
+    client.post(&json!({
+        "tenantId": "s3cret-tenant", "patientId": "s3cret-patient", "startsAt": TODAY,
+        "durationMin": 30,
+    }));
+    assert_eq!(client.reply().status, StatusCode::CREATED);
+    client.mega_stats("s3cret-tenant");
+    assert_eq!(client.reply().status, StatusCode::OK);
+    server.stop();
+    client.get(&format!("{PREFIX}?tenantId=s3cret-tenant"));
+    assert_eq!(client.reply().status, StatusCode::SERVICE_UNAVAILABLE);
+    process.signal("TERM");
+    let (_, log) = process.wait();
+    assert!(
+        log.contains("status=503") && log.contains("cause="),
+        "{log}"
+    );
+    // Also as a list of bytes.
+    for secret in ["s3cret", "115, 51, 99, 114", "7333637265"] {
+        assert!(!log.contains(secret), "{log}");
+    }
 }
