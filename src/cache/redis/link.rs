@@ -131,13 +131,13 @@ impl Link {
         }
     }
 
-    /// The generation that Redis keeps as `kept`, unless it is damaged or may be from before Redis
-    /// was last silent: then it must be replaced before an entry is believed.
-    pub(super) fn accepted(&self, kept: &[u8]) -> Option<Generation> {
+    /// The generation that Redis keeps as `kept` at `now`, unless it is damaged or may be from before
+    /// Redis was last silent: then it must be replaced before an entry is believed.
+    pub(super) fn accepted(&self, kept: &[u8], now: Instant) -> Option<Generation> {
         let (generation, era) = parse_generation(kept)?;
         // By now every entry from before has expired.
         let is_over = || {
-            let age = self.eras.age(Instant::now());
+            let age = self.eras.age(now);
             age.is_some_and(|age| age >= self.life.whole() + MARGIN)
         };
         (self.eras.knows(era) || is_over()).then_some(generation)

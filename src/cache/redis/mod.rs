@@ -103,7 +103,7 @@ impl RedisCache {
             return Ok(Lookup::Fenced);
         }
         let kept = kept.unwrap_or_default();
-        let Some(generation) = link.accepted(&kept) else {
+        let Some(generation) = link.accepted(&kept, Instant::now()) else {
             let renew = link.commands.renew(tenant, &kept, link.eras.current());
             let kept: Option<Vec<u8>> = link.ask(&renew, timeout).await?;
             let generation = kept.as_deref().and_then(parse_generation);

@@ -371,6 +371,26 @@ async fn a_redis_that_answers_but_takes_no_writes_is_used_by_nobody_until_it_doe
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_from_before_a_silence_is_not_believed_while_any_entry_of_then_could_be_offered() {
+    let mut server = Server::start();
+    let cache = open(&server.settings());
+    believes(&cache).await;
+    let before = b"0123456789abcdef00000000000000ff";
+    let accepted = |after| {
+        let link = &cache.link;
+        link.accepted(before, Instant::now() + after).is_some()
+    };
+    let (life, margin) = (conformance::LIFE, Duration::from_secs(2));
+    assert!(!accepted(life.fresh + margin));
+    assert!(accepted(life.whole() + margin));
+    server.kill();
+    write_in_time(&cache).await;
+    let owes = |after| cache.link.owed.holds(&tenant(), Instant::now() + after);
+    assert!(owes(life.fresh + margin));
+    assert!(!owes(life.whole() + margin));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_instance_without_redis_forgets_what_it_owed_once_entries_have_expired() {
     let settings = settings(&format!("redis://127.0.0.1:{}", free_port()));
     let tasks = Tasks::new(Handle::current());
