@@ -2,6 +2,7 @@
 //! settings are shown. `load` says where values come from, `value` how one value is checked. Not
 //! here: what a setting does, which is for the module that takes it.
 
+mod auth;
 mod database_url;
 mod error;
 mod load;
@@ -14,6 +15,7 @@ use std::{num::NonZeroUsize, thread, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    auth::{AuthMode, AuthSettings, Secret, TooShort},
     database_url::{DatabaseUrl, InvalidDatabaseUrl},
     error::SettingsError,
     postgres_url::{InvalidPostgresUrl, PostgresUrl, SslMode},
@@ -34,6 +36,8 @@ pub struct Settings {
     pub cache: CacheSettings,
     /// How the statistics are computed.
     pub stats: StatsSettings,
+    /// Who may ask, and what for.
+    pub auth: AuthSettings,
     /// Which web pages of other origins may call the service.
     pub cors: CorsSettings,
     /// What is logged.
@@ -349,6 +353,7 @@ impl Settings {
             );
             return refuse("cache.redis.fence_seconds", problem);
         }
+        self.auth.check()?;
         Ok(self)
     }
 

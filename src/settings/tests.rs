@@ -20,6 +20,11 @@ fn what_is_shown_can_be_loaded_again() {
     settings.cache.redis.tls_ca = "/etc/ca.pem".into();
     settings.cache.redis.key_prefix = "clinic-7:".into();
     settings.stats.tzdb = Tzdb::System;
+    settings.auth.mode = AuthMode::Jwt;
+    settings.auth.allow_anonymous = true;
+    settings.auth.jwks_file = "/etc/keys.json".into();
+    settings.auth.tenant_claim = "https://clinic.example/tenants".into();
+    settings.auth.admin_listen = Some(([127, 0, 0, 1], 9000).into());
     settings.cors.allowed_origins.clear();
     settings.log.filter = "warn,megastats=debug".into();
     settings.log.format = LogFormat::Json;
@@ -81,6 +86,10 @@ fn defaults_are_the_documented_ones() {
     );
     assert_eq!(settings.cache.redis.fence_life(), Duration::from_secs(30));
     assert_eq!(settings.stats.tzdb, Tzdb::Bundled);
+    assert_eq!(settings.auth.mode, AuthMode::None);
+    assert!(!settings.auth.allow_anonymous);
+    assert_eq!(settings.auth.leeway(), Duration::from_secs(5));
+    assert_eq!(settings.auth.admin_listen, None);
     assert_eq!(settings.cors.allowed_origins.len(), 4);
     assert_eq!(settings.log.filter, "info");
     assert_eq!(settings.log.format, LogFormat::Text);

@@ -140,7 +140,8 @@ pub(super) fn origins<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>,
         .collect()
 }
 
-fn text<'de, D: Deserializer<'de>>(
+/// Reads text for which `is_allowed` says yes; `allowed` says what that is.
+pub(super) fn text<'de, D: Deserializer<'de>>(
     from: D,
     is_allowed: impl Fn(&str) -> bool,
     allowed: &str,
