@@ -15,6 +15,8 @@ COPY --from=build /megastats /usr/local/bin/
 USER 10001:10001
 WORKDIR /var/lib/megastats
 VOLUME /var/lib/megastats
+# Listening to others, it does not start before MEGASTATS__AUTH__MODE is jwt, with a key, or
+# MEGASTATS__AUTH__ALLOW_ANONYMOUS is true.
 ENV MEGASTATS__SERVER__HOST=0.0.0.0 \
     MEGASTATS__SERVER__PORT=8000 \
     MEGASTATS__DATABASE__URL=sqlite:///var/lib/megastats/megastats.db

@@ -1,4 +1,5 @@
-//! A cached answer beside an empty handler: what the service itself adds to HTTP.
+//! A cached answer beside an empty handler: what the service itself adds to HTTP, without tokens and
+//! with one.
 //!
 //! Both are asked in turns, by the same client over loopback, one worker each, so that the ratios
 //! hold on any machine. `one by one` is what a dashboard feels, `in batches` what a core can serve.
@@ -14,13 +15,14 @@ use std::{
 };
 
 use actix_web::{App, HttpResponse, HttpServer, web};
+use jsonwebtoken::{EncodingKey, Header, encode};
 use log::LevelFilter;
 use megastats::{
     cache,
     clock::SystemClock,
     logging,
     server::Server,
-    settings::{CacheBackend, DatabaseUrl, Settings},
+    settings::{AuthMode, CacheBackend, DatabaseUrl, Secret, Settings},
     tasks::Tasks,
 };
 use tokio::runtime::Handle;
@@ -31,7 +33,9 @@ const PATH: &str = "/api/v1/appointments/mega-stats?tenantId=default-tenant&tz=A
 
 const ROUNDS: usize = 21;
 /// Requests in each round; fewer where each one reads the database.
-const REQUESTS: [u32; 4] = [8000, 8000, 8000, 1000];
+const REQUESTS: [u32; 5] = [8000, 8000, 8000, 8000, 1000];
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 fn main() {
     let bare = listening(|tell| async move {
@@ -52,8 +56,10 @@ fn main() {
         server.run().await.expect("serves");
     });
     let folder = tempfile::tempdir().expect("a folder");
-    let hit = service(&folder, CacheBackend::Memory);
-    let uncached = service(&folder, CacheBackend::None);
+    let hit = service(&folder, CacheBackend::Memory, AuthMode::None);
+    let with_token = service(&folder, CacheBackend::Memory, AuthMode::Jwt);
+    let uncached = service(&folder, CacheBackend::None, AuthMode::None);
+    let authorization = format!("authorization: Bearer {}\r\n", token());
     let null = File::options().write(true).open("/dev/null");
     let _log = logging::start(&Settings::default().log, null.expect("a machine's"))
         .expect("nobody else logs");
@@ -62,11 +68,13 @@ fn main() {
         LevelFilter::Off,
         LevelFilter::Info,
         LevelFilter::Off,
+        LevelFilter::Off,
     ];
 
     for (name, batch) in [("one by one", 1), ("in batches", 50)] {
-        let mut clients = [bare, hit, hit, uncached].map(|address| Client::connect(address, batch));
-        let mut times = [const { Vec::new() }; 4];
+        let mut clients = [bare, hit, hit, with_token, uncached]
+            .map(|address| Client::connect(address, &authorization, batch));
+        let mut times = [const { Vec::new() }; 5];
         for _ in 0..ROUNDS {
             let turns = clients.iter_mut().zip(&mut times).zip(REQUESTS).zip(levels);
             for (((client, times), requests), level) in turns {
@@ -74,7 +82,7 @@ fn main() {
                 times.push(client.ask(requests));
             }
         }
-        let [bare, hit, logged, uncached] = times.map(median);
+        let [bare, hit, logged, with_token, uncached] = times.map(median);
         println!("{name}:");
         println!("  empty handler      1.00  ({:.1} µs)", bare * 1e6);
         println!(
@@ -88,6 +96,11 @@ fn main() {
             logged * 1e6
         );
         println!(
+            "  HIT with a token   {:.2}  ({:.1} µs)",
+            with_token / bare,
+            with_token * 1e6
+        );
+        println!(
             "  cache none         {:.2}  ({:.1} µs)",
             uncached / bare,
             uncached * 1e6
@@ -95,15 +108,26 @@ fn main() {
     }
 }
 
+/// A token that everybody sends, so that all requests are as long.
+fn token() -> String {
+    let claims = serde_json::json!({ "sub": "ana@clinic.example", "user_id": 7, "type": "access",
+                                     "exp": u32::MAX, "tenants": ["default-tenant"] });
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    encode(&Header::default(), &claims, &key).expect("a token")
+}
+
 /// The service on a thread of its own, with one worker.
-fn service(folder: &tempfile::TempDir, backend: CacheBackend) -> SocketAddr {
+fn service(folder: &tempfile::TempDir, backend: CacheBackend, auth: AuthMode) -> SocketAddr {
     let mut settings = Settings::default();
     settings.server.port = 0;
     settings.server.workers = 1;
     settings.cache.backend = backend;
     // The same number of digits left in `Cache-Status` from the first answer to the last.
     settings.cache.ttl_seconds = 3600;
-    settings.database.url = DatabaseUrl::Sqlite(folder.path().join(format!("{backend:?}.db")));
+    settings.database.url =
+        DatabaseUrl::Sqlite(folder.path().join(format!("{backend:?}{auth:?}.db")));
+    settings.auth.mode = auth;
+    settings.auth.secret = Secret::new(SECRET).expect("32 bytes");
     listening(|tell| async move {
         let (clock, tasks) = (Arc::new(SystemClock), Tasks::new(Handle::current()));
         let cache = cache::from_settings(&settings.cache, clock.clone(), &tasks).expect("memory");
@@ -139,10 +163,10 @@ struct Client {
 }
 
 impl Client {
-    fn connect(address: SocketAddr, batch: u32) -> Self {
+    fn connect(address: SocketAddr, headers: &str, batch: u32) -> Self {
         let stream = TcpStream::connect(address).expect("it listens");
         stream.set_nodelay(true).expect("a socket");
-        let request = format!("GET {PATH} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        let request = format!("GET {PATH} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
         let requests = request.repeat(batch as usize).into_bytes();
         let mut client = Self {
             stream,

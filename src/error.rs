@@ -7,6 +7,8 @@
 //! | status | when |
 //! |---|---|
 //! | 400 | the query or the JSON cannot be read at all |
+//! | 401 | there is no access token, or it is not valid; `WWW-Authenticate` says so |
+//! | 403 | the token is not for this tenant or route, or the page that sends a cookie is not allowed |
 //! | 404, 405 | no such route, appointment or method |
 //! | 408 | the body takes too long |
 //! | 413, 415 | the body is too large, or not JSON |
@@ -55,9 +57,33 @@ pub struct ApiError {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<FieldError>,
+    /// The header `WWW-Authenticate`.
+    #[serde(skip)]
+    challenge: Option<Challenge>,
     /// For the log.
     #[serde(skip)]
     cause: Option<String>,
+}
+
+/// What a client without a valid token is told in `WWW-Authenticate` (RFC 6750, section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// It sent none.
+    NoToken,
+    /// It sent several.
+    InvalidRequest,
+    /// It sent one that is expired, or not one of ours.
+    InvalidToken,
+}
+
+impl Challenge {
+    fn header(self) -> &'static str {
+        match self {
+            Self::NoToken => "Bearer",
+            Self::InvalidRequest => "Bearer error=\"invalid_request\"",
+            Self::InvalidToken => "Bearer error=\"invalid_token\"",
+        }
+    }
 }
 
 /// What is wrong with one field of a query or body.
@@ -86,6 +112,7 @@ impl ApiError {
             status,
             detail: detail.into(),
             errors: Vec::new(),
+            challenge: None,
             cause: None,
         }
     }
@@ -103,6 +130,21 @@ impl ApiError {
     #[must_use]
     pub fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
+    }
+
+    /// 401, with the challenge of RFC 6750.
+    #[must_use]
+    pub fn unauthorized(challenge: Challenge, detail: impl Into<String>) -> Self {
+        Self {
+            challenge: Some(challenge),
+            ..Self::new(StatusCode::UNAUTHORIZED, detail)
+        }
+    }
+
+    /// 403: the client is known, and may not.
+    #[must_use]
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail)
     }
 
     /// 422: these fields have no allowed value.
@@ -159,6 +201,9 @@ impl ResponseError for ApiError {
         }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
+        }
+        if let Some(challenge) = self.challenge {
+            response.insert_header((header::WWW_AUTHENTICATE, challenge.header()));
         }
         response
             .insert_header((header::CACHE_CONTROL, "no-store"))

@@ -11,6 +11,7 @@
 //! | [`appointments`] | the appointments themselves: model, SQL, HTTP, import from `AlignWork` |
 //! | [`stats`] | the statistics: zones, windows, the counting statement, read-through, HTTP |
 //! | [`health`] | whether the service is well |
+//! | [`auth`] | who asks, and what they may touch |
 //! | [`input`] | reading untrusted queries and bodies field by field |
 //! | [`error`] | the one error that leaves over HTTP |
 //! | [`cache`] | bytes under a key for a tenant: the trait, its backends, single flight |
@@ -24,6 +25,7 @@
 //! [`server`], and nowhere else.
 
 pub mod appointments;
+pub mod auth;
 pub mod cache;
 pub mod clock;
 pub mod db;

@@ -22,11 +22,12 @@ use super::{
     store,
 };
 use crate::{
+    auth::Caller,
     clock::Clock,
     db::{AnyConn, Db},
     error::{
         ApiError,
-        openapi::{BadBody, BadId, BadQuery, Failed},
+        openapi::{BadBody, BadId, BadQuery, Failed, Guarded},
     },
     input::{
         Fields,
@@ -108,14 +109,15 @@ struct ListQuery {
     operation_id = "list_appointments",
     tag = "Appointments",
     params(ListQuery),
-    responses((status = 200, description = "The page.", body = Page), BadQuery, Failed)
+    responses((status = 200, description = "The page.", body = Page), BadQuery, Guarded, Failed)
 )]
 async fn list(
+    caller: Caller,
     Query(query): Query<ListQuery>,
     appointments: web::Data<Appointments>,
 ) -> Result<HttpResponse, ApiError> {
     let mut fields = Fields::default();
-    let tenant = fields.required("tenantId", query.tenant_id, |raw| TenantId::parse(&raw));
+    let tenant = fields.tenant(query.tenant_id);
     let range = fields.range(query.from, query.to);
     let page = fields.optional("page", query.page, |raw| integer(&raw, 1, MAX_ID));
     let page_size = fields.optional("page_size", query.page_size, |raw| {
@@ -126,6 +128,7 @@ async fn list(
     else {
         return Err(fields.error());
     };
+    caller.may_touch(&tenant)?;
     let filter = ListFilter {
         tenant,
         from,
@@ -155,14 +158,15 @@ async fn list(
     operation_id = "get_appointment",
     tag = "Appointments",
     params(("id" = Id, Path, description = "Which one.")),
-    responses((status = 200, description = "The appointment.", body = Appointment), BadId, Failed)
+    responses((status = 200, description = "The appointment.", body = Appointment), BadId, Guarded, Failed)
 )]
 async fn get(
+    caller: Caller,
     id: web::Path<String>,
     appointments: web::Data<Appointments>,
 ) -> Result<HttpResponse, ApiError> {
     let id = parse_id(&id)?;
-    Ok(HttpResponse::Ok().json(find(&appointments, id).await?))
+    Ok(HttpResponse::Ok().json(find(&appointments, &caller, id).await?))
 }
 
 /// Makes an appointment
@@ -200,16 +204,18 @@ async fn get(
             )
         ),
         BadBody,
-        Failed
+        Guarded, Failed
     )
 )]
 async fn create(
+    caller: Caller,
     request: HttpRequest,
     Body(body): Body<CreateBody>,
     appointments: web::Data<Appointments>,
 ) -> Result<HttpResponse, ApiError> {
     let key = idempotency::http::key(&request)?;
     let new = body.read()?;
+    caller.may_touch(&new.tenant)?;
     let (tenant, now) = (new.tenant.clone(), appointments.clock.now().into());
     let Some(key) = key else {
         let write = move |conn: &mut AnyConn| store::create(conn, &new, now);
@@ -258,10 +264,11 @@ fn created(id: i64) -> HttpResponseBuilder {
         (status = 200, description = "The appointment as it is now.", body = Appointment),
         BadId,
         BadBody,
-        Failed
+        Guarded, Failed
     )
 )]
 async fn update(
+    caller: Caller,
     id: web::Path<String>,
     Body(body): Body<UpdateBody>,
     appointments: web::Data<Appointments>,
@@ -269,18 +276,24 @@ async fn update(
     let id = parse_id(&id)?;
     let changes = body.read()?;
     // An appointment never changes its tenant, so the fence is on the right one.
-    let stored = find(&appointments, id).await?;
+    let stored = find(&appointments, &caller, id).await?;
     let tenant = TenantId::parse(&stored.tenant_id).map_err(|_invalid| unknown(id))?;
-    let now = appointments.clock.now().into();
-    let write = move |conn: &mut AnyConn| store::update(conn, id, changes, now);
+    let (owner, now) = (tenant.clone(), appointments.clock.now().into());
+    let write = move |conn: &mut AnyConn| store::update(conn, &owner, id, changes, now);
     let updated = appointments.stats.tenant_changed(&tenant, write).await?;
     Ok(HttpResponse::Ok().json(updated.ok_or_else(|| unknown(id))?))
 }
 
-async fn find(appointments: &Appointments, id: i64) -> Result<Appointment, ApiError> {
+/// The appointment with that id, unless it is one that the caller may not touch.
+async fn find(
+    appointments: &Appointments,
+    caller: &Caller,
+    id: i64,
+) -> Result<Appointment, ApiError> {
+    let scope = caller.scope().clone();
     let found = appointments
         .db
-        .read(move |conn| store::get(conn, id))
+        .read(move |conn| store::get(conn, &scope, id))
         .await?;
     found.ok_or_else(|| unknown(id))
 }

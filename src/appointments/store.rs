@@ -8,16 +8,24 @@ use diesel::{
 };
 
 use super::model::{Appointment, Changes, ListFilter, NewAppointment, NewRow, Page};
-use crate::db::{AnyConn, Dialect, UtcTime, on_db, schema::appointments};
+use crate::{
+    auth::Scope,
+    db::{AnyConn, Dialect, UtcTime, on_db, schema::appointments},
+    tenant::TenantId,
+};
 
-/// The appointment with that id, if there is one.
-pub fn get(conn: &mut AnyConn, id: i64) -> QueryResult<Option<Appointment>> {
+/// The appointment with that id, if there is one in `scope`.
+pub fn get(conn: &mut AnyConn, scope: &Scope, id: i64) -> QueryResult<Option<Appointment>> {
     on_db!(conn, |c| {
-        appointments::table
+        let mut query = appointments::table
             .find(id)
             .select(Appointment::as_select())
-            .first(c)
-            .optional()
+            .into_boxed();
+        if let Scope::Tenants(tenants) = scope {
+            let names = tenants.iter().map(TenantId::as_str);
+            query = query.filter(appointments::tenant_id.eq_any(names));
+        }
+        query.first(c).optional()
     })
 }
 
@@ -86,9 +94,10 @@ pub(super) fn row(new: &NewAppointment, now: UtcTime) -> NewRow<'_> {
     }
 }
 
-/// Changes the appointment with that id at `now`, if there is one.
+/// Changes the appointment of `tenant` with that id at `now`, if there is one.
 pub fn update(
     conn: &mut AnyConn,
+    tenant: &TenantId,
     id: i64,
     changes: Changes,
     now: UtcTime,
@@ -96,6 +105,7 @@ pub fn update(
     on_db!(conn, |c| {
         c.write_transaction(|c| {
             diesel::update(appointments::table.find(id))
+                .filter(appointments::tenant_id.eq(tenant.as_str()))
                 .set((changes, appointments::updated_at.eq(now)))
                 .returning(Appointment::as_returning())
                 .get_result(c)

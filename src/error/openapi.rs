@@ -23,7 +23,12 @@ pub struct BadId;
 /// What asks the database or the cache.
 pub struct Failed;
 
+/// What is not for everybody, unless `auth.mode` is `none`.
+pub struct Guarded;
+
 const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
+const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
+const FORBIDDEN: StatusCode = StatusCode::FORBIDDEN;
 const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
 const TIMEOUT: StatusCode = StatusCode::REQUEST_TIMEOUT;
 const TOO_LARGE: StatusCode = StatusCode::PAYLOAD_TOO_LARGE;
@@ -33,11 +38,22 @@ const INTERNAL: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
 const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
 /// Each status, what it means, and a `detail` that it may come with.
-const PROBLEMS: [(StatusCode, &str, &str); 8] = [
+const PROBLEMS: [(StatusCode, &str, &str); 10] = [
     (
         BAD_REQUEST,
         "The query, the JSON or a header cannot be read at all.",
         "The query cannot be read: tenantId must be percent-encoded UTF-8.",
+    ),
+    (
+        UNAUTHORIZED,
+        "There is no access token, or it is not valid. Only with `auth.mode = \"jwt\"`.",
+        "The access token is not valid, or has expired. Sign in again.",
+    ),
+    (
+        FORBIDDEN,
+        "The access token is not for this clinic or route, or a page of an origin that is not \
+         allowed writes with the cookie. Only with `auth.mode = \"jwt\"`.",
+        "You may not use this tenantId with your access token.",
     ),
     (
         NOT_FOUND,
@@ -100,6 +116,12 @@ impl IntoResponses for Failed {
     }
 }
 
+impl IntoResponses for Guarded {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        references(&[UNAUTHORIZED, FORBIDDEN])
+    }
+}
+
 fn references(statuses: &[StatusCode]) -> BTreeMap<String, RefOr<Response>> {
     statuses
         .iter()
@@ -139,6 +161,15 @@ fn problem(status: StatusCode, meaning: &str, detail: &str) -> Response {
     let response = ResponseBuilder::new()
         .description(meaning)
         .content("application/json", content);
+    if status == UNAUTHORIZED {
+        let challenge = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some("^Bearer"))
+            .examples(["Bearer error=\"invalid_token\""]);
+        let mut header = Header::new(challenge);
+        header.description = Some("What is wrong with the token, by RFC 6750.".to_owned());
+        return response.header("WWW-Authenticate", header).build();
+    }
     if status == UNAVAILABLE {
         let seconds = ObjectBuilder::new()
             .schema_type(Type::Integer)

@@ -67,7 +67,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
 
 /// Has the connection closed once the request is answered. Were `unread` dropped at once, a chunked
 /// body would be read to its end, however long that takes.
-fn part_from(unread: impl Sized + 'static) {
+pub fn part_from(unread: impl Sized + 'static) {
     actix_web::rt::spawn(async move {
         tokio::time::sleep(PARTING).await;
         drop(unread);

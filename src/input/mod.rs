@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::{
     db::UtcTime,
     error::{ApiError, FieldError},
+    tenant::TenantId,
 };
 
 /// The years that instants may lie in: those the calendar and the databases agree on.
@@ -54,6 +55,11 @@ impl Fields {
             None => Some(None),
             Some(raw) => self.required(field, Some(raw), parse).map(Some),
         }
+    }
+
+    /// Reads `tenantId`, which must be there.
+    pub fn tenant(&mut self, raw: Option<String>) -> Option<TenantId> {
+        self.required("tenantId", raw, |raw| TenantId::parse(&raw))
     }
 
     /// Reads the bounds `from` and `to`, each of which may be missing, in this order.

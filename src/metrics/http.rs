@@ -1,6 +1,6 @@
 //! The route of the metrics: the text that Prometheus scrapes.
 
-use actix_web::{HttpResponse, http::header::CONTENT_TYPE, web};
+use actix_web::{HttpResponse, Resource, http::header::CONTENT_TYPE, web};
 use utoipa::OpenApi;
 
 use super::Metrics;
@@ -13,13 +13,11 @@ const TEXT: &str = "text/plain; version=0.0.4";
 #[openapi(paths(metrics))]
 pub(crate) struct Api;
 
-/// Adds the route, which needs a `web::Data<Metrics>`.
-pub fn routes(config: &mut web::ServiceConfig) {
-    config.service(
-        web::resource(["/metrics", "/metrics/"])
-            .get(metrics)
-            .route(web::head().to(metrics)),
-    );
+/// The route, which needs a `web::Data<Metrics>`.
+pub fn resource() -> Resource {
+    web::resource(["/metrics", "/metrics/"])
+        .get(metrics)
+        .route(web::head().to(metrics))
 }
 
 /// What Prometheus scrapes

@@ -6,7 +6,11 @@ pub(crate) mod http;
 
 use utoipa::{
     OpenApi,
-    openapi::{Header, ObjectBuilder, OpenApi as Description, Ref, RefOr, Response, Type},
+    openapi::{
+        Header, ObjectBuilder, OpenApi as Description, Ref, RefOr, Response, SecurityRequirement,
+        Type,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
 };
 
 use crate::{
@@ -26,6 +30,9 @@ Every path may also be written without the slash at its end, or with one. `HEAD`
 `GET` without the body. A method that a path has not is answered with 405 and `Allow`, a path that \
 there is not with 404. Further query parameters are ignored \
 unless a route says otherwise.
+
+Unless the service runs with `auth.mode = \"none\"`, requests carry an access token, which names the \
+clinics that they may be about; the cache's own routes are for administrators.
 
 A request may carry an `X-Request-Id` of 1 to 128 letters, digits or `-_.:/+=`. Its answer has the \
 same, or else one of the service's own; by it the log knows the request.
@@ -59,6 +66,11 @@ pub fn describe() -> Description {
     for (name, response) in error::openapi::responses() {
         components.responses.insert(name, response.into());
     }
+    for (name, scheme) in security_schemes() {
+        components.add_security_scheme(name, scheme);
+        let needed = SecurityRequirement::new::<_, _, String>(name, []);
+        description.security.get_or_insert_default().push(needed);
+    }
     for (name, header) in [
         ("Cache-Control", no_store()),
         ("X-Request-Id", request_id()),
@@ -73,6 +85,21 @@ pub fn describe() -> Description {
         components.headers.insert(name.to_owned(), header.into());
     }
     description
+}
+
+/// Where an access token is looked for.
+fn security_schemes() -> [(&'static str, SecurityScheme); 2] {
+    let header = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT");
+    let cookie = ApiKeyValue::with_description(
+        "access_token",
+        "As AlignWork sets it. What writes with it needs an allowed `Origin`.",
+    );
+    [
+        ("bearer", SecurityScheme::Http(header.build())),
+        ("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie))),
+    ]
 }
 
 /// Every response, wherever it is described.

@@ -18,7 +18,7 @@ use actix_web::{
     body::BoxBody,
     dev::ServiceResponse,
     http::{ConnectionType, StatusCode, header},
-    middleware::ErrorHandlerResponse,
+    middleware::{Condition, ErrorHandlerResponse, from_fn},
     web,
 };
 
@@ -27,6 +27,7 @@ use crate::{
         self,
         http::{Appointments, PREFIX},
     },
+    auth::http::{Auth, admins_only, callers_only},
     error::ApiError,
     health::{self, http::Health},
     input::http::BodyLimits,
@@ -38,6 +39,7 @@ use crate::{
 
 #[derive(Clone)]
 pub(super) struct Shared {
+    pub(super) auth: web::Data<Auth>,
     pub(super) appointments: Appointments,
     pub(super) stats: Arc<StatsService>,
     pub(super) ttl: Ttl,
@@ -47,7 +49,9 @@ pub(super) struct Shared {
 }
 
 pub(super) fn routes(config: &mut web::ServiceConfig, shared: Shared, limits: BodyLimits) {
+    let needs_token = shared.auth.is_required();
     config
+        .app_data(shared.auth)
         .app_data(web::Data::new(shared.appointments))
         .app_data(web::Data::new(shared.stats))
         .app_data(web::Data::new(shared.ttl))
@@ -55,20 +59,21 @@ pub(super) fn routes(config: &mut web::ServiceConfig, shared: Shared, limits: Bo
         .app_data(web::Data::new(shared.health))
         .app_data(web::Data::new(shared.docs))
         .app_data(limits)
-        .configure(paths);
+        .configure(|config| paths(config, needs_token));
 }
 
 /// All routes; what they work with is set beside them.
-pub(super) fn paths(config: &mut web::ServiceConfig) {
+pub(super) fn paths(config: &mut web::ServiceConfig, needs_token: bool) {
     config
         .configure(openapi::http::routes)
         .configure(health::http::routes)
         .service(
             web::scope(PREFIX)
+                .wrap(Condition::new(needs_token, from_fn(callers_only)))
                 .configure(stats::http::routes)
                 .configure(appointments::http::routes),
         )
-        .configure(metrics::http::routes)
+        .service(metrics::http::resource().wrap(from_fn(admins_only)))
         .default_service(web::to(no_such_route));
 }
 
@@ -89,6 +94,7 @@ pub(super) fn cross_origin(settings: &CorsSettings) -> Cors {
             "Retry-After",
             "X-Request-Id",
             "Idempotency-Replayed",
+            "WWW-Authenticate",
         ])
         .supports_credentials()
         .max_age(3600);

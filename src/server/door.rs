@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::{Shutdown, ToSocketAddrs},
+    net::{Shutdown, SocketAddr},
     time::Duration,
 };
 
@@ -25,12 +25,12 @@ const DROP_ALL: [SockFilter; 1] = [SockFilter::new(0x06, 0, 0, 0)];
 pub(super) struct Door(Vec<Socket>);
 
 impl Door {
-    /// Listens at every address of `host` that can be listened at; one must do.
-    pub(super) fn open(host: &str, port: u16) -> io::Result<Self> {
+    /// Listens at every one of a host's addresses that can be listened at; one must do.
+    pub(super) fn open(addresses: &[SocketAddr]) -> io::Result<Self> {
         let mut sockets = Vec::new();
         let mut failed = io::Error::other("the host has no address");
-        for address in (host, port).to_socket_addrs()? {
-            match listen(&address.into(), Domain::for_address(address)) {
+        for &address in addresses {
+            match listen(address) {
                 Ok(socket) => sockets.push(socket),
                 Err(error) => failed = error,
             }
@@ -39,6 +39,14 @@ impl Door {
             return Err(failed);
         }
         Ok(Self(sockets))
+    }
+
+    /// Listens at `address`, too; returns it with the port that was taken.
+    pub(super) fn add(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
+        let socket = listen(address)?;
+        let taken = socket.local_addr()?.as_socket();
+        self.0.push(socket);
+        taken.ok_or_else(|| io::Error::other("it has no port"))
     }
 
     /// The sockets once more, for who accepts from them.
@@ -68,11 +76,15 @@ impl Door {
     }
 }
 
-fn listen(address: &socket2::SockAddr, domain: Domain) -> io::Result<Socket> {
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+fn listen(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     // What a predecessor's connections leave behind is not in the way.
     socket.set_reuse_address(true)?;
-    socket.bind(address)?;
+    socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
 }

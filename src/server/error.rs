@@ -1,11 +1,11 @@
 //! Why the service stopped. Lives here: the failures of its start and of its drain. Not here: what
 //! goes wrong with one request (`crate::error`).
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use thiserror::Error;
 
-use crate::{cache::ClientSetUpError, db, stats::zones::ZonesError};
+use crate::{auth::keys::KeysError, cache::ClientSetUpError, db, stats::zones::ZonesError};
 
 /// The service did not start, or stopped other than by being told to.
 #[derive(Debug, Error)]
@@ -34,6 +34,27 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// Everybody would be let in from other machines, and nobody said that this is meant.
+    #[error(
+        "auth.allow_anonymous: server.host {host} is reached from other machines, and auth.mode \
+         \"none\" lets everybody in: set auth.mode to \"jwt\", listen on a loopback address, or set \
+         auth.allow_anonymous to true"
+    )]
+    Anonymous {
+        /// `server.host`.
+        host: String,
+    },
+    /// The address for administrators could not be listened on.
+    #[error("auth.admin_listen: cannot listen on {address}: {source}")]
+    AdminListen {
+        /// `auth.admin_listen`.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The keys that tokens are checked with are unfit.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The signals that stop the service could not be listened for.
     #[error("cannot listen for signals: {0}")]
     Signals(io::Error),

@@ -17,7 +17,7 @@ use actix_service::{
 use actix_web::{dev::AppConfig, rt::net::TcpStream};
 
 use super::connection::{Connection, Patience};
-use crate::settings::ServerSettings;
+use crate::{auth::http::AdminConnection, settings::ServerSettings};
 
 /// How long an idle connection is kept: longer than a dashboard's 30 s between polls.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -25,11 +25,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a connection that is closed may take to take its last answer.
 const PARTING: Duration = Duration::from_secs(1);
 
-/// Accepts from all `listeners`, and has what `app` makes answer. actix's own `HttpServer` does the
+/// Accepts from all `listeners`, and has what `app` makes answer. Who comes in by `admin_address` is
+/// an administrator. actix's own `HttpServer` does the
 /// same, but leaves nobody between itself and the socket.
 pub(super) fn listen<A, F, S, B>(
     settings: &ServerSettings,
     listeners: Vec<TcpListener>,
+    admin_address: Option<SocketAddr>,
     app: A,
 ) -> io::Result<(Server, Vec<SocketAddr>)>
 where
@@ -58,6 +60,7 @@ where
     let mut addresses = Vec::new();
     for listener in listeners {
         let address = listener.local_addr()?;
+        let is_for_admins = admin_address == Some(address);
         addresses.push(address);
         let (app, draining) = (app.clone(), draining.clone());
         server = server.listen(address.to_string(), listener, move || {
@@ -72,8 +75,11 @@ where
                 .client_request_timeout(request)
                 .client_disconnect_timeout(PARTING)
                 .local_addr(address)
-                .on_connect_ext(|connection: &Connection, data| {
+                .on_connect_ext(move |connection: &Connection, data| {
                     data.insert(connection.handling());
+                    if is_for_admins {
+                        data.insert(AdminConnection);
+                    }
                 })
                 .h1(map_config(app, |()| AppConfig::default()));
             let connect = move |stream: TcpStream| {

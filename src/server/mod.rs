@@ -2,6 +2,7 @@
 //!
 //! | file | what lives there |
 //! |---|---|
+//! | `addresses` | which addresses the settings allow |
 //! | `app` | the routes and the middleware |
 //! | `access_log` | a line for each request, and its id |
 //! | `measure` | counting requests |
@@ -15,6 +16,7 @@
 //! Not here: what a route does.
 
 mod access_log;
+mod addresses;
 mod app;
 mod connection;
 mod door;
@@ -26,7 +28,7 @@ mod signals;
 
 use std::{
     future::{self, Future},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     pin::Pin,
     sync::{
         Arc,
@@ -40,12 +42,14 @@ use actix_web::{
     dev::{Server as Running, Service as _},
     http::{StatusCode, header},
     middleware::{DefaultHeaders, ErrorHandlers},
+    web,
 };
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     appointments::http::Appointments,
+    auth::http::Auth,
     cache::{self, StatsCache},
     clock::{Clock, SystemClock},
     db::{Db, Lock},
@@ -53,7 +57,7 @@ use crate::{
     input::http::BodyLimits,
     metrics::{self, Metrics},
     openapi::http::Docs,
-    settings::{CacheBackend, ServerSettings, Settings, Tzdb},
+    settings::{CacheBackend, Settings, Tzdb},
     stats::{http::Ttl, service::StatsService, warm::keep_warm, zones::Zones},
     tasks::Tasks,
 };
@@ -103,6 +107,7 @@ fn raise_descriptor_limit(max_connections: usize) {
 pub struct Server {
     running: Running,
     addresses: Vec<SocketAddr>,
+    admin_address: Option<SocketAddr>,
     tasks: Tasks,
     /// Ends it. What it computes just then is finished as any other computation.
     warming: CancellationToken,
@@ -125,6 +130,8 @@ impl Server {
         tasks: Tasks,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Self, StartError> {
+        let addresses = addresses::of_host(&settings)?;
+        let auth = Auth::new(&settings, Arc::clone(&clock))?;
         let zones = match settings.stats.tzdb {
             Tzdb::Bundled => Zones::bundled(),
             Tzdb::System => Zones::system()?,
@@ -155,6 +162,7 @@ impl Server {
             clock,
         };
         let shared = Shared {
+            auth: web::Data::new(auth),
             appointments,
             stats,
             ttl: Ttl(settings.cache.ttl()),
@@ -163,7 +171,6 @@ impl Server {
             docs: Docs::new(),
         };
 
-        let ServerSettings { host, port, .. } = settings.server.clone();
         let limits = BodyLimits {
             size: settings.server.max_body_bytes,
             time: settings.server.request_timeout(),
@@ -171,48 +178,48 @@ impl Server {
         let cors = settings.cors.clone();
         let logs_all = settings.log.requests;
         let drains = Arc::clone(&draining);
-        let refused = |source| StartError::Listen { host, port, source };
-        let door = Door::open(&settings.server.host, port).map_err(refused)?;
-        let listeners = door.listeners().map_err(StartError::Serve)?;
-        let (running, addresses) = listen::listen(&settings.server, listeners, move || {
-            let shared = shared.clone();
-            App::new()
-                .configure(|config| app::routes(config, shared, limits))
-                .wrap(
-                    ErrorHandlers::new().handler(StatusCode::METHOD_NOT_ALLOWED, app::explain_405),
-                )
-                .wrap(DefaultHeaders::new().add((header::CACHE_CONTROL, "no-store")))
-                .wrap(app::cross_origin(&cors))
-                .wrap_fn({
-                    let draining = Arc::clone(&drains);
-                    move |request, service| {
-                        app::part_if(Arc::clone(&draining), service.call(request))
-                    }
-                })
-                .wrap_fn(move |request, service| {
-                    let log = access_log::Request::new(&request, logs_all);
-                    log.follow(service.call(request))
-                })
-                // Outermost, so that it sees every answer.
-                .wrap_fn({
-                    let meter = Meter::new(Arc::clone(&metrics));
-                    move |request, service| {
-                        let handled = request.conn_data::<Handling>().map(Handling::begin);
-                        let measured = meter.begin(&request);
-                        let answer = service.call(request);
-                        async move {
-                            let answer = measured.follow(answer).await;
-                            drop(handled);
-                            answer
+        let (door, listeners, admin_address) = open_door(&settings, &addresses)?;
+        let (running, addresses) =
+            listen::listen(&settings.server, listeners, admin_address, move || {
+                let shared = shared.clone();
+                App::new()
+                    .configure(|config| app::routes(config, shared, limits))
+                    .wrap(
+                        ErrorHandlers::new()
+                            .handler(StatusCode::METHOD_NOT_ALLOWED, app::explain_405),
+                    )
+                    .wrap(DefaultHeaders::new().add((header::CACHE_CONTROL, "no-store")))
+                    .wrap(app::cross_origin(&cors))
+                    .wrap_fn({
+                        let draining = Arc::clone(&drains);
+                        move |request, service| {
+                            app::part_if(Arc::clone(&draining), service.call(request))
                         }
-                    }
-                })
-        })
-        .map_err(StartError::Serve)?;
-        announce(&addresses, &settings);
+                    })
+                    .wrap_fn(move |request, service| {
+                        let log = access_log::Request::new(&request, logs_all);
+                        log.follow(service.call(request))
+                    })
+                    // Outermost, so that it sees every answer.
+                    .wrap_fn({
+                        let meter = Meter::new(Arc::clone(&metrics));
+                        move |request, service| {
+                            let handled = request.conn_data::<Handling>().map(Handling::begin);
+                            let measured = meter.begin(&request);
+                            let answer = service.call(request);
+                            async move {
+                                let answer = measured.follow(answer).await;
+                                drop(handled);
+                                answer
+                            }
+                        }
+                    })
+            })
+            .map_err(StartError::Serve)?;
         Ok(Self {
             running,
-            addresses,
+            addresses: announce(addresses, admin_address, &settings),
+            admin_address,
             tasks,
             warming,
             draining,
@@ -229,6 +236,12 @@ impl Server {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The further address listened on, which makes whoever reaches it an administrator.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// Ends `server.drain_delay_seconds` when `hurry` resolves.
@@ -287,7 +300,13 @@ impl Server {
     }
 }
 
-fn announce(addresses: &[SocketAddr], settings: &Settings) {
+/// Logs where the service listens; returns the addresses that are not for administrators.
+fn announce(
+    mut addresses: Vec<SocketAddr>,
+    admin_address: Option<SocketAddr>,
+    settings: &Settings,
+) -> Vec<SocketAddr> {
+    addresses.retain(|address| Some(*address) != admin_address);
     let urls: Vec<_> = addresses.iter().map(|at| format!("http://{at}")).collect();
     log::info!(
         "listening on {} (database {}, cache {:?}, {} workers)",
@@ -296,6 +315,26 @@ fn announce(addresses: &[SocketAddr], settings: &Settings) {
         settings.cache.backend,
         settings.server.worker_count(),
     );
+    if let Some(address) = admin_address {
+        log::info!("administrators are listened to on http://{address}");
+    }
+    addresses
+}
+
+/// Listens where clients come in and, if there is such an address, where administrators do.
+fn open_door(
+    settings: &Settings,
+    addresses: &[SocketAddr],
+) -> Result<(Door, Vec<TcpListener>, Option<SocketAddr>), StartError> {
+    let mut door =
+        Door::open(addresses).map_err(|source| addresses::cannot_listen(settings, source))?;
+    let for_admins = settings.auth.admin_listen.map(|address| {
+        door.add(address)
+            .map_err(|source| StartError::AdminListen { address, source })
+    });
+    let admin_address = for_admins.transpose()?;
+    let listeners = door.listeners().map_err(StartError::Serve)?;
+    Ok((door, listeners, admin_address))
 }
 
 async fn open_database(settings: &Settings) -> Result<(Db, Option<Lock>), StartError> {

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actix_web::{
     HttpResponse,
     http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue},
+    middleware::from_fn,
     web,
 };
 use serde::{Deserialize, Serialize};
@@ -14,13 +15,14 @@ use super::{
     model::{MegaStats, Summary},
     openapi::{Counted, TimeZone},
     service::{Cut, StatsService},
-    zones::DEFAULT_ZONE,
+    zones::{DEFAULT_ZONE, Zone},
 };
 use crate::{
+    auth::{Caller, http::admins_only},
     cache::{Answer, Outcome},
     error::{
         ApiError,
-        openapi::{BadQuery, Failed},
+        openapi::{BadQuery, Failed, Guarded},
     },
     input::{
         Fields,
@@ -64,9 +66,14 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .get(summary)
                 .route(web::head().to(summary)),
         )
-        .service(web::resource(["/cache", "/cache/"]).delete(purge))
+        .service(
+            web::resource(["/cache", "/cache/"])
+                .wrap(from_fn(admins_only))
+                .delete(purge),
+        )
         .service(
             web::resource(["/cache-metrics", "/cache-metrics/"])
+                .wrap(from_fn(admins_only))
                 .get(cache_metrics)
                 .route(web::head().to(cache_metrics)),
         );
@@ -93,25 +100,34 @@ struct MegaStatsQuery {
     path = "/mega-stats",
     tag = "Statistics",
     params(MegaStatsQuery),
-    responses(Counted<MegaStats>, BadQuery, Failed)
+    responses(Counted<MegaStats>, BadQuery, Guarded, Failed)
 )]
 async fn mega_stats(
+    caller: Caller,
     Query(query): Query<MegaStatsQuery>,
     stats: web::Data<Arc<StatsService>>,
     ttl: web::Data<Ttl>,
 ) -> Result<HttpResponse, ApiError> {
     let MegaStatsQuery { tenant_id, tz } = query;
     let mut fields = Fields::default();
-    let tenant = fields.required("tenantId", tenant_id, |raw| TenantId::parse(&raw));
-    let zone = tz.as_deref().unwrap_or(DEFAULT_ZONE);
-    let zone = fields.required("tz", Some(zone), |name| stats.zone(name));
+    let (tenant, zone) = (
+        fields.tenant(tenant_id),
+        zone(&mut fields, tz.as_deref(), &stats),
+    );
     let (Some(tenant), Some(zone)) = (tenant, zone) else {
         return Err(fields.error());
     };
+    caller.may_touch(&tenant)?;
     Ok(respond(
         stats.mega_stats(&tenant, &zone).await?,
         *ttl.into_inner(),
     ))
+}
+
+/// Reads `tz`, which is [`DEFAULT_ZONE`] if it is missing.
+fn zone(fields: &mut Fields, tz: Option<&str>, stats: &StatsService) -> Option<Zone> {
+    let name = tz.unwrap_or(DEFAULT_ZONE);
+    fields.required("tz", Some(name), |name| stats.zone(name))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -140,9 +156,10 @@ struct SummaryQuery {
     path = "/summary",
     tag = "Statistics",
     params(SummaryQuery),
-    responses(Counted<Summary>, BadQuery, Failed)
+    responses(Counted<Summary>, BadQuery, Guarded, Failed)
 )]
 async fn summary(
+    caller: Caller,
     Query(query): Query<SummaryQuery>,
     stats: web::Data<Arc<StatsService>>,
     ttl: web::Data<Ttl>,
@@ -154,13 +171,15 @@ async fn summary(
         tz,
     } = query;
     let mut fields = Fields::default();
-    let tenant = fields.required("tenantId", tenant_id, |raw| TenantId::parse(&raw));
-    let zone = tz.as_deref().unwrap_or(DEFAULT_ZONE);
-    let zone = fields.required("tz", Some(zone), |name| stats.zone(name));
+    let (tenant, zone) = (
+        fields.tenant(tenant_id),
+        zone(&mut fields, tz.as_deref(), &stats),
+    );
     let range = fields.range(from, to);
     let (Some(tenant), Some(zone), Some((from, to))) = (tenant, zone, range) else {
         return Err(fields.error());
     };
+    caller.may_touch(&tenant)?;
     Ok(respond(
         stats.summary(&tenant, &zone, Cut { from, to }).await?,
         *ttl.into_inner(),
@@ -219,7 +238,7 @@ struct PurgeQuery {
     operation_id = "purge_cache",
     tag = "Cache",
     params(PurgeQuery),
-    responses((status = 204, description = "It is forgotten."), BadQuery, Failed)
+    responses((status = 204, description = "It is forgotten."), BadQuery, Guarded, Failed)
 )]
 async fn purge(
     Query(query): Query<PurgeQuery>,
@@ -306,7 +325,7 @@ impl From<CacheFigures> for Figures {
     responses(
         (status = 200, description = "The figures.", body = CacheMetricsAnswer),
         BadQuery,
-        Failed
+        Guarded, Failed
     )
 )]
 async fn cache_metrics(

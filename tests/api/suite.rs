@@ -1,6 +1,7 @@
 //! What holds whichever database and cache a service has. `tests/api` runs this with a `SQLite` file
 //! and the cache in memory, `tests/api_shared` with PostgreSQL and Redis.
 
+mod auth;
 mod bad_input;
 mod calendar;
 mod contract;

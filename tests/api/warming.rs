@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use serde_json::Value;
 
 use super::freshness::appointment;
-use crate::harness::{Builder, FakeClock, Gate, NOW, Raw, Step, TestServer, eventually, is_refused};
+use crate::harness::{
+    Builder, FakeClock, Gate, NOW, Raw, Step, TestServer, eventually, is_refused,
+};
 
 fn service(ttl_seconds: u64, window_seconds: u64) -> Builder {
     TestServer::builder()

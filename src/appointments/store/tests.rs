@@ -20,6 +20,10 @@ fn instant(second: i64) -> UtcTime {
     Timestamp::from_second(second).unwrap().into()
 }
 
+fn tenant(number: usize) -> TenantId {
+    TenantId::parse(TENANTS[number]).unwrap()
+}
+
 fn appointment(id: i64, tenant: &str, starts_at: UtcTime) -> Appointment {
     Appointment {
         id,
@@ -36,7 +40,7 @@ fn appointment(id: i64, tenant: &str, starts_at: UtcTime) -> Appointment {
 
 fn new(starts_at: UtcTime) -> NewAppointment {
     NewAppointment {
-        tenant: TenantId::parse(TENANTS[0]).unwrap(),
+        tenant: tenant(0),
         patient: PatientId::parse("ana".into()).unwrap(),
         consultorio_id: None,
         starts_at,
@@ -72,7 +76,7 @@ fn booked() -> impl Strategy<Value = Vec<Appointment>> {
 fn filters() -> impl Strategy<Value = ListFilter> {
     let bound = || proptest::option::of((-1i64..12).prop_map(instant));
     (bound(), bound(), 1i64..8, 1i64..12).prop_map(|(from, to, page, page_size)| ListFilter {
-        tenant: TenantId::parse(TENANTS[0]).unwrap(),
+        tenant: tenant(0),
         from,
         to,
         page,
@@ -134,14 +138,19 @@ fn an_appointment_comes_back_as_it_went_in() {
                 let made = create(conn, &new(at.into()), (at + micro).into()).unwrap();
                 assert_eq!(made.starts_at, at.into());
                 assert_eq!(made.created_at, (at + micro).into());
-                assert_eq!(get(conn, made.id).unwrap().as_ref(), Some(&made));
+                assert_eq!(
+                    get(conn, &Scope::All, made.id).unwrap().as_ref(),
+                    Some(&made)
+                );
 
                 let patch = Changes {
                     status: Some(Status::Cancelled),
                     starts_at: None,
                     duration_min: Some(45),
                 };
-                let changed = update(conn, made.id, patch, at.into()).unwrap().unwrap();
+                let changed = update(conn, &tenant(0), made.id, patch, at.into())
+                    .unwrap()
+                    .unwrap();
                 let expected = Appointment {
                     status: Status::Cancelled,
                     duration_min: 45,
@@ -150,7 +159,34 @@ fn an_appointment_comes_back_as_it_went_in() {
                 };
                 assert_eq!(changed, expected);
             }
-            assert_eq!(get(conn, i64::MAX).unwrap(), None);
+            assert_eq!(get(conn, &Scope::All, i64::MAX).unwrap(), None);
+        });
+    }
+}
+
+#[test]
+fn an_appointment_is_reached_by_its_own_tenant_only() {
+    for mut database in TestDb::both() {
+        database.run(|conn| {
+            let made = create(conn, &new(instant(0)), instant(0)).unwrap();
+            let patch = Changes {
+                status: Some(Status::Cancelled),
+                starts_at: None,
+                duration_min: None,
+            };
+            for (scope, reached) in [
+                (Scope::All, true),
+                (Scope::Tenants(vec![tenant(0)].into()), true),
+                (Scope::Tenants(vec![tenant(1), tenant(0)].into()), true),
+                (Scope::Tenants(vec![tenant(1)].into()), false),
+                (Scope::Tenants(Vec::new().into()), false),
+            ] {
+                let found = get(conn, &scope, made.id).unwrap();
+                assert_eq!(found, reached.then(|| made.clone()), "{scope:?}");
+            }
+            let foreign = update(conn, &tenant(1), made.id, patch, instant(1));
+            assert_eq!(foreign, Ok(None));
+            assert_eq!(get(conn, &Scope::All, made.id), Ok(Some(made)));
         });
     }
 }
@@ -195,8 +231,8 @@ fn what_postgresql_refuses_at_the_commit_is_an_error() {
             starts_at: None,
             duration_min: Some(45),
         };
-        let updated = update(conn, made.id, patch, instant(1));
+        let updated = update(conn, &tenant(0), made.id, patch, instant(1));
         assert!(updated.unwrap_err().to_string().contains("not today"));
-        assert_eq!(get(conn, made.id), Ok(Some(made)));
+        assert_eq!(get(conn, &Scope::All, made.id), Ok(Some(made)));
     });
 }

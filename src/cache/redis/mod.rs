@@ -129,7 +129,9 @@ impl RedisCache {
     }
 
     fn is_hit(&self, [kept, fence, entry]: &Found) -> bool {
-        let generation = kept.as_deref().and_then(|kept| self.link.accepted(kept));
+        let generation = kept
+            .as_deref()
+            .and_then(|kept| self.link.accepted(kept, Instant::now()));
         fence.is_none()
             && generation.is_some_and(|generation| {
                 matches!(self.found(generation, entry.clone()), Lookup::Hit(..))

@@ -20,7 +20,7 @@ fn route(method: &str, path: &str) -> Route {
 
 /// The routes as the web server has them.
 async fn served() -> BTreeSet<Route> {
-    let app = test::init_service(App::new().configure(paths)).await;
+    let app = test::init_service(App::new().configure(|config| paths(config, true))).await;
     let answer = test::call_service(&app, test::TestRequest::default().to_request()).await;
     let tree: &web::Data<IntrospectionTree> = answer.request().app_data().unwrap();
     let items: Vec<Value> = serde_json::from_str(&tree.report_as_json()).unwrap();

@@ -36,6 +36,7 @@ type Wrap = Box<dyn FnOnce(Arc<dyn StatsCache>) -> Arc<dyn StatsCache> + Send>;
 /// A service that runs until it is dropped.
 pub struct TestServer {
     url: String,
+    admin_url: Option<String>,
     client: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -99,6 +100,13 @@ impl Builder {
         self
     }
 
+    /// Puts a file beside the service's database.
+    pub fn file(&self, name: &str, text: &str) -> std::path::PathBuf {
+        let file = self.folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
     /// Has the service ask `clock` for the time.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -158,13 +166,15 @@ impl Builder {
                 if is_shared && until_settled {
                     settled(&*inner).await;
                 }
-                tell.send(server.addresses()[0]).unwrap();
+                tell.send((server.addresses()[0], server.admin_address()))
+                    .unwrap();
                 server.serve().await.unwrap();
             });
         });
-        let address = listening.recv().expect("the service starts");
+        let (address, for_admins) = listening.recv().expect("the service starts");
         TestServer {
             url: format!("http://{address}"),
+            admin_url: for_admins.map(|address| format!("http://{address}")),
             client: reqwest::Client::new(),
             stop: Some(stop),
             thread: Some(thread),
@@ -196,6 +206,11 @@ impl TestServer {
     /// `http://host:port`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// As [`TestServer::url`], of the listener for administrators.
+    pub fn admin_url(&self) -> &str {
+        self.admin_url.as_deref().unwrap()
     }
 
     /// The database.

@@ -96,7 +96,6 @@ fn breaking(rule: Rule) -> impl Wrap {
                 inner: slow.inner,
                 rule,
             }),
-            ..slow
         }
     }
 }

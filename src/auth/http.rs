@@ -1,0 +1,305 @@
+//! Who sends a request. Lives here: finding its token, letting routes be reached by those they are
+//! for, and what is asked of a cookie. Not here: what a token must say (`token`).
+//!
+//! The header `Authorization: Bearer …` counts, also beside a cookie: a browser sends its cookie
+//! unasked, and nobody sends such a header by accident. Without one it is the cookie.
+
+use std::{
+    future::{Ready, ready},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use actix_web::{
+    FromRequest, HttpMessage, HttpRequest, ResponseError,
+    body::{BoxBody, MessageBody},
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    http::{
+        Method,
+        header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, ORIGIN},
+    },
+    middleware::Next,
+    web,
+};
+
+use super::{
+    Caller,
+    keys::{Keys, KeysError},
+    token::Verifier,
+};
+use crate::{
+    clock::Clock,
+    error::{ApiError, Challenge},
+    input::http::part_from,
+    settings::{AuthMode, Settings},
+};
+
+/// The cookie that `AlignWork` sets.
+const COOKIE_NAME: &str = "access_token";
+
+/// What is asked of callers.
+#[derive(Debug)]
+pub struct Auth {
+    /// Checks their tokens; without it nobody needs one.
+    verifier: Option<Verifier>,
+    /// The origins whose pages may write with the cookie.
+    origins: Vec<String>,
+}
+
+/// The mark of a connection that came in by the listener for administrators.
+#[derive(Debug, Clone, Copy)]
+pub struct AdminConnection;
+
+/// Where a token was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Header,
+    Cookie,
+}
+
+impl Auth {
+    /// Asks for what `settings` say, at the time of `clock`.
+    pub fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, KeysError> {
+        let Settings { auth, cors, .. } = settings;
+        let verifier = match auth.mode {
+            AuthMode::None => None,
+            AuthMode::Jwt => Some(Verifier::new(auth, Keys::load(auth)?, clock)),
+        };
+        Ok(Self {
+            verifier,
+            origins: cors.allowed_origins.clone(),
+        })
+    }
+
+    /// Whether callers need a token.
+    #[must_use]
+    pub fn is_required(&self) -> bool {
+        self.verifier.is_some()
+    }
+
+    fn caller(&self, request: &HttpRequest) -> Result<Caller, ApiError> {
+        let Some(verifier) = &self.verifier else {
+            return Ok(Caller::anyone());
+        };
+        let local = self.is_from_admin_listener(request);
+        match find_token(request.headers())? {
+            None if local => Ok(Caller::of(Vec::new(), true)),
+            None => Err(no_token()),
+            Some((token, source)) => {
+                let caller = verifier.verify(token)?;
+                if source == Source::Cookie && !self.may_use_cookie(request) {
+                    return Err(ApiError::forbidden(
+                        "With the cookie only pages of an allowed origin may write. Other clients \
+                         send the access token as Authorization: Bearer.",
+                    ));
+                }
+                Ok(if local {
+                    caller.administrator()
+                } else {
+                    caller
+                })
+            }
+        }
+    }
+
+    /// A browser sends a cookie along with what any page makes it send. It says which page that
+    /// was in `Origin`, with every method but GET and HEAD.
+    fn may_use_cookie(&self, request: &HttpRequest) -> bool {
+        is_safe(request.method()) || self.is_from_allowed_page(request)
+    }
+
+    fn is_from_allowed_page(&self, request: &HttpRequest) -> bool {
+        let mut origins = request.headers().get_all(ORIGIN);
+        let (Some(origin), None) = (origins.next(), origins.next()) else {
+            return false;
+        };
+        let Ok(origin) = origin.to_str() else {
+            return false;
+        };
+        self.origins.iter().any(|allowed| allowed == origin) || is_own(origin, host(request))
+    }
+
+    /// Whether the request came in by the listener for administrators, and no page sent it: one of
+    /// another origin says so, and one whose name was turned to this machine has that for its host.
+    fn is_from_admin_listener(&self, request: &HttpRequest) -> bool {
+        request.conn_data::<AdminConnection>().is_some()
+            && host(request).is_some_and(is_loopback)
+            && (is_safe(request.method())
+                || !request.headers().contains_key(ORIGIN)
+                || self.is_from_allowed_page(request))
+    }
+}
+
+fn no_token() -> ApiError {
+    ApiError::unauthorized(
+        Challenge::NoToken,
+        "An access token is needed, as Authorization: Bearer or in the cookie access_token.",
+    )
+}
+
+fn is_safe(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
+}
+
+fn host(request: &HttpRequest) -> Option<&str> {
+    request.headers().get(HOST)?.to_str().ok()
+}
+
+/// Whether `origin` is where the request went to. A proxy that ends TLS hides the scheme.
+fn is_own(origin: &str, host: Option<&str>) -> bool {
+    ["https://", "http://"]
+        .iter()
+        .find_map(|scheme| origin.strip_prefix(scheme))
+        .is_some_and(|authority| host == Some(authority))
+}
+
+/// Whether a `Host` names this machine in a way that nobody else's name server can answer.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// The token of a request, if it has one. Two of a kind are none: which one counts would be a guess.
+fn find_token(headers: &HeaderMap) -> Result<Option<(&str, Source)>, ApiError> {
+    let ambiguous = || {
+        ApiError::unauthorized(
+            Challenge::InvalidRequest,
+            "The request has several access tokens.",
+        )
+    };
+    let mut found = headers
+        .get_all(AUTHORIZATION)
+        .filter_map(|value| bearer(value.to_str().ok()?));
+    if let Some(token) = found.next() {
+        return match found.next() {
+            None => Ok(Some((token, Source::Header))),
+            Some(_) => Err(ambiguous()),
+        };
+    }
+    let mut found = headers
+        .get_all(COOKIE)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|cookies| cookies.split(';'))
+        .filter_map(|cookie| cookie.trim().split_once('='))
+        .filter(|(name, _)| *name == COOKIE_NAME);
+    match (found.next(), found.next()) {
+        (None, _) => Ok(None),
+        (Some((_, token)), None) => Ok(Some((token, Source::Cookie))),
+        (Some(_), Some(_)) => Err(ambiguous()),
+    }
+}
+
+/// What follows the scheme `Bearer`; other schemes are for proxies in between.
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Who sends `request`; looked at once.
+fn caller_of(request: &HttpRequest) -> Result<Caller, ApiError> {
+    if let Some(known) = request.extensions().get::<Caller>() {
+        return Ok(known.clone());
+    }
+    let auth = request.app_data::<web::Data<Auth>>();
+    let auth = auth.expect("the server's routes say what is asked of callers");
+    let caller = auth.caller(request)?;
+    if auth.is_required() {
+        request.extensions_mut().insert(caller.clone());
+    }
+    Ok(caller)
+}
+
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _body: &mut Payload) -> Self::Future {
+        ready(caller_of(request))
+    }
+}
+
+/// A middleware: only callers with a valid token go on, before anything else is read.
+pub async fn callers_only<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> actix_web::Result<ServiceResponse<BoxBody>> {
+    go_on(request, next, |_caller| Ok(())).await
+}
+
+/// A middleware: only administrators go on.
+pub async fn admins_only<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> actix_web::Result<ServiceResponse<BoxBody>> {
+    go_on(request, next, Caller::may_administer).await
+}
+
+async fn go_on<B: MessageBody + 'static>(
+    mut request: ServiceRequest,
+    next: Next<B>,
+    may: impl FnOnce(&Caller) -> Result<(), ApiError>,
+) -> actix_web::Result<ServiceResponse<BoxBody>> {
+    match caller_of(request.request()).and_then(|caller| may(&caller)) {
+        Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
+        Err(refused) => {
+            match request.take_payload() {
+                Payload::None => {}
+                unread => part_from(unread),
+            }
+            // Not as an error, which other middleware would pass by.
+            Ok(request.into_response(refused.error_response()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_the_service_itself_is_known_by_its_host() {
+        for (origin, host, own) in [
+            ("https://clinic.example", "clinic.example", true),
+            ("http://clinic.example:8000", "clinic.example:8000", true),
+            ("https://clinic.example", "clinic.example:8000", false),
+            ("https://evil.example", "clinic.example", false),
+            (
+                "https://clinic.example.evil.example",
+                "clinic.example",
+                false,
+            ),
+            ("ftp://clinic.example", "clinic.example", false),
+            ("null", "null", false),
+            ("", "", false),
+        ] {
+            assert_eq!(is_own(origin, Some(host)), own, "{origin} {host}");
+        }
+        assert!(!is_own("https://clinic.example", None));
+    }
+
+    #[test]
+    fn only_this_machine_is_a_loopback_host() {
+        for host in [
+            "localhost",
+            "localhost:9000",
+            "127.0.0.1:9000",
+            "[::1]:9000",
+            "[::1]",
+        ] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example:9000",
+            "10.0.0.1",
+            "127.0.0.1.evil.example",
+        ] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}

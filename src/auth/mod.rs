@@ -1,0 +1,120 @@
+//! Who asks, and what they may touch.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | [`token`] | what a token must say, and the caller it makes |
+//! | [`keys`] | the keys that tokens are checked with |
+//! | [`http`] | finding the token of a request; routes for administrators |
+//!
+//! Not here: logging in. Tokens are issued elsewhere.
+
+pub mod http;
+pub mod keys;
+pub mod token;
+
+use std::sync::Arc;
+
+use crate::{error::ApiError, tenant::TenantId};
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    scope: Scope,
+    admin: bool,
+}
+
+/// Whose appointments a caller may touch. Statements that are given one filter by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// Everybody's: nobody has to say who they are.
+    All,
+    /// Those of these tenants.
+    Tenants(Arc<[TenantId]>),
+}
+
+impl Caller {
+    /// Whoever reaches a service that asks for no token.
+    #[must_use]
+    pub fn anyone() -> Self {
+        Self {
+            scope: Scope::All,
+            admin: true,
+        }
+    }
+
+    /// Whoever may touch these tenants, and perhaps do what is not about one tenant.
+    #[must_use]
+    pub fn of(tenants: Vec<TenantId>, admin: bool) -> Self {
+        Self {
+            scope: Scope::Tenants(tenants.into()),
+            admin,
+        }
+    }
+
+    /// The same caller, who may also do what is not about one tenant.
+    #[must_use]
+    pub fn administrator(self) -> Self {
+        Self {
+            admin: true,
+            ..self
+        }
+    }
+
+    /// Whose appointments the caller may touch.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// 403 unless the caller may touch `tenant`.
+    pub fn may_touch(&self, tenant: &TenantId) -> Result<(), ApiError> {
+        match &self.scope {
+            Scope::Tenants(tenants) if !tenants.contains(tenant) => Err(ApiError::forbidden(
+                "You may not use this tenantId with your access token.",
+            )),
+            Scope::All | Scope::Tenants(_) => Ok(()),
+        }
+    }
+
+    /// 403 unless the caller is an administrator.
+    pub fn may_administer(&self) -> Result<(), ApiError> {
+        if self.admin {
+            Ok(())
+        } else {
+            Err(ApiError::forbidden("This is for administrators."))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::parse(name).unwrap()
+    }
+
+    #[test]
+    fn a_caller_touches_the_tenants_they_were_given_and_no_other() {
+        let caller = Caller::of(vec![tenant("a"), tenant("b")], false);
+        for own in ["a", "b"] {
+            assert!(caller.may_touch(&tenant(own)).is_ok());
+        }
+        for foreign in ["c", "A", "a ", "ab"] {
+            assert!(caller.may_touch(&tenant(foreign)).is_err(), "{foreign}");
+        }
+        assert!(Caller::anyone().may_touch(&tenant("c")).is_ok());
+    }
+
+    #[test]
+    fn an_administrator_is_entitled_to_no_tenant() {
+        let admin = Caller::of(Vec::new(), true);
+        assert!(admin.may_administer().is_ok());
+        assert!(admin.may_touch(&tenant("a")).is_err());
+        assert!(
+            Caller::of(vec![tenant("a")], false)
+                .may_administer()
+                .is_err()
+        );
+    }
+}
