@@ -155,7 +155,9 @@ impl Postgres {
 
     /// Makes an empty database of that name.
     pub fn create(&self, name: &str) {
-        self.query("postgres", &format!("CREATE DATABASE \"{name}\""));
+        // A tenth of the work of the other strategy, which is for servers that are busy.
+        let sql = format!("CREATE DATABASE \"{name}\" STRATEGY file_copy");
+        self.query("postgres", &sql);
     }
 
     /// Removes the database of that name; its sessions are ended.

@@ -124,7 +124,7 @@ async fn a_write_that_had_not_reached_the_database_when_its_client_left_is_finis
 #[tokio::test]
 async fn whoever_is_let_in_while_the_service_stops_is_answered() {
     for _ in 0..5 {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let process = Process::start(folder.path(), &[]);
         let url = process.url();
         std::thread::scope(|scope| {
