@@ -172,14 +172,8 @@ impl ApiError {
     }
 
     fn unavailable(cause: &dyn fmt::Display) -> Self {
-        Self::busy().because(cause)
-    }
-
-    fn busy() -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "The service is busy. Try again in a moment.",
-        )
+        let detail = "The service is busy. Try again in a moment.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).because(cause)
     }
 }
 
@@ -214,8 +208,6 @@ impl ResponseError for ApiError {
 impl From<&DbError> for ApiError {
     fn from(error: &DbError) -> Self {
         match error {
-            // Too many for a line each: the pool logs them together.
-            DbError::Busy => Self::busy(),
             error if error.is_outage() => Self::unavailable(error),
             error => Self::internal(error),
         }
