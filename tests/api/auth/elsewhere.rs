@@ -59,6 +59,8 @@ async fn probes_and_what_does_not_exist_need_no_token() {
         ("/healthz", 200),
         ("/readyz", 200),
         ("/health", 200),
+        ("/openapi.json", 200),
+        ("/docs/", 200),
         ("/", 404),
         ("/api/v1", 404),
     ] {
