@@ -68,7 +68,7 @@ async fn everything() -> Exposition {
             settings.cache.backend = CacheBackend::Redis;
             settings.cache.redis.url = RedisUrl::parse("redis://127.0.0.1:1").unwrap();
         })
-        .start();
+        .start_at_once();
     server.mega_stats("clinic").await;
     scrape(&server).await
 }
