@@ -25,7 +25,7 @@ use crate::{
 
 /// By how much Redis' clock may run slow while an entry expires, and how long a computation may have
 /// gone on that began before: longer than any statement.
-const MARGIN: Duration = Duration::from_secs(90);
+pub(super) const MARGIN: Duration = Duration::from_secs(90);
 
 pub(super) struct Link {
     client: RedisClient,

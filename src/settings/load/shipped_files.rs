@@ -49,7 +49,7 @@ fn default_toml_documents_the_range_of_every_number() {
             comment.clear();
         }
     }
-    assert_eq!(checked, 22);
+    assert_eq!(checked, 23);
 }
 
 #[test]
