@@ -238,14 +238,25 @@ impl<E: Failure> ReadThrough<E> {
             Lookup::Hit(seen, _) | Lookup::Expired(seen, _) | Lookup::Miss(seen) => seen,
             Lookup::Fenced => return Ok(Refreshed::Later),
         };
-        if !matches!(self.cache.lease(key, seen).await, Ok(Lease::Granted)) {
-            return Ok(Refreshed::Later);
-        }
-        let (cache, ledger) = (Arc::clone(&self.cache), Arc::clone(&self.ledger));
-        let renew = renew(cache, ledger, key.clone(), seen, compute);
+        let (cache, ledger, of) = (
+            Arc::clone(&self.cache),
+            Arc::clone(&self.ledger),
+            key.clone(),
+        );
+        // Within the flight: a lease that is taken for one that does not fly holds everybody up.
+        let renew = async move {
+            match cache.lease(&of, seen).await {
+                Ok(Lease::Granted) => renew(cache, ledger, of, seen, compute).await,
+                _ => fill(cache, ledger, of, compute).await,
+            }
+        };
         let (found, _) = self.flights.join(key, seen, renew).await?;
-        found.map_err(ReadError::Compute)?;
-        Ok(Refreshed::Computed)
+        let found = found.map_err(ReadError::Compute)?;
+        Ok(if found.computed {
+            Refreshed::Computed
+        } else {
+            Refreshed::Later
+        })
     }
 
     /// Whether something is computed now.

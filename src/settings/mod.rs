@@ -15,7 +15,7 @@ use std::{num::NonZeroUsize, thread, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    auth::{AuthMode, AuthSettings, Secret, TooShort},
+    auth::{AuthMode, AuthSettings, InvalidSecret, Secret},
     database_url::{DatabaseUrl, InvalidDatabaseUrl},
     error::SettingsError,
     postgres_url::{InvalidPostgresUrl, PostgresUrl, SslMode},
@@ -343,12 +343,13 @@ impl Settings {
             return refuse("cache.redis.url", problem);
         }
         let database = &self.database;
-        let longest_write = 2 * database.pool_wait() + database.longest_transaction();
+        let longest_write =
+            2 * (database.pool_wait() + redis.invalidation_wait()) + database.longest_transaction();
         if redis.is_set() && redis.fence_life() <= longest_write {
             let problem = format!(
                 "a fence must outlast the longest write, which may take {} ms by \
-                 2 x database.pool_wait_ms + 2 x (1000 + the larger of database.busy_timeout_ms \
-                 and database.statement_timeout_ms)",
+                 2 x (database.pool_wait_ms + cache.redis.invalidation_wait_ms + 1000 + the larger of \
+                 database.busy_timeout_ms and database.statement_timeout_ms)",
                 longest_write.as_millis()
             );
             return refuse("cache.redis.fence_seconds", problem);

@@ -18,7 +18,7 @@ pub fn cluster() -> Cluster {
         ("MEGASTATS__DATABASE__POOL_WAIT_MS", "500"),
         ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "4000"),
         ("MEGASTATS__DATABASE__BUSY_TIMEOUT_MS", "500"),
-        ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "12"),
+        ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "14"),
     ])
 }
 
@@ -26,10 +26,10 @@ pub fn cluster() -> Cluster {
 pub fn patient_cluster() -> Cluster {
     Cluster::start(&[
         ("MEGASTATS__DATABASE__POOL_WAIT_MS", "500"),
-        ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "8000"),
+        ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "6000"),
         ("MEGASTATS__DATABASE__BUSY_TIMEOUT_MS", "500"),
-        ("MEGASTATS__CACHE__REDIS__INVALIDATION_WAIT_MS", "8000"),
-        ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "20"),
+        ("MEGASTATS__CACHE__REDIS__INVALIDATION_WAIT_MS", "3000"),
+        ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "22"),
     ])
 }
 

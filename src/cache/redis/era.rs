@@ -85,16 +85,18 @@ impl Eras {
         Some(now.duration_since(since))
     }
 
-    /// Redis has told of `era`, since this instance proclaimed its own.
-    pub(super) fn seen(&self, era: Era) {
+    /// Redis has told of `era`, since this instance proclaimed its own. Whether that is news.
+    pub(super) fn seen(&self, era: Era) -> bool {
         let mut state = self.lock();
         state.current = era;
-        if !state.known.contains(&era) {
+        let is_news = !state.known.contains(&era);
+        if is_news {
             if state.known.len() >= REMEMBERED {
                 state.known.pop_front();
             }
             state.known.push_back(era);
         }
+        is_news
     }
 
     /// Whether a generation that carries `era` was set since this instance proclaimed its own.

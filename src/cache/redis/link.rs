@@ -108,7 +108,7 @@ impl Link {
             let within = wait.saturating_sub(silence).max(self.last_try);
             match self.ask::<i64>(command, within).await {
                 Ok(_) => return Ok(told),
-                Err(_) if given_up => return Ok(Told::NotYet),
+                Err(error) if given_up && !error.is_answer() => return Ok(Told::NotYet),
                 Err(error) => {
                     told = Told::InTheEnd;
                     let patience = if error.is_answer() { wait } else { 2 * wait };
@@ -204,7 +204,9 @@ impl Link {
             Some(_) => None,
         };
         if let Some(era) = era {
-            self.eras.seen(era);
+            if self.eras.seen(era) {
+                self.owed.raise_again();
+            }
             return Ok(());
         }
         let era = Era::random();
@@ -219,7 +221,7 @@ impl Link {
                 self.health.proclaimed(epoch, now);
             }
             // It was evicted or flushed.
-            None => self.eras.seen(era),
+            None => drop(self.eras.seen(era)),
         }
         Ok(())
     }

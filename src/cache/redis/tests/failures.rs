@@ -356,7 +356,7 @@ async fn a_full_redis_takes_invalidations_and_no_entries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_answers_but_takes_no_writes_is_used_by_nobody_until_it_does() {
+async fn a_redis_that_answers_but_takes_no_invalidation_refuses_the_write() {
     let server = Server::start();
     let (a, b) = open_two(&server).await;
     fill(&a, "before").await;
@@ -364,8 +364,12 @@ async fn a_redis_that_answers_but_takes_no_writes_is_used_by_nobody_until_it_doe
     let elsewhere = free_port().to_string();
     server.run::<()>(&["CONFIG", "SET", "replica-serve-stale-data", "yes"]);
     server.run::<()>(&["REPLICAOF", "127.0.0.1", &elsewhere]);
-    write_in_time(&a).await;
+    // Others may have found the new master: they would not hear of it.
+    let refused = tokio::time::timeout(WRITE_BOUND, a.fence(&tenant())).await;
+    assert!(refused.expect("in time").is_err());
+    until(async || matches!(found(&b, &key()).await, Lookup::Fenced)).await;
     server.run::<()>(&["REPLICAOF", "NO", "ONE"]);
+    write(&a).await;
     is_not_hit_until_believed(&b).await;
     fill(&a, "after").await;
 }
