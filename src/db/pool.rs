@@ -187,7 +187,7 @@ impl Pool {
         if until.is_some_and(|until| Instant::now() + self.longest_transaction > until) {
             return Err(DbError::Late);
         }
-        self.run_on(&mut connected, work)
+        self.run_on(&mut connected, until, work)
     }
 
     /// Runs `work`, which changes nothing, as [`Pool::run`] does. If the connection turns out to be
@@ -199,14 +199,14 @@ impl Pool {
         let began = Instant::now();
         let mut connected = self.get(self.wait).map_err(DbError::Unavailable)?;
         let patience = connected.link.as_ref().map(Link::statement_timeout);
-        match self.run_on(&mut connected, &mut work) {
+        match self.run_on(&mut connected, None, &mut work) {
             // Not after a wait, which is likely to be in vain again.
             Err(DbError::Lost(_))
                 if patience.is_some_and(|patience| began.elapsed() < patience) =>
             {
                 drop(connected);
                 let mut another = self.get(self.wait).map_err(DbError::Unavailable)?;
-                self.run_on(&mut another, work)
+                self.run_on(&mut another, None, work)
             }
             done => done,
         }
@@ -224,9 +224,10 @@ impl Pool {
     fn run_on<T>(
         &self,
         connected: &mut Connected,
+        until: Option<Instant>,
         work: impl FnOnce(&mut AnyConn) -> QueryResult<T>,
     ) -> Result<T, DbError> {
-        run_on(connected, work).map_err(|error| match error {
+        run_on(connected, until, work).map_err(|error| match error {
             DbError::Busy => self.refusals.refuse(Reason::Locked),
             error => error,
         })
@@ -236,10 +237,11 @@ impl Pool {
 /// A connection that is lost is not used again.
 pub(super) fn run_on<T>(
     connected: &mut Connected,
+    until: Option<Instant>,
     work: impl FnOnce(&mut AnyConn) -> QueryResult<T>,
 ) -> Result<T, DbError> {
     let began = Instant::now();
-    let watch = connected.link.as_ref().map(Link::watch);
+    let watch = connected.link.as_ref().map(|link| link.watch(until));
     let result = work(&mut connected.conn);
     drop(watch);
     let result = result.map_err(|error| explain(error, connected.link.as_mut(), began.elapsed()));

@@ -122,14 +122,14 @@ impl Checker {
         if let Some(mut kept) = self.kept.take()
             && kept.is_usable()
         {
-            match run_on(&mut kept, migrations::are_done) {
+            match run_on(&mut kept, None, migrations::are_done) {
                 // It may have died long ago.
                 Err(DbError::Lost(_)) => {}
                 done => return self.keep(kept, done),
             }
         }
         let mut connected = self.manager.open()?;
-        let done = run_on(&mut connected, migrations::are_done);
+        let done = run_on(&mut connected, None, migrations::are_done);
         self.keep(connected, done)
     }
 

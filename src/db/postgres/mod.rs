@@ -198,21 +198,29 @@ impl Link {
     }
 
     /// Until the watch is dropped the connection is cut as soon as the server has been silent for
-    /// longer than its statement time-out allows: a server that hangs would never be given up.
-    pub(super) fn watch(&self) -> Watch {
+    /// longer than its statement time-out allows: a server that hangs would never be given up. It
+    /// is cut so early, too, that nothing more is begun that could end after `until`.
+    pub(super) fn watch(&self, until: Option<Instant>) -> Watch {
         let limit = self.statement_timeout + SILENCE_MARGIN;
         let (driver, last_statement) =
             (self.driver.abort_handle(), Arc::clone(&self.last_statement));
         *locked(&last_statement) = Instant::now();
         let timer = self.runtime.spawn(async move {
+            let too_late = until.map(|until| until.checked_sub(limit).unwrap_or(until));
             loop {
+                let time = too_late.map(|at| at.saturating_duration_since(Instant::now()));
+                if time.is_some_and(|time| time.is_zero()) {
+                    log::warn!("database connection given up: the write takes too long");
+                    driver.abort();
+                    return;
+                }
                 let silent = locked(&last_statement).elapsed();
                 let Some(left) = limit.checked_sub(silent).filter(|left| !left.is_zero()) else {
                     log::warn!("database connection given up: no answer for {silent:?}");
                     driver.abort();
                     return;
                 };
-                tokio::time::sleep(left).await;
+                tokio::time::sleep(time.map_or(left, |time| time.min(left))).await;
             }
         });
         Watch(AbortOnDropHandle::new(timer))
