@@ -19,6 +19,7 @@ VOLUME /var/lib/megastats
 # MEGASTATS__AUTH__ALLOW_ANONYMOUS is true.
 ENV MEGASTATS__SERVER__HOST=0.0.0.0 \
     MEGASTATS__SERVER__PORT=8000 \
+    MEGASTATS__CORS__ALLOWED_ORIGINS= \
     MEGASTATS__DATABASE__URL=sqlite:///var/lib/megastats/megastats.db
 EXPOSE 8000
 SHELL ["/bin/bash", "-c"]

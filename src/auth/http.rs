@@ -182,9 +182,9 @@ fn find_token(headers: &HeaderMap) -> Result<Option<(&str, Source)>, ApiError> {
     }
     let mut found = headers
         .get_all(COOKIE)
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|cookies| cookies.split(';'))
-        .filter_map(|cookie| cookie.trim().split_once('='))
+        // Beside it there may be cookies that are no ASCII.
+        .flat_map(|cookies| cookies.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|cookie| std::str::from_utf8(cookie).ok()?.trim().split_once('='))
         .filter(|(name, _)| *name == COOKIE_NAME);
     match (found.next(), found.next()) {
         (None, _) => Ok(None),

@@ -15,7 +15,7 @@ use jsonwebtoken::{
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::settings::{AuthSettings, Secret, TooShort};
+use crate::settings::{AuthSettings, InvalidSecret, Secret};
 
 /// What RSA keys may have, in bits: fewer are weak (RFC 7518, section 3.3), more are slow.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
@@ -123,11 +123,7 @@ fn hmac(secret: &Secret) -> Key {
 fn secret_of_file(text: &str) -> Result<Keys, String> {
     let line = text.strip_suffix('\n').unwrap_or(text);
     let line = line.strip_suffix('\r').unwrap_or(line);
-    // Whoever may read a public key could sign with it.
-    if line.contains("-----BEGIN ") {
-        return Err("it holds a PEM key, not a secret".to_owned());
-    }
-    let secret = Secret::new(line).map_err(|error: TooShort| error.to_string())?;
+    let secret = Secret::new(line).map_err(|error: InvalidSecret| error.to_string())?;
     Ok(Keys::One(hmac(&secret)))
 }
 

@@ -4,7 +4,10 @@
 use std::{fmt, sync::Arc};
 
 use cached::ShardedLruCache;
-use jsonwebtoken::{Header, Validation, decode, decode_header, errors::Error as JwtError};
+use jsonwebtoken::{
+    Header, Validation, decode, decode_header,
+    errors::{Error as JwtError, ErrorKind},
+};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -60,7 +63,7 @@ pub enum Refused {
     #[error("its kid is missing or unknown")]
     UnknownKey,
     /// Its form, its algorithm, its signature, `iss` or `aud`.
-    #[error("{0}")]
+    #[error("{}", what(.0))]
     Jwt(#[from] JwtError),
     /// It demands what is not understood here.
     #[error("its header has crit")]
@@ -86,6 +89,14 @@ impl From<Refused> for ApiError {
             Challenge::InvalidToken,
             "The access token is not valid, or has expired. Sign in again.",
         )
+    }
+}
+
+/// What is wrong, without what the client sent.
+fn what(error: &JwtError) -> String {
+    match error.kind() {
+        ErrorKind::Json(_) | ErrorKind::Base64(_) | ErrorKind::Utf8(_) => "malformed".to_owned(),
+        _ => error.to_string(),
     }
 }
 

@@ -125,18 +125,27 @@ fn is_set(path: &std::path::Path) -> bool {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
-/// Too short for HS256: the message says what is allowed.
+/// No secret for HS256: the message says what is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("given {0} bytes, allowed are at least {MIN_SECRET_BYTES} bytes of UTF-8")]
-pub struct TooShort(usize);
+pub enum InvalidSecret {
+    /// It could be guessed.
+    #[error("given {0} bytes, allowed are at least {MIN_SECRET_BYTES} bytes of UTF-8")]
+    TooShort(usize),
+    /// Whoever may read a public key could sign with it.
+    #[error("it holds a PEM key, not a secret")]
+    Pem,
+}
 
 impl Secret {
     /// Takes `raw` as it is: nothing in it is decoded.
-    pub fn new(raw: impl Into<String>) -> Result<Self, TooShort> {
+    pub fn new(raw: impl Into<String>) -> Result<Self, InvalidSecret> {
         let raw = raw.into();
+        if raw.contains("-----BEGIN ") {
+            return Err(InvalidSecret::Pem);
+        }
         match raw.len() {
             MIN_SECRET_BYTES.. => Ok(Self(raw)),
-            length => Err(TooShort(length)),
+            length => Err(InvalidSecret::TooShort(length)),
         }
     }
 

@@ -155,6 +155,10 @@ async fn a_token_is_found_however_it_is_spelt_and_two_are_none() {
         (vec![bearer("Bearer"), bearer("Bearer")], 401),
         (vec![cookies(format!("access_token={token}"))], 200),
         (vec![cookies(format!("a=b;access_token={token};c=d"))], 200),
+        (
+            vec![cookies(format!("clinica=São João; access_token={token}"))],
+            200,
+        ),
         (vec![cookies(format!("Access_Token={token}"))], 401),
         (vec![cookies(format!("xaccess_token={token}"))], 401),
         (vec![cookies(format!("refresh_token={token}"))], 401),

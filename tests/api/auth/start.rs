@@ -5,7 +5,7 @@ use std::{fs, net::TcpListener, path::Path};
 use reqwest::StatusCode;
 
 use super::{OURS, tokens::Issuer};
-use crate::harness::{PREFIX, Process, Reply, command, run};
+use crate::harness::{Folder, PREFIX, Process, Reply, command, run};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -22,7 +22,7 @@ fn refusal(folder: &Path, environment: &[(&str, &str)]) -> String {
 
 #[test]
 fn without_tokens_only_this_machine_is_listened_to() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     for host in ["0.0.0.0", "::"] {
         let line = refusal(
             folder.path(),
@@ -45,7 +45,7 @@ fn without_tokens_only_this_machine_is_listened_to() {
 
 #[test]
 fn without_tokens_every_machine_is_listened_to_if_ops_say_so() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     for environment in [
         [
             ("MEGASTATS__SERVER__HOST", "0.0.0.0"),
@@ -64,7 +64,7 @@ fn without_tokens_every_machine_is_listened_to_if_ops_say_so() {
 
 #[tokio::test]
 async fn with_tokens_every_machine_is_listened_to() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let issuer = Issuer::with_secret();
     let process = Process::start(
         folder.path(),
@@ -101,7 +101,7 @@ async fn with_tokens_every_machine_is_listened_to() {
 
 #[test]
 fn a_key_that_is_not_fit_stops_the_start_in_one_line() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     fs::write(folder.path().join("key"), "hunter2").unwrap();
     for (variable, key) in [
         ("MEGASTATS__AUTH__SECRET_FILE", "auth.secret_file"),
@@ -129,7 +129,7 @@ fn a_key_that_is_not_fit_stops_the_start_in_one_line() {
 
 #[test]
 fn the_secret_is_not_in_the_effective_settings() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let output = run(command(folder.path()).arg("config").envs([
         ("MEGASTATS__AUTH__MODE", "jwt"),
         ("MEGASTATS__AUTH__SECRET", SECRET),
@@ -143,7 +143,7 @@ fn the_secret_is_not_in_the_effective_settings() {
 
 #[test]
 fn an_address_for_administrators_that_is_taken_is_named() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let line = refusal(
