@@ -70,7 +70,7 @@ const SETTLE: Duration = Duration::from_millis(250);
 
 /// Serves until SIGTERM or SIGINT, then drains; a second one ends the delay before.
 pub async fn run(settings: Settings) -> Result<(), StartError> {
-    raise_descriptor_limit(settings.server.max_connections);
+    raise_descriptor_limit(settings.server.max_connections, settings.database.pool_size);
     let fresh_to_itself_only = settings.is_fresh_to_itself_only();
     let clock = Arc::new(SystemClock);
     let tasks = Tasks::new(Handle::current());
@@ -90,8 +90,9 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
 const OTHER_DESCRIPTORS: usize = 100;
 
 /// Without a descriptor to spare the service could neither accept nor open its database.
-fn raise_descriptor_limit(max_connections: usize) {
-    let wanted = (max_connections + OTHER_DESCRIPTORS) as u64;
+fn raise_descriptor_limit(max_connections: usize, pool_size: u32) {
+    // A SQLite connection has the file, its log and its index open.
+    let wanted = (max_connections + OTHER_DESCRIPTORS) as u64 + 3 * u64::from(pool_size);
     match rlimit::increase_nofile_limit(wanted) {
         Ok(limit) if limit >= wanted => {}
         Ok(limit) => log::warn!(
