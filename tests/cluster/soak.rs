@@ -115,7 +115,10 @@ fn soaking() -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_one_after_another_give_no_stale_answer_no_unexplained_error_and_no_leak() {
     // Ten times as fast as in life.
-    let cluster = Cluster::start(&[("MEGASTATS__CACHE__TTL_SECONDS", "3")]);
+    let cluster = Cluster::start(&[
+        ("MEGASTATS__CACHE__TTL_SECONDS", "3"),
+        ("MEGASTATS__CACHE__WARMING__ENABLED", "true"),
+    ]);
     let checker = Checker::begin(&cluster).await;
     checker.hits(HITS).await;
     let (began, soaking) = (Instant::now(), soaking());
@@ -139,6 +142,15 @@ async fn faults_one_after_another_give_no_stale_answer_no_unexplained_error_and_
     for (first, last) in first.into_iter().zip(last) {
         assert!(last <= first + MAX_GROWTH, "{first} KiB grew to {last}");
     }
+    let warmed = reqwest::get(format!("{}/metrics", cluster.url("instance-2")))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let none = "megastats_warming_refreshes_total{result=\"computed\"} 0\n";
+    assert!(!warmed.contains(none), "nothing was kept warm");
+    assert!(warmed.contains("megastats_warming_refreshes_total"));
     let tally = checker.end(5).await;
     println!(
         "{:?}: {tally:?}, {first:?} to {last:?} KiB",

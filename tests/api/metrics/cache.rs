@@ -204,7 +204,7 @@ async fn a_redis_that_is_not_there_shows_as_an_open_breaker_and_as_what_it_must_
             settings.cache.backend = CacheBackend::Redis;
             settings.cache.redis.url = RedisUrl::parse("redis://127.0.0.1:1").unwrap();
         })
-        .start();
+        .start_at_once();
     server.book("a", TODAY, "pending").await;
     server.book("b", TODAY, "pending").await;
     server.mega_stats("a").await;
