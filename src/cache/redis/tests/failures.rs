@@ -367,7 +367,7 @@ async fn a_redis_that_answers_but_takes_no_invalidation_refuses_the_write() {
     // Others may have found the new master: they would not hear of it.
     let refused = tokio::time::timeout(WRITE_BOUND, a.fence(&tenant())).await;
     assert!(refused.expect("in time").is_err());
-    until(async || matches!(found(&b, &key()).await, Lookup::Fenced)).await;
+    until(async || matches!(b.lookup(&key()).await, Ok(Lookup::Fenced))).await;
     server.run::<()>(&["REPLICAOF", "NO", "ONE"]);
     write(&a).await;
     is_not_hit_until_believed(&b).await;
