@@ -81,8 +81,8 @@ pub trait StatsCache: Send + Sync + 'static {
         Ok(Lease::Granted)
     }
 
-    /// Gives back what [`StatsCache::lease`] has granted: the computation has ended, whether or not
-    /// its result was kept.
+    /// Gives back what [`StatsCache::lease`] has granted: the computation has ended, and nothing of
+    /// it was kept.
     async fn end_lease(&self, _key: &StatsKey, _seen: Generation) -> Result<(), CacheError> {
         Ok(())
     }

@@ -98,12 +98,16 @@ pub(super) async fn renew<E: Failure>(
     let found = timed(&ledger, compute).await;
     if let Ok(Found { entry, .. }) = &found {
         let (body, age) = (entry.body.clone(), began.elapsed());
-        if let Err(error) = cache.store(&key, seen, Entry { body, age }).await {
-            ledger.counters.failures.store.inc();
-            log::warn!("cache: store failed: {error}");
+        match cache.store(&key, seen, Entry { body, age }).await {
+            // Whoever looked just before finds the lease taken, and looks again.
+            Ok(()) => return found,
+            Err(error) => {
+                ledger.counters.failures.store.inc();
+                log::warn!("cache: store failed: {error}");
+            }
         }
     }
-    // Who waits need not wait for its end; if this fails, they do.
+    // There is nothing to wait for. If this fails, others wait until the lease ends.
     if let Err(error) = cache.end_lease(&key, seen).await {
         log::debug!("cache: a lease was not given back: {error}");
     }
