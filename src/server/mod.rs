@@ -76,7 +76,20 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     let tasks = Tasks::new(Handle::current());
     let cache = cache::from_settings(&settings.cache, clock.clone(), &tasks)?;
     let (stop, hurry) = signals::stop_and_hurry()?;
-    let server = Server::bind(settings, clock, cache, tasks, stop).await?;
+    let told = CancellationToken::new();
+    tokio::spawn({
+        let told = told.clone();
+        async move {
+            stop.await;
+            told.cancel();
+        }
+    });
+    let stop = told.clone().cancelled_owned();
+    let server = tokio::select! {
+        server = Server::bind(settings, clock, cache, tasks, stop) => server?,
+        // Nobody has come in yet. The database undoes a migration whose session ends.
+        () = told.cancelled() => return Ok(()),
+    };
     if fresh_to_itself_only {
         log::warn!(
             "cache.backend: memory with a PostgreSQL database: instances do not notice each \

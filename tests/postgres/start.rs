@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     database::{open, settings, text},
-    harness::{PREFIX, Process, Raw, TODAY, command, run},
+    harness::{PREFIX, Process, Raw, TODAY, command, poll, run},
     server::Postgres,
 };
 
@@ -27,6 +27,30 @@ async fn three_that_open_an_empty_database_at_once_migrate_it_once() {
         let ran = "SELECT count(*) - count(DISTINCT version) FROM __diesel_schema_migrations";
         assert_eq!(server.query(&url, ran), "0");
     }
+}
+
+#[test]
+fn a_start_that_waits_for_anothers_migration_ends_when_it_is_told_to() {
+    let server = Postgres::builder().start();
+    let (url, folder) = (server.database(), tempfile::tempdir().unwrap());
+    // As the service has it: "megastat" in ASCII.
+    let key = i64::from_be_bytes(*b"megastat");
+    let lock = format!("DO $$ BEGIN PERFORM pg_advisory_lock({key}); END $$");
+    let _other = server.hold(&url, &lock);
+    let mut waiting = command(folder.path());
+    waiting.env("MEGASTATS__DATABASE__URL", &url);
+    let mut waiting = waiting.spawn().unwrap();
+    let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    poll("it waits", || {
+        (server.query(&url, waits) == "1").then_some(())
+    });
+    let stop = format!("kill -s TERM {}", waiting.id());
+    let told = std::process::Command::new("sh")
+        .args(["-c", &stop])
+        .status();
+    assert!(told.unwrap().success());
+    let ended = poll("it ends", || waiting.try_wait().unwrap());
+    assert!(ended.success(), "{ended:?}");
 }
 
 #[test]
