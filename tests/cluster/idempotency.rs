@@ -30,7 +30,10 @@ async fn counted(instance: &str, zone: &str) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_create_whose_instance_died_before_its_answer_is_answered_by_another_and_counted() {
     // Long enough for all that happens while Redis is held.
-    let cluster = Cluster::start(&[("MEGASTATS__CACHE__REDIS__INVALIDATION_WAIT_MS", "10000")]);
+    let cluster = Cluster::start(&[
+        ("MEGASTATS__CACHE__REDIS__INVALIDATION_WAIT_MS", "10000"),
+        ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "60"),
+    ]);
     let instances = cluster.instances();
     let calendar = Calendar::now();
     let zone = calendar.zones[0].as_str();

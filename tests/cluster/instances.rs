@@ -41,6 +41,19 @@ pub async fn hold_writers(cluster: &Cluster, checker: &Checker) -> Locked {
     locked
 }
 
+/// Lets those commit who are held, and kills instance 1 before it can tell Redis of it.
+pub async fn commit_and_die(cluster: &Cluster, checker: &Checker, locked: Locked) {
+    // Redis takes no new generation, but is back before anybody takes it for gone.
+    cluster.tell("kill redis STOP");
+    locked.release().await;
+    Locked::until_nobody_writes(cluster.url("postgres")).await;
+    // What these say, from the database, nobody may take back.
+    checker.reads(60).await;
+    cluster.tell("kill instance-1");
+    cluster.tell("kill redis CONT");
+    cluster.tell("start instance-1");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_fault_everybody_is_answered_and_mostly_by_the_cache() {
     let cluster = Cluster::start(&[]);
@@ -83,15 +96,7 @@ async fn an_instance_is_killed_after_its_commit_and_before_its_answer() {
     let checker = Checker::begin(&cluster).await;
     checker.hits(HITS).await;
     let locked = hold_writers(&cluster, &checker).await;
-    // Redis takes no new generation, but is back before anybody takes it for gone.
-    cluster.tell("kill redis STOP");
-    locked.release().await;
-    Locked::until_nobody_writes(cluster.url("postgres")).await;
-    // What these say, from the database, nobody may take back.
-    checker.reads(60).await;
-    cluster.tell("kill instance-1");
-    cluster.tell("kill redis CONT");
-    cluster.tell("start instance-1");
+    commit_and_die(&cluster, &checker, locked).await;
     checker.hits(HITS).await;
     checker.end(20).await;
 }

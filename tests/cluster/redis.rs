@@ -6,9 +6,8 @@ use std::time::Duration;
 use crate::{
     checker::Checker,
     cluster::{Cluster, INSTANCES},
-    database::Locked,
     harness::{PREFIX, eventually},
-    instances::{cluster, hold_writers, patient_cluster},
+    instances::{cluster, commit_and_die, hold_writers, patient_cluster},
 };
 
 /// Hits of each tenant before and after a fault.
@@ -91,14 +90,7 @@ async fn redis_restarts_during_writes_of_which_one_is_not_told_of_ever() {
         believes(&url).await;
     }
     checker.reads(60).await;
-    cluster.tell("kill redis STOP");
-    locked.release().await;
-    Locked::until_nobody_writes(cluster.url("postgres")).await;
-    // What these say, from the database, nobody may take back.
-    checker.reads(60).await;
-    cluster.tell("kill instance-1");
-    cluster.tell("kill redis CONT");
-    cluster.tell("start instance-1");
+    commit_and_die(&cluster, &checker, locked).await;
     checker.hits(HITS).await;
     checker.end(10).await;
 }
