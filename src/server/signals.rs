@@ -17,13 +17,18 @@ pub(super) fn stop_and_hurry() -> Result<(impl Stop, impl Stop), StartError> {
     };
     let (hand_over, handed) = oneshot::channel();
     let first = async move {
-        log::info!("{}: stopping", signals.next().await);
+        // Not within the macro, which awaits nothing where the line is not logged.
+        let signal = signals.next().await;
+        log::info!("{signal}: stopping");
         // Whoever stopped by other means waits for no second one.
         let _ = hand_over.send(signals);
     };
     let second = async move {
         match handed.await {
-            Ok(mut signals) => log::info!("{}: without further delay", signals.next().await),
+            Ok(mut signals) => {
+                let signal = signals.next().await;
+                log::info!("{signal}: without further delay");
+            }
             Err(_) => future::pending().await,
         }
     };

@@ -1,10 +1,14 @@
 //! The command line and the settings, as ops use them: with the program itself.
 
-use std::{fs, net::TcpListener, path::Path};
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    path::Path,
+};
 
 use megastats::settings::Settings;
 
-use crate::harness::{Process, command, run};
+use crate::harness::{Process, Raw, command, poll, run};
 
 /// What the program said before it ended.
 #[derive(Debug)]
@@ -223,6 +227,34 @@ fn a_port_in_use_is_named() {
         assert!(line.starts_with("server.host, server.port: "), "{line}");
         assert!(line.contains(&format!("127.0.0.1:{port}")), "{line}");
     }
+}
+
+#[test]
+fn without_a_log_it_serves_until_it_is_told_to_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let mut service = command(folder.path())
+        .env("MEGASTATS__LOG__FILTER", "off")
+        .env("MEGASTATS__SERVER__PORT", address.port().to_string())
+        .spawn()
+        .unwrap();
+    let url = format!("http://{address}");
+    poll("it listens", || {
+        assert_eq!(service.try_wait().unwrap(), None, "it stopped by itself");
+        TcpStream::connect(address).ok()
+    });
+    for _ in 0..5 {
+        Raw::connect(&url).part();
+    }
+    let stop = format!("kill -s TERM {}", service.id());
+    let told = std::process::Command::new("sh")
+        .args(["-c", &stop])
+        .status();
+    assert!(told.unwrap().success());
+    let ended = poll("it ends", || service.try_wait().unwrap());
+    assert!(ended.success(), "{ended:?}");
 }
 
 #[test]
