@@ -183,10 +183,13 @@ impl Link {
     /// last, and whether there was a purge.
     async fn listen(&self) -> Result<Duration, ClientError> {
         let asked = Instant::now();
-        self.client.ask::<Value>(&cmd("PING"), PATIENCE).await?;
+        let (ping, beat) = (cmd("PING"), self.commands.beat());
+        let (heard, taken) = tokio::join!(
+            self.client.ask::<Value>(&ping, PATIENCE),
+            self.client.ask::<Value>(&beat, PATIENCE),
+        );
+        heard.and(taken)?;
         let took = asked.elapsed();
-        let beat = self.commands.beat();
-        self.client.ask::<Value>(&beat, PATIENCE).await?;
         self.follow_era().await?;
         // After the era, which was replaced before it: an older one is not seen any more.
         if let Some(purge) = self.mark(&self.commands.purge()).await? {
