@@ -20,7 +20,7 @@ use crate::{
     cluster::Cluster,
     count::Count,
     database,
-    harness::{PREFIX, Raw, eventually, within},
+    harness::{GUARD, PREFIX, Raw, eventually, within},
 };
 
 /// The last one is written to only by those who leave.
@@ -177,13 +177,18 @@ impl Checker {
     /// Lets it run until `times` more writes were acknowledged, or an answer was wrong: which one.
     pub async fn wrong_within(&self, times: usize) -> Option<String> {
         let enough = self.tally().writes.load(SeqCst) + times;
-        let mut wrong = None;
-        eventually("a wrong answer, or acknowledged writes", async || {
-            wrong.clone_from(&self.clients.wrong.lock().unwrap());
-            wrong.is_some() || self.tally().writes.load(SeqCst) >= enough
-        })
-        .await;
-        wrong
+        let until_enough = async {
+            loop {
+                let wrong = self.clients.wrong.lock().unwrap().clone();
+                if wrong.is_some() || self.tally().writes.load(SeqCst) >= enough {
+                    return wrong;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        // Many writes, one after the other.
+        let outcome = tokio::time::timeout(4 * GUARD, until_enough).await;
+        outcome.expect("a wrong answer, or acknowledged writes")
     }
 
     /// The tenant that only those write to who leave.

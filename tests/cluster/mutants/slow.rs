@@ -16,11 +16,16 @@ const LEFT_OUT: u32 = 2;
 /// Waits before and after what `inner` does.
 pub struct Slow {
     pub inner: Arc<dyn StatsCache>,
+    /// How long a result waits to be stored, in milliseconds.
+    pub stored: RangeInclusive<u64>,
 }
 
 impl Slow {
     pub fn around(inner: Arc<dyn StatsCache>) -> Self {
-        Self { inner }
+        Self {
+            inner,
+            stored: 0..=40,
+        }
     }
 }
 
@@ -41,7 +46,7 @@ impl StatsCache for Slow {
         seen: Generation,
         entry: Entry,
     ) -> Result<(), CacheError> {
-        wait(0..=40).await;
+        wait(self.stored.clone()).await;
         if rand::rng().random_ratio(1, LEFT_OUT) {
             return Ok(());
         }
