@@ -91,13 +91,9 @@ impl<F: Fn(Slow, &str) -> Slow + Clone + Send + 'static> Wrap for F {}
 fn breaking(rule: Rule) -> impl Wrap {
     move |slow, _| {
         let rule = rule.clone();
-        // Long enough for a whole write, for who reads the generation after it.
-        let stored = match rule {
-            Rule::LateGeneration => 0..=250,
-            _ => slow.stored,
-        };
+        let writes = !matches!(rule, Rule::LateGeneration | Rule::OldFlight(_));
         Slow {
-            stored,
+            writes,
             inner: Arc::new(Broken {
                 inner: slow.inner,
                 rule,
