@@ -182,7 +182,7 @@ impl Pool {
         until: Option<Instant>,
         work: impl FnOnce(&mut AnyConn) -> QueryResult<T>,
     ) -> Result<T, DbError> {
-        let mut connected = self.get(self.wait).map_err(DbError::Unavailable)?;
+        let mut connected = self.connection()?;
         // Last of all: this process may have been stopped for any time.
         if until.is_some_and(|until| Instant::now() + self.longest_transaction > until) {
             return Err(DbError::Late);
@@ -190,14 +190,14 @@ impl Pool {
         self.run_on(&mut connected, until, work)
     }
 
-    /// Runs `work`, which changes nothing, as [`Pool::run`] does. If the connection turns out to be
-    /// dead, which idle ones can be without anybody's knowing, it is run once more on another.
+    /// Runs `work`, which changes nothing. Blocks. If the connection turns out to be dead, which idle
+    /// ones can be without anybody's knowing, it is run once more on another.
     pub(super) fn run_again<T>(
         &self,
         mut work: impl FnMut(&mut AnyConn) -> QueryResult<T>,
     ) -> Result<T, DbError> {
         let began = Instant::now();
-        let mut connected = self.get(self.wait).map_err(DbError::Unavailable)?;
+        let mut connected = self.connection()?;
         let patience = connected.link.as_ref().map(Link::statement_timeout);
         match self.run_on(&mut connected, None, &mut work) {
             // Not after a wait, which is likely to be in vain again.
@@ -205,11 +205,16 @@ impl Pool {
                 if patience.is_some_and(|patience| began.elapsed() < patience) =>
             {
                 drop(connected);
-                let mut another = self.get(self.wait).map_err(DbError::Unavailable)?;
+                let mut another = self.connection()?;
                 self.run_on(&mut another, None, work)
             }
             done => done,
         }
+    }
+
+    /// A connection for a request.
+    fn connection(&self) -> Result<PooledConnection<Connector>, DbError> {
+        self.get(self.wait).map_err(DbError::Unavailable)
     }
 
     /// A connection, or why there was none in time.

@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Database, Folder, PREFIX, Process, Raw, Reply, TODAY, TestServer, command, poll,
+    Database, Folder, PREFIX, Process, Raw, Reply, TODAY, TestServer, command, poll, signal,
 };
 
 const JSON: (&str, &str) = ("MEGASTATS__LOG__FORMAT", "json");
@@ -376,9 +376,7 @@ async fn a_reader_of_the_log_that_hangs_or_is_gone_stops_nobody() {
             client.mega_stats("clinic");
             assert_eq!(client.reply().status, StatusCode::OK);
         }
-        let mut shell = std::process::Command::new("sh");
-        shell.args(["-c", &format!("kill -s TERM {}", child.id())]);
-        assert!(shell.status().unwrap().success());
+        signal(child.id(), "TERM");
         let status = poll("it ends", || child.try_wait().unwrap());
         assert_eq!(status.code(), Some(0));
         drop(kept);

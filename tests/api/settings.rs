@@ -8,7 +8,7 @@ use std::{
 
 use megastats::settings::Settings;
 
-use crate::harness::{Process, Raw, command, poll, run};
+use crate::harness::{Process, Raw, command, poll, run, signal};
 
 /// What the program said before it ended.
 #[derive(Debug)]
@@ -248,11 +248,7 @@ fn without_a_log_it_serves_until_it_is_told_to_stop() {
     for _ in 0..5 {
         Raw::connect(&url).part();
     }
-    let stop = format!("kill -s TERM {}", service.id());
-    let told = std::process::Command::new("sh")
-        .args(["-c", &stop])
-        .status();
-    assert!(told.unwrap().success());
+    signal(service.id(), "TERM");
     let ended = poll("it ends", || service.try_wait().unwrap());
     assert!(ended.success(), "{ended:?}");
 }

@@ -10,6 +10,8 @@ use std::{
     thread,
 };
 
+use crate::harness::process::resident_kib;
+
 /// Instances of every cluster here.
 pub const INSTANCES: usize = 3;
 
@@ -101,12 +103,8 @@ impl Cluster {
     }
 
     /// How much of the machine's memory a part's process holds, in KiB.
-    pub fn memory(&self, part: &str) -> u64 {
-        let pid = self.pids.lock().unwrap()[part];
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.unwrap().trim().trim_end_matches(" kB");
-        kib.parse().unwrap()
+    pub fn memory(&self, part: &str) -> usize {
+        resident_kib(self.pids.lock().unwrap()[part])
     }
 
     /// What a part has logged so far.

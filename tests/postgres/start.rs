@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     database::{open, settings, text},
-    harness::{PREFIX, Process, Raw, TODAY, command, poll, run},
+    harness::{PREFIX, Process, Raw, TODAY, command, poll, run, signal},
     server::Postgres,
 };
 
@@ -44,11 +44,7 @@ fn a_start_that_waits_for_anothers_migration_ends_when_it_is_told_to() {
     poll("it waits", || {
         (server.query(&url, waits) == "1").then_some(())
     });
-    let stop = format!("kill -s TERM {}", waiting.id());
-    let told = std::process::Command::new("sh")
-        .args(["-c", &stop])
-        .status();
-    assert!(told.unwrap().success());
+    signal(waiting.id(), "TERM");
     let ended = poll("it ends", || waiting.try_wait().unwrap());
     assert!(ended.success(), "{ended:?}");
 }

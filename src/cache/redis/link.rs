@@ -101,8 +101,9 @@ impl Link {
         let began = Instant::now();
         let mut told = Told::AtOnce;
         loop {
-            let silence = self.health.silence(Instant::now());
-            let given_up = self.health.is_given_up(Instant::now(), wait);
+            let now = Instant::now();
+            let silence = self.health.silence(now);
+            let given_up = self.health.is_given_up(now, wait);
             // However long the silence, there is a last try: it may have been this instance that
             // was stalled, and Redis may just have come back to others.
             let within = wait.saturating_sub(silence).max(self.last_try);

@@ -248,7 +248,6 @@ impl StatsCache for RedisCache {
         // Noted first: what is not delivered now is delivered when Redis is back.
         let number = link.owed.add(&tenant, &mark, Instant::now());
         let again = link.owed.ends(&mark);
-        link.owed.lacks_no_more(&tenant, &mark);
         let bar = if late || again {
             self.settings.fence_life()
         } else {

@@ -55,6 +55,25 @@ pub(super) struct Debt {
     since: Instant,
 }
 
+impl State {
+    fn lacks_no_more(&mut self, tenant: &TenantId, fence: &str) {
+        if let Some(fences) = self.missing.get_mut(tenant) {
+            fences.retain(|other| other != fence);
+            if fences.is_empty() {
+                self.missing.remove(tenant);
+            }
+        }
+    }
+}
+
+/// Notes, once, that `fence` is to be raised.
+fn lack(missing: &mut HashMap<TenantId, Vec<String>>, tenant: &TenantId, fence: &str) {
+    let fences = missing.entry(tenant.clone()).or_default();
+    if !fences.iter().any(|other| other == fence) {
+        fences.push(fence.to_owned());
+    }
+}
+
 impl Owed {
     pub(super) fn new(life: Duration) -> Self {
         Self {
@@ -110,10 +129,15 @@ impl Owed {
         self.lock().writes.insert(fence.to_owned(), write);
     }
 
-    /// The write of that `fence` has ended. Whether the fence may have been asked for more than once.
+    /// The write of that `fence` has ended, so it need not be raised any more. Whether it may have
+    /// been asked for more than once.
     pub(super) fn ends(&self, fence: &str) -> bool {
-        let ended = self.lock().writes.remove(fence);
-        ended.is_some_and(|write| write.again)
+        let mut state = self.lock();
+        let Some(write) = state.writes.remove(fence) else {
+            return false;
+        };
+        state.lacks_no_more(&write.tenant, fence);
+        write.again
     }
 
     /// Redis may have lost every fence that stands: all are raised again.
@@ -124,10 +148,7 @@ impl Owed {
         } = &mut *state;
         for (fence, write) in writes {
             write.again = true;
-            let fences = missing.entry(write.tenant.clone()).or_default();
-            if !fences.contains(fence) {
-                fences.push(fence.clone());
-            }
+            lack(missing, &write.tenant, fence);
         }
     }
 
@@ -138,20 +159,13 @@ impl Owed {
         if state.missing.len() >= MAX_TENANTS && !state.missing.contains_key(tenant) {
             state.all_until = Some(now + self.life);
         } else {
-            let fences = state.missing.entry(tenant.clone()).or_default();
-            fences.push(fence.to_owned());
+            lack(&mut state.missing, tenant, fence);
         }
     }
 
-    /// The fence stands, or its write has ended.
+    /// The fence stands.
     pub(super) fn lacks_no_more(&self, tenant: &TenantId, fence: &str) {
-        let mut state = self.lock();
-        if let Some(fences) = state.missing.get_mut(tenant) {
-            fences.retain(|other| other != fence);
-            if fences.is_empty() {
-                state.missing.remove(tenant);
-            }
-        }
+        self.lock().lacks_no_more(tenant, fence);
     }
 
     /// All fences that are still to be raised.

@@ -7,7 +7,7 @@ mod folder;
 mod gate;
 #[path = "../../support/postgres.rs"]
 pub mod postgres;
-mod process;
+pub mod process;
 mod raw;
 #[path = "../../support/redis.rs"]
 mod redis;
@@ -20,7 +20,7 @@ pub use database::{Database, Lock};
 pub use exposition::Exposition;
 pub use folder::{Folder, SQLITE_FILE, database_url};
 pub use gate::{Gate, Step};
-pub use process::{Process, command, run};
+pub use process::{Process, command, run, signal};
 pub use raw::{Leave, Raw, is_refused};
 pub use server::{Builder, PREFIX, Reply, TestServer};
 pub use sqlite::Sqlite;

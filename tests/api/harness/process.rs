@@ -57,6 +57,22 @@ pub fn run(command: &mut Command) -> Output {
     }
 }
 
+/// Sends a signal by its name, e.g. `TERM`.
+pub fn signal(process: u32, name: &str) {
+    // The shell's own `kill`: a bare machine may have no other.
+    let command = format!("kill -s {name} {process}");
+    let mut shell = Command::new("sh");
+    assert!(shell.args(["-c", &command]).status().unwrap().success());
+}
+
+/// The memory that a process has, in KiB.
+pub fn resident_kib(process: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.unwrap().trim().trim_end_matches(" kB");
+    kib.parse().unwrap()
+}
+
 impl Process {
     /// Starts `megastats` in `folder` on a free port and waits until it listens.
     pub fn start(folder: &Path, environment: &[(&str, &str)]) -> Self {
@@ -110,18 +126,12 @@ impl Process {
 
     /// Sends a signal by its name, e.g. `TERM`.
     pub fn signal(&self, name: &str) {
-        // The shell's own `kill`: a bare machine may have no other.
-        let command = format!("kill -s {name} {}", self.child.id());
-        let mut shell = Command::new("sh");
-        assert!(shell.args(["-c", &command]).status().unwrap().success());
+        signal(self.child.id(), name);
     }
 
     /// The memory that it has, in KiB.
     pub fn resident_kib(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.unwrap().trim().trim_end_matches(" kB");
-        kib.parse().unwrap()
+        resident_kib(self.child.id())
     }
 
     /// Waits until the process has ended; returns how, and all it logged.
