@@ -15,6 +15,8 @@ use megastats::{
     tenant::TenantId,
 };
 
+use super::slow::Slower;
+
 /// How a cache is broken.
 #[derive(Debug, Clone)]
 pub enum Rule {
@@ -36,6 +38,22 @@ pub enum Rule {
     ShortFence(String),
     /// Redis, at this URL, is believed as soon as it can be reached again.
     NoDistrust(String),
+}
+
+impl Rule {
+    /// What must be overtaken for it to show.
+    pub fn shows_with(&self) -> Slower {
+        match self {
+            Self::LateGeneration | Self::NoGeneration(_) | Self::Delete(_) | Self::OldFlight(_) => {
+                Slower::Computations
+            }
+            Self::NoFence
+            | Self::FenceBeforeCommit
+            | Self::ShortFence(_)
+            | Self::Dies(_)
+            | Self::NoDistrust(_) => Slower::Writes,
+        }
+    }
 }
 
 /// What all instances keep beside their cache, without generations.

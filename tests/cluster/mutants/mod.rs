@@ -15,7 +15,7 @@ use megastats::settings::{CacheBackend, DatabaseUrl, RedisUrl};
 
 use self::{
     broken::{Broken, Kept, Rule},
-    slow::Slow,
+    slow::{Slow, Slower},
 };
 use crate::{
     checker::Checker,
@@ -91,9 +91,8 @@ impl<F: Fn(Slow, &str) -> Slow + Clone + Send + 'static> Wrap for F {}
 fn breaking(rule: Rule) -> impl Wrap {
     move |slow, _| {
         let rule = rule.clone();
-        let writes = !matches!(rule, Rule::LateGeneration | Rule::OldFlight(_));
         Slow {
-            writes,
+            slower: rule.shows_with(),
             inner: Arc::new(Broken {
                 inner: slow.inner,
                 rule,
@@ -110,10 +109,12 @@ async fn is_found_out(rule: Rule) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_no_rule_is_broken_no_answer_is_wrong() {
-    let instances = Instances::start(30, |slow, _| slow).await;
-    let checker = instances.checker().await;
-    assert_eq!(checker.wrong_within(WRITES).await, None);
-    checker.end(10).await.assert_all_answered();
+    for slower in [Slower::Writes, Slower::Computations] {
+        let instances = Instances::start(30, move |slow, _| Slow { slower, ..slow }).await;
+        let checker = instances.checker().await;
+        assert_eq!(checker.wrong_within(WRITES).await, None);
+        checker.end(10).await.assert_all_answered();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,15 +16,21 @@ const LEFT_OUT: u32 = 2;
 /// Waits before and after what `inner` does.
 pub struct Slow {
     pub inner: Arc<dyn StatsCache>,
-    /// Whether writes take their time, too. Where they do not, computations outlast them.
-    pub writes: bool,
+    pub slower: Slower,
+}
+
+/// What takes longer, and so is overtaken by the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slower {
+    Writes,
+    Computations,
 }
 
 impl Slow {
     pub fn around(inner: Arc<dyn StatsCache>) -> Self {
         Self {
             inner,
-            writes: true,
+            slower: Slower::Writes,
         }
     }
 }
@@ -46,7 +52,11 @@ impl StatsCache for Slow {
         seen: Generation,
         entry: Entry,
     ) -> Result<(), CacheError> {
-        wait(0..=40).await;
+        wait(match self.slower {
+            Slower::Writes => 0..=40,
+            Slower::Computations => 0..=150,
+        })
+        .await;
         if rand::rng().random_ratio(1, LEFT_OUT) {
             return Ok(());
         }
@@ -55,14 +65,14 @@ impl StatsCache for Slow {
 
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
         let fence = self.inner.fence(tenant).await;
-        if self.writes {
+        if self.slower == Slower::Writes {
             wait(0..=60).await;
         }
         fence
     }
 
     async fn release(&self, fence: Fence) -> Result<(), CacheError> {
-        if self.writes {
+        if self.slower == Slower::Writes {
             wait(0..=200).await;
         }
         self.inner.release(fence).await
