@@ -186,12 +186,10 @@ impl Owed {
             return;
         };
         debt.fences.retain(|other| other != fence);
-        if debt.number <= number {
-            if debt.fences.is_empty() {
-                state.debts.remove(tenant);
-            } else {
-                debt.due = true;
-            }
+        if debt.fences.is_empty() {
+            state.debts.remove(tenant);
+        } else if debt.number <= number {
+            debt.due = true;
         }
     }
 
@@ -280,6 +278,16 @@ mod tests {
         let left = owed.left(now);
         assert_eq!(left[0].1.fences, ["f"]);
         owed.paid(&tenant("a"), "f", left[0].1.number);
+        assert!(!owed.holds(&tenant("a"), now));
+    }
+
+    #[test]
+    fn writes_that_tell_in_another_order_than_they_came_owe_nothing() {
+        let (owed, now) = (Owed::new(TTL), Instant::now());
+        let older = owed.add(&tenant("a"), "f", now);
+        let newer = owed.add(&tenant("a"), "g", now);
+        owed.paid(&tenant("a"), "g", newer);
+        owed.paid(&tenant("a"), "f", older);
         assert!(!owed.holds(&tenant("a"), now));
     }
 
