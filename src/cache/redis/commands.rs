@@ -1,10 +1,15 @@
-//! What is said to Redis: keys, scripts and marks. Not here: saying it (`link`).
+//! What is said to Redis: keys, commands and marks. Not here: what the scripts do (`scripts`), and
+//! saying it (`link`).
 
 use std::{fmt::Display, time::Duration};
 
 use redis::{Cmd, cmd};
 
-use super::{envelope::Envelope, era::Era};
+use super::{
+    envelope::Envelope,
+    era::Era,
+    scripts::{END_LEASE, LIST_KEY, MOVE_FENCE, RENEW, SET_MARK, STORE},
+};
 use crate::{
     cache::{Generation, StatsKey, key::escaped},
     tenant::TenantId,
@@ -18,71 +23,6 @@ const MAX_LISTED: usize = 10_000;
 
 /// Hexadecimal digits of a mark.
 const MARK: usize = 16;
-
-/// Raises or releases a fence: drops what has ended, adds `ARGV[1]` for `ARGV[2]` milliseconds
-/// (none to release it), and sets the generation `ARGV[3]` for `ARGV[4]` milliseconds. A fence
-/// that ended in between is thus counted neither twice nor never. Whatever lies under the keys is
-/// replaced, be it of another type. Deleting comes first: once a script has written, Redis lets it
-/// go on though its memory is full. A release with `ARGV[5]` above 0 bars the fence from being
-/// raised for as many milliseconds: the command that raises it may still be on its way.
-const MOVE_FENCE: &str = r"
-if tonumber(ARGV[2]) > 0 and redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local standing, last = {}, 0
-local function stand(id, till)
-    standing[#standing + 1] = id .. ':' .. string.format('%.0f', till)
-    if till > last then last = till end
-end
-local held = redis.pcall('GET', KEYS[2])
-if type(held) ~= 'string' then held = '' end
-for id, till in string.gmatch(held, '(%w+):(%d+)') do
-    if tonumber(till) > now and id ~= ARGV[1] then stand(id, tonumber(till)) end
-end
-if tonumber(ARGV[2]) > 0 then stand(ARGV[1], now + tonumber(ARGV[2])) end
-redis.call('DEL', KEYS[1], KEYS[2])
-redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
-if #standing > 0 then
-    redis.call('SET', KEYS[2], table.concat(standing, ','), 'PX', string.format('%.0f', last - now))
-end
-if tonumber(ARGV[5]) > 0 then redis.call('SET', KEYS[3], 1, 'PX', ARGV[5]) end
-return 1
-";
-
-/// Sets the generation `ARGV[2]` for `ARGV[3]` milliseconds, unless another than `ARGV[1]` has been
-/// set meanwhile; answers with the one that is there then, or with nothing while a fence stands: a
-/// generation that was handed out during a write could outlive its fence.
-const RENEW: &str = r"
-if redis.call('EXISTS', KEYS[2]) == 1 then return false end
-local held = redis.pcall('GET', KEYS[1])
-if type(held) == 'string' and held ~= ARGV[1] then return held end
-redis.call('DEL', KEYS[1])
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return ARGV[2]
-";
-
-/// Keeps the entry `ARGV[2]` for `ARGV[3]` milliseconds, and answers with 1, if the generation still
-/// has the mark `ARGV[1]`: a later one may have an entry already, which would be lost.
-const STORE: &str = r"
-local held = redis.pcall('GET', KEYS[1])
-if type(held) ~= 'string' or string.sub(held, 1, #ARGV[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-return 1
-";
-
-/// Sets a mark, also where the memory is full.
-const SET_MARK: &str = r"
-redis.call('DEL', KEYS[1])
-return redis.call('SET', KEYS[1], ARGV[1])
-";
-
-/// Puts `ARGV[3]` on the list until `ARGV[2]`, and takes off what ended before `ARGV[1]`: all in
-/// Unix milliseconds.
-const LIST_KEY: &str = r"
-if redis.call('TYPE', KEYS[1]).ok ~= 'zset' then redis.call('DEL', KEYS[1]) end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
-return redis.call('ZADD', KEYS[1], ARGV[2], ARGV[3])
-";
 
 /// Writes commands for keys with one prefix.
 pub(super) struct Commands {
@@ -194,22 +134,32 @@ impl Commands {
         command
     }
 
-    /// Takes the right to compute `key` in generation `seen`, unless it is taken.
-    pub(super) fn lease(&self, key: &StatsKey, seen: Generation, life: Duration) -> Cmd {
+    /// Takes the right to compute `key` in generation `seen` for `holder`, unless it is taken.
+    pub(super) fn lease(
+        &self,
+        key: &StatsKey,
+        seen: Generation,
+        holder: &str,
+        life: Duration,
+    ) -> Cmd {
         let mut command = cmd("SET");
         command
             .arg(self.lease_key(key, seen))
-            .arg(1)
+            .arg(holder)
             .arg("NX")
             .arg("PX")
             .arg(milliseconds(life));
         command
     }
 
-    /// Gives that right back.
-    pub(super) fn end_lease(&self, key: &StatsKey, seen: Generation) -> Cmd {
-        let mut command = cmd("DEL");
-        command.arg(self.lease_key(key, seen));
+    /// Gives that right back, if `holder` still has it.
+    pub(super) fn end_lease(&self, key: &StatsKey, seen: Generation, holder: &str) -> Cmd {
+        let mut command = cmd("EVAL");
+        command
+            .arg(END_LEASE)
+            .arg(1)
+            .arg(self.lease_key(key, seen))
+            .arg(holder);
         command
     }
 

@@ -8,7 +8,8 @@
 //! | `health` | when an answer may be believed |
 //! | `era` | which generations may be believed |
 //! | `owed` | what Redis has yet to be told |
-//! | `commands` | keys, scripts and marks |
+//! | `commands` | keys, commands and marks |
+//! | `scripts` | what Redis does at one moment |
 //! | `envelope` | an entry's bytes |
 //! | `client` | connections |
 //!
@@ -20,7 +21,7 @@
 //! | `…generation` | a random mark and its era; missing is a miss, and another is set |
 //! | `…fence` | the fences that stand, each with its own end: `id:milliseconds,…` |
 //! | `…mega_stats:…` | an entry: `envelope` |
-//! | `…lease:…` | somebody computes that entry now |
+//! | `…lease:…` | who computes that entry now |
 //! | `…barred:…` | that fence was released, and must not be raised by words that come late |
 //!
 //! A fence is raised together with a new generation, and released with another: a writer that dies
@@ -34,6 +35,7 @@ mod era;
 mod health;
 mod link;
 mod owed;
+mod scripts;
 
 use std::{
     sync::Arc,
@@ -63,6 +65,8 @@ pub struct RedisCache {
     clock: Arc<dyn Clock>,
     life: Lifetime,
     settings: RedisSettings,
+    /// What this instance's leases are known by.
+    holder: String,
 }
 
 /// Listed keys that are looked up in one round trip.
@@ -87,6 +91,7 @@ impl RedisCache {
             clock,
             life,
             settings,
+            holder: new_mark(),
         })
     }
 
@@ -271,7 +276,7 @@ impl StatsCache for RedisCache {
     async fn lease(&self, key: &StatsKey, seen: Generation) -> Result<Lease, CacheError> {
         // Not so long that what is computed under it expires first.
         let lease = self.settings.lease().min(self.life.fresh);
-        let command = self.link.commands.lease(key, seen, lease);
+        let command = self.link.commands.lease(key, seen, &self.holder, lease);
         let taken: Option<String> = self
             .link
             .ask(&command, self.settings.response_timeout())
@@ -284,7 +289,7 @@ impl StatsCache for RedisCache {
     }
 
     async fn end_lease(&self, key: &StatsKey, seen: Generation) -> Result<(), CacheError> {
-        let command = self.link.commands.end_lease(key, seen);
+        let command = self.link.commands.end_lease(key, seen, &self.holder);
         self.link
             .ask::<i64>(&command, self.settings.response_timeout())
             .await?;

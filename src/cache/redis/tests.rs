@@ -227,6 +227,9 @@ impl StatsCache for Instance {
     async fn lease(&self, key: &StatsKey, seen: Generation) -> Result<Lease, CacheError> {
         self.cache.lease(key, seen).await
     }
+    async fn end_lease(&self, key: &StatsKey, seen: Generation) -> Result<(), CacheError> {
+        self.cache.end_lease(key, seen).await
+    }
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
         believes(&self.cache).await;
         self.cache.keys(after, limit).await
@@ -306,7 +309,7 @@ impl Failure for Never {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_lease_is_granted_and_a_dead_holders_ends() {
+async fn one_lease_is_granted_and_a_dead_holders_ends_and_nobody_ends_anothers() {
     let server = Server::start();
     let mut settings = server.settings();
     settings.lease_ms = 1_000;
@@ -316,6 +319,11 @@ async fn one_lease_is_granted_and_a_dead_holders_ends() {
     assert_eq!(a.lease(&key(), seen).await.unwrap(), Lease::Granted);
     assert_eq!(b.lease(&key(), seen).await.unwrap(), Lease::Taken);
     until(async || b.lease(&key(), seen).await.unwrap() == Lease::Granted).await;
+    // Slow rather than dead: what has ended is no longer its own to give back.
+    a.end_lease(&key(), seen).await.unwrap();
+    assert_eq!(a.lease(&key(), seen).await.unwrap(), Lease::Taken);
+    b.end_lease(&key(), seen).await.unwrap();
+    assert_eq!(a.lease(&key(), seen).await.unwrap(), Lease::Granted);
     server.run::<()>(&["FLUSHALL"]);
     assert_eq!(a.lease(&key(), seen).await.unwrap(), Lease::Granted);
 }
