@@ -1,7 +1,7 @@
 //! A line of the log for each request, and the id by which it is found. Lives here: what is told of a
 //! request. Not here: the form of a line, and how others come to carry the id (`crate::logging`).
 
-use std::{future::Future, time::Instant};
+use std::{future::Future, thread, time::Instant};
 
 use actix_web::{
     Error,
@@ -9,12 +9,13 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
     http::{
-        Method, StatusCode,
+        StatusCode,
         header::{HeaderMap, HeaderName, HeaderValue},
     },
 };
 use log::{Level, kv::Value};
 
+use super::measure::method_name;
 use crate::{
     error::ApiError,
     health,
@@ -26,7 +27,8 @@ const TARGET: &str = "megastats::access";
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A request that is not answered yet. If it is dropped, its client has left.
+/// A request that is not answered yet. If it is dropped, its client has left, or the service
+/// panicked.
 #[derive(Debug)]
 pub(super) struct Request {
     id: RequestId,
@@ -44,7 +46,7 @@ impl Request {
         let given = given.and_then(|id| RequestId::parse(id.as_bytes()));
         Self {
             id: given.unwrap_or_else(RequestId::random),
-            method: name(request.method()),
+            method: method_name(request.method()),
             began: Instant::now(),
             is_told,
             is_answered: false,
@@ -126,14 +128,22 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        if self.is_told && !self.is_answered {
-            log::info!(
-                target: TARGET,
-                method = self.method,
-                duration_ms = self.duration_ms();
-                "the client left before it was answered"
-            );
+        if self.is_answered {
+            return;
         }
+        let (level, end) = if thread::panicking() {
+            (Level::Error, "the service panicked before it had answered")
+        } else if self.is_told {
+            (Level::Info, "the client left before it was answered")
+        } else {
+            return;
+        };
+        log::log!(
+            target: TARGET, level,
+            method = self.method,
+            duration_ms = self.duration_ms();
+            "{end}"
+        );
     }
 }
 
@@ -143,13 +153,4 @@ fn cause(error: &Error) -> Option<String> {
         Some(error) => error.cause().map(str::to_owned),
         None => Some(error.to_string()),
     }
-}
-
-/// A client may make methods up.
-fn name(method: &Method) -> &'static str {
-    const KNOWN: [&str; 9] = [
-        "GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT",
-    ];
-    let known = KNOWN.into_iter().find(|known| method == known);
-    known.unwrap_or("OTHER")
 }

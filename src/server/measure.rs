@@ -1,7 +1,7 @@
 //! Counting requests: which route a request has, how it ended, and how long it took. Not here: what
 //! is done with the counts (`crate::metrics`).
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Instant};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, thread, time::Instant};
 
 use actix_web::{
     Error,
@@ -14,7 +14,7 @@ use crate::metrics::{Metrics, Series};
 /// The route of what has none.
 const UNKNOWN: &str = "unknown";
 
-/// Methods that are told apart; all others are one.
+/// Methods that are told apart.
 static METHODS: [Method; 7] = [
     Method::GET,
     Method::HEAD,
@@ -24,6 +24,12 @@ static METHODS: [Method; 7] = [
     Method::DELETE,
     Method::OPTIONS,
 ];
+
+/// What a method is called. A client may make methods up, which are all one.
+pub(super) fn method_name(method: &Method) -> &'static str {
+    let known = METHODS.iter().find(|known| *known == method);
+    known.map_or("other", Method::as_str)
+}
 
 /// No answer was sent: nginx' number for it.
 fn client_left() -> StatusCode {
@@ -64,11 +70,10 @@ impl Meter {
     /// Begins to measure a request.
     pub(super) fn begin(&self, request: &ServiceRequest) -> Measured {
         self.metrics.requests.in_flight.inc();
-        let method = METHODS.iter().find(|known| *known == request.method());
         Measured {
             metrics: Arc::clone(&self.metrics),
             route: self.route(request),
-            method: method.map_or("other", Method::as_str),
+            method: method_name(request.method()),
             status: client_left(),
             began: Instant::now(),
         }
@@ -112,6 +117,9 @@ impl Measured {
 impl Drop for Measured {
     fn drop(&mut self) {
         self.metrics.requests.in_flight.dec();
+        if thread::panicking() {
+            self.status = StatusCode::INTERNAL_SERVER_ERROR;
+        }
         let Self {
             route,
             method,
@@ -130,5 +138,32 @@ impl Drop for Measured {
             series.len() - 1
         });
         series[at].2.count(began.elapsed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use actix_web::{rt::spawn, test::TestRequest};
+
+    use super::*;
+    use crate::settings::CacheBackend;
+
+    #[actix_web::test]
+    async fn a_request_whose_handler_panics_is_counted_as_500_and_one_that_is_dropped_as_499() {
+        let metrics = Arc::new(Metrics::new(CacheBackend::Memory));
+        let meter = Meter::new(Arc::clone(&metrics));
+        let begin = || meter.begin(&TestRequest::default().to_srv_request());
+        let handler = poll_fn::<Result<ServiceResponse, Error>, _>(|_| panic!("as a handler may"));
+        let ended = spawn(begin().follow(handler)).await;
+        assert!(ended.unwrap_err().is_panic());
+        drop(begin());
+        let text = metrics.text();
+        for status in [499, 500] {
+            let counted = format!(r#"{{method="GET",route="unknown",status="{status}"}} 1"#);
+            assert!(text.contains(&counted), "{status}: {text}");
+        }
+        assert!(text.contains("in_flight 0"), "{text}");
     }
 }
