@@ -10,8 +10,11 @@
 //! # Forgetting everything
 //! Whoever wants all instances to forget everything proclaims an era, and then marks it as a *purge*
 //! under another key, since an instance that starts may replace the era before others have seen it.
-//! Whoever finds a new purge with a heartbeat knows its era and no other. As heartbeats vouch for
-//! [`TRUST`](super::health::TRUST), nobody who believes Redis has missed it after that time.
+//! Whoever finds a new purge with a heartbeat believes no era from before it. One that it has not
+//! seen proclaimed may be older than its own, be it that it has just started or that Redis has come
+//! back with an old mark: then the era that is there now is the only one that is certainly later. As
+//! heartbeats vouch for [`TRUST`](super::health::TRUST), nobody who believes Redis has missed it
+//! after that time.
 
 use std::{
     collections::VecDeque,
@@ -67,16 +70,23 @@ impl Eras {
 
     /// Redis has taken `era`, which is this instance's own: nothing from before counts.
     pub(super) fn proclaimed(&self, era: Era, now: Instant) {
-        self.lock().begin(era, now);
+        let mut state = self.lock();
+        state.known.clear();
+        state.known.push_back(era);
+        (state.current, state.since) = (era, Some(now));
     }
 
-    /// Redis has told of `purge`: if that is news, nothing from before counts.
-    pub(super) fn purged(&self, purge: Era, now: Instant) {
+    /// Redis has told of `purge`: if that is news, nothing from before counts. Whether any era does;
+    /// if not, the one that is there now has to be [seen](Eras::seen).
+    pub(super) fn purged(&self, purge: Era, now: Instant) -> bool {
         let mut state = self.lock();
         if state.purge != Some(purge) {
-            state.purge = Some(purge);
-            state.begin(purge, now);
+            let seen = state.known.iter().position(|era| *era == purge);
+            let before = seen.unwrap_or(state.known.len());
+            state.known.drain(..before);
+            (state.purge, state.since) = (Some(purge), Some(now));
         }
+        !state.known.is_empty()
     }
 
     /// How long ago everything from before was forgotten.
@@ -110,14 +120,6 @@ impl Eras {
     }
 }
 
-impl State {
-    fn begin(&mut self, era: Era, now: Instant) {
-        self.known.clear();
-        self.known.push_back(era);
-        (self.current, self.since) = (era, Some(now));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,13 +142,32 @@ mod tests {
         let [own, seen, purge, later] = [(); 4].map(|()| Era::random());
         eras.proclaimed(own, start);
         eras.seen(seen);
-        let noticed = start + Duration::from_secs(1);
-        eras.purged(purge, noticed);
-        assert!(!eras.knows(own) && !eras.knows(seen) && eras.knows(purge));
-        assert_eq!(eras.age(noticed), Some(Duration::ZERO));
+        eras.seen(purge);
         eras.seen(later);
-        eras.purged(purge, noticed + Duration::from_secs(1));
-        assert!(eras.knows(purge) && eras.knows(later), "it is no news");
+        let noticed = start + Duration::from_secs(1);
+        assert!(eras.purged(purge, noticed));
+        assert!(!eras.knows(own) && !eras.knows(seen));
+        assert!(eras.knows(purge) && eras.knows(later));
+        assert_eq!(eras.age(noticed), Some(Duration::ZERO));
+        eras.seen(own);
+        assert!(eras.purged(purge, noticed + Duration::from_secs(1)));
+        assert!(eras.knows(own), "it is no news");
+    }
+
+    #[test]
+    fn a_purge_that_was_not_seen_proclaimed_may_be_from_before_and_is_not_believed_itself() {
+        let (eras, now) = (Eras::new(), Instant::now());
+        let [own, purge] = [(); 2].map(|()| Era::random());
+        eras.proclaimed(own, now);
+        for _ in 0..2 {
+            assert!(!eras.purged(purge, now), "until an era is seen");
+            assert!(!eras.knows(own) && !eras.knows(purge));
+        }
+        assert!(
+            eras.seen(own),
+            "which is there still, and so is the later one"
+        );
+        assert!(eras.purged(purge, now) && eras.knows(own));
     }
 
     #[test]

@@ -193,8 +193,10 @@ impl Link {
         let took = asked.elapsed();
         self.follow_era().await?;
         // After the era, which was replaced before it: an older one is not seen any more.
-        if let Some(purge) = self.mark(&self.commands.purge()).await? {
-            self.eras.purged(purge, Instant::now());
+        if let Some(purge) = self.mark(&self.commands.purge()).await?
+            && !self.eras.purged(purge, Instant::now())
+        {
+            self.follow_era().await?;
         }
         Ok(took)
     }
