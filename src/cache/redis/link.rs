@@ -3,7 +3,7 @@
 //! how a command is written (`commands`).
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -33,6 +33,8 @@ pub(super) struct Link {
     pub(super) health: Health,
     pub(super) eras: Eras,
     pub(super) owed: Owed,
+    /// Since when Redis has refused to raise fences.
+    refusing: Mutex<Option<Instant>>,
     life: Lifetime,
     fence_life: Duration,
     invalidation_wait: Duration,
@@ -66,6 +68,7 @@ impl Link {
             health: Health::new(Instant::now()),
             eras: Eras::new(),
             owed: Owed::new(life.whole()),
+            refusing: Mutex::new(None),
             life,
             fence_life: settings.fence_life(),
             invalidation_wait: settings.invalidation_wait(),
@@ -94,9 +97,28 @@ impl Link {
         answer
     }
 
+    /// [Insists](Link::insist) on a fence. The first that Redis refuses to raise is tried again for
+    /// `invalidation_wait`, and those that follow only for what is left of it: whose fence it is
+    /// holds a connection to the database, and readers wait for one.
+    pub(super) async fn raise(&self, fence: &Cmd) -> Result<Told, CacheError> {
+        let began = Instant::now();
+        let since = *self.refusing();
+        let refused = since.map_or(Duration::ZERO, |since| began.duration_since(since));
+        let told = self
+            .try_for(self.invalidation_wait.saturating_sub(refused), fence)
+            .await;
+        *self.refusing() = told.is_err().then_some(since.unwrap_or(began));
+        told
+    }
+
     /// Sends a command until it is run, or until Redis has been silent for so long that every
     /// instance has noticed. An error when others may use Redis, but the command cannot be run.
     pub(super) async fn insist(&self, command: &Cmd) -> Result<Told, CacheError> {
+        self.try_for(self.invalidation_wait, command).await
+    }
+
+    /// As [`Link::insist`], but a command that is refused is not tried again after `patience`.
+    async fn try_for(&self, patience: Duration, command: &Cmd) -> Result<Told, CacheError> {
         let wait = self.invalidation_wait;
         let began = Instant::now();
         let mut told = Told::AtOnce;
@@ -112,14 +134,22 @@ impl Link {
                 Err(error) if given_up && !error.is_answer() => return Ok(Told::NotYet),
                 Err(error) => {
                     told = Told::InTheEnd;
-                    let patience = if error.is_answer() { wait } else { 2 * wait };
-                    if began.elapsed() >= patience {
+                    let tries = if error.is_answer() {
+                        patience
+                    } else {
+                        2 * wait
+                    };
+                    if began.elapsed() >= tries {
                         return Err(error.into());
                     }
                 }
             }
             tokio::time::sleep(PERIOD / 5).await;
         }
+    }
+
+    fn refusing(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.refusing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The epoch, while what Redis says of `tenant` may be believed.
@@ -163,11 +193,16 @@ impl Link {
             Ok(took) if took <= self.quick => self.health.beat(sent, Instant::now()),
             Ok(_) => self.health.beat_late(sent, Instant::now()),
             Err(error) => {
-                self.health.unheard();
+                let now = Instant::now();
+                let asked = match error {
+                    ClientError::Silent(within) => now.checked_sub(within),
+                    _ => None,
+                };
+                self.health.unheard(asked.unwrap_or(now));
                 if let ClientError::Silent(_) = error {
                     // Not before the silence is one: a connection that is let go does not tell that
                     // it broke.
-                    if self.health.silence(Instant::now()) >= TRUST {
+                    if self.health.silence(now) >= TRUST {
                         self.client.reconnect();
                     }
                     self.health.missed()

@@ -148,6 +148,8 @@ impl RedisCache {
         let left = self.life.whole().saturating_sub(entry.age);
         let fresh = self.life.fresh.saturating_sub(entry.age);
         if left.is_zero() || link.believed(key.tenant()).is_none() {
+            // Others need not wait for it; unless this succeeds, they do until the lease ends.
+            let _ = self.give_back(key, seen).await;
             return Ok(());
         }
         let (now_ms, timeout) = (self.now_ms(), self.settings.response_timeout());
@@ -164,6 +166,12 @@ impl RedisCache {
         let until_ms = now_ms.saturating_add(milliseconds(fresh));
         link.ask::<()>(&link.commands.list(key, now_ms, until_ms), timeout)
             .await
+    }
+
+    async fn give_back(&self, key: &StatsKey, seen: Generation) -> Result<(), ClientError> {
+        let (link, timeout) = (&self.link, self.settings.response_timeout());
+        let command = link.commands.end_lease(key, seen, &self.holder);
+        link.ask::<i64>(&command, timeout).await.map(|_| ())
     }
 
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, ClientError> {
@@ -222,7 +230,7 @@ impl StatsCache for RedisCache {
             .fence(tenant, &mark, life, link.eras.current());
         let raised = Instant::now();
         link.owed.begins(tenant, &mark);
-        let told = match link.insist(&command).await {
+        let told = match link.raise(&command).await {
             Ok(told) => told,
             Err(error) => {
                 // Words that raise it may be on their way.
@@ -289,11 +297,7 @@ impl StatsCache for RedisCache {
     }
 
     async fn end_lease(&self, key: &StatsKey, seen: Generation) -> Result<(), CacheError> {
-        let command = self.link.commands.end_lease(key, seen, &self.holder);
-        self.link
-            .ask::<i64>(&command, self.settings.response_timeout())
-            .await?;
-        Ok(())
+        Ok(self.give_back(key, seen).await?)
     }
 
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {

@@ -23,6 +23,7 @@ mod access;
 mod cluster;
 mod damage;
 mod failures;
+mod refusals;
 #[expect(dead_code, unreachable_pub, reason = "shared with the tests in tests/")]
 #[path = "../../../tests/support/redis.rs"]
 mod server;
@@ -326,6 +327,17 @@ async fn one_lease_is_granted_and_a_dead_holders_ends_and_nobody_ends_anothers()
     assert_eq!(a.lease(&key(), seen).await.unwrap(), Lease::Granted);
     server.run::<()>(&["FLUSHALL"]);
     assert_eq!(a.lease(&key(), seen).await.unwrap(), Lease::Granted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_what_is_not_kept_since_redis_is_not_believed_just_then() {
+    let server = Server::start();
+    let (a, b) = open_two(&server).await;
+    let seen = seen(&a, &key()).await;
+    assert_eq!(a.lease(&key(), seen).await.unwrap(), Lease::Granted);
+    a.link.health.missed();
+    a.store(&key(), seen, entry("unkept")).await.unwrap();
+    assert_eq!(b.lease(&key(), seen).await.unwrap(), Lease::Granted);
 }
 
 #[tokio::test(flavor = "multi_thread")]

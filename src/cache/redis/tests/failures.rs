@@ -1,10 +1,10 @@
-//! Redis paused, killed, flushed and full, with instances reading and writing meanwhile.
+//! Redis paused, killed and flushed, with instances reading and writing meanwhile.
 
 use super::{server::free_port, *};
 
 /// How long a write may take while Redis is gone: it waits for the fence and for the release, and
 /// the machine may be busy. What matters is that it ends.
-const WRITE_BOUND: Duration = Duration::from_secs(15);
+pub(super) const WRITE_BOUND: Duration = Duration::from_secs(15);
 
 async fn write_in_time(cache: &RedisCache) {
     tokio::time::timeout(WRITE_BOUND, write(cache))
@@ -13,7 +13,7 @@ async fn write_in_time(cache: &RedisCache) {
 }
 
 /// Looks `key()` up until Redis is believed again; it must not be hit before or then.
-async fn is_not_hit_until_believed(cache: &RedisCache) {
+pub(super) async fn is_not_hit_until_believed(cache: &RedisCache) {
     let looks = async {
         loop {
             match cache.lookup(&key()).await {
@@ -294,86 +294,6 @@ async fn nothing_from_before_flushall_is_hit_and_the_cache_goes_on() {
 fn seen_of(server: &Server) -> Generation {
     let kept: Vec<u8> = server.run(&["GET", "megastats:{clinic}:generation"]);
     parse_generation(&kept).unwrap().0
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn eviction_costs_entries_and_nothing_else() {
-    let server = Server::start();
-    let (a, b) = open_two(&server).await;
-    let used: String = server.run(&["INFO", "memory"]);
-    let used: u64 = used
-        .lines()
-        .find_map(|line| line.strip_prefix("used_memory:"))
-        .and_then(|number| number.trim().parse().ok())
-        .unwrap();
-    let limit = (used + 400_000).to_string();
-    server.run::<()>(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
-    server.run::<()>(&["CONFIG", "SET", "maxmemory", &limit]);
-    let body = bytes::Bytes::from(vec![b'x'; 4096]);
-    let mut acknowledged = Vec::new();
-    for n in 0..400 {
-        let tenant = TenantId::parse(&format!("clinic-{}", n % 40)).unwrap();
-        let key = StatsKey::new("mega_stats", &tenant, &[&n]);
-        if let Lookup::Miss(seen) = found(&a, &key).await {
-            let entry = Entry {
-                body: body.clone(),
-                age: Duration::ZERO,
-            };
-            // Redis may be full of what cannot be evicted for a moment.
-            let _ = a.store(&key, seen, entry).await;
-        }
-        if n % 10 == 0 {
-            let fence = a.fence(&tenant).await.unwrap();
-            a.release(fence).await.unwrap();
-            acknowledged.push(key);
-        }
-    }
-    for key in &acknowledged {
-        let found = found(&b, key).await;
-        assert!(
-            !matches!(found, Lookup::Hit(..) | Lookup::Expired(..)),
-            "{found:?}"
-        );
-    }
-    let evicted: String = server.run(&["INFO", "stats"]);
-    assert!(!evicted.contains("evicted_keys:0\r"), "nothing was evicted");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_redis_takes_invalidations_and_no_entries() {
-    let server = Server::start();
-    let (a, b) = open_two(&server).await;
-    fill(&a, "before").await;
-    server.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
-    assert!(is_hit(&b, "before").await, "what is there is still read");
-    let fence = a.fence(&tenant()).await.unwrap();
-    assert_eq!(found(&b, &key()).await, Lookup::Fenced);
-    a.release(fence).await.unwrap();
-    let now = seen(&b, &key()).await;
-    assert!(b.store(&key(), now, entry("x")).await.is_err());
-    server.run::<i64>(&["DEL", "megastats:{clinic}:generation"]);
-    seen(&b, &key()).await;
-    server.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
-    fill(&b, "after").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_answers_but_takes_no_invalidation_refuses_the_write() {
-    let server = Server::start();
-    let (a, b) = open_two(&server).await;
-    fill(&a, "before").await;
-    // As after a failover to a replica that is still read from.
-    let elsewhere = free_port().to_string();
-    server.run::<()>(&["CONFIG", "SET", "replica-serve-stale-data", "yes"]);
-    server.run::<()>(&["REPLICAOF", "127.0.0.1", &elsewhere]);
-    // Others may have found the new master: they would not hear of it.
-    let refused = tokio::time::timeout(WRITE_BOUND, a.fence(&tenant())).await;
-    assert!(refused.expect("in time").is_err());
-    until(async || matches!(b.lookup(&key()).await, Ok(Lookup::Fenced))).await;
-    server.run::<()>(&["REPLICAOF", "NO", "ONE"]);
-    write(&a).await;
-    is_not_hit_until_believed(&b).await;
-    fill(&a, "after").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
