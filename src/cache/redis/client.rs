@@ -4,12 +4,17 @@
 use std::{
     fs, io,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use futures_util::{
+    FutureExt as _,
+    future::{self, BoxFuture, Shared},
+};
 use redis::{
-    Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo, RedisError, TlsCertificates,
+    Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisError,
+    ServerErrorKind, TlsCertificates,
     aio::{ConnectionManager, ConnectionManagerConfig},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
@@ -74,11 +79,14 @@ enum Target {
     Cluster(ClusterClient),
 }
 
+/// A connection and since when there is one, or why there is none. It is made whether or not anybody
+/// waits for it: who asks may have less time than that takes.
+type Making = Shared<BoxFuture<'static, Result<(Connection, Instant), String>>>;
+
 pub(super) struct RedisClient {
     target: Target,
     connect_timeout: Duration,
-    /// And when it was begun to be made.
-    current: Mutex<Option<(Connection, Instant)>>,
+    current: Mutex<Option<Making>>,
 }
 
 impl RedisClient {
@@ -149,43 +157,61 @@ impl RedisClient {
     /// Lets go of the connection: a peer that vanished without a word is never noticed by it. One
     /// that may still be in the making is left alone.
     pub(super) fn reconnect(&self) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if (current.as_ref()).is_some_and(|(_, begun)| begun.elapsed() >= self.connect_timeout) {
+        let mut current = self.lock();
+        let made = current.as_ref().and_then(Shared::peek);
+        let is_old = |(_, since): &(_, Instant)| since.elapsed() >= self.connect_timeout;
+        if made.is_some_and(|made| made.as_ref().is_ok_and(is_old)) {
             *current = None;
         }
     }
 
     async fn connection(&self) -> Result<Connection, RedisError> {
-        let current = self
-            .current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if let Some((current, _)) = current {
-            return Ok(current);
-        }
-        let begun = Instant::now();
-        let made = match &self.target {
+        let making = self.lock().get_or_insert_with(|| self.make()).clone();
+        let made = making.clone().await;
+        made.map(|(connection, _)| connection).map_err(|error| {
+            let mut current = self.lock();
+            if current.as_ref().is_some_and(|other| other.ptr_eq(&making)) {
+                *current = None;
+            }
+            io::Error::other(error).into()
+        })
+    }
+
+    fn make(&self) -> Making {
+        match &self.target {
+            // It connects when it is first used, and again whenever it has to.
             Target::Single(client, config) => {
-                let manager =
-                    ConnectionManager::new_lazy_with_config(client.clone(), config.clone())?;
-                Connection::Single(manager)
+                let made = ConnectionManager::new_lazy_with_config(client.clone(), config.clone());
+                let made = made.map(|manager| (Connection::Single(manager), Instant::now()));
+                future::ready(made.map_err(|error| error.to_string())).boxed()
             }
             Target::Cluster(client) => {
-                let connect = client.get_async_connection();
-                let made = tokio::time::timeout(4 * self.connect_timeout, connect).await;
-                Connection::Cluster(
-                    made.map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??,
-                )
+                let (client, limit) = (client.clone(), 4 * self.connect_timeout);
+                let connect = async move {
+                    let made = tokio::time::timeout(limit, client.get_async_connection()).await;
+                    made.map_err(|_elapsed| format!("no connection within {limit:?}"))?
+                        .map(|connection| (Connection::Cluster(connection), Instant::now()))
+                        .map_err(|error| error.to_string())
+                };
+                tokio::spawn(connect)
+                    .map(|made| made.unwrap_or_else(|lost| Err(lost.to_string())))
+                    .boxed()
             }
-        };
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(current.get_or_insert((made, begun)).0.clone())
+        }
+        .shared()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Making>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Whether the connection, rather than Redis, is what failed.
 fn is_lost(error: &RedisError) -> bool {
+    // Of a slot that is being moved, one node has some of the keys: it is there, and so is the rest.
+    if error.kind() == ErrorKind::Server(ServerErrorKind::TryAgain) {
+        return false;
+    }
     error.is_io_error()
         || error.is_connection_dropped()
         || error.is_connection_refusal()

@@ -2,7 +2,9 @@
 
 use std::sync::Weak;
 
-use super::*;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{super::health::PATIENCE, *};
 
 /// Three masters that share the slots.
 struct Cluster {
@@ -158,4 +160,79 @@ async fn a_paused_node_is_not_waited_for_and_nothing_from_before_is_hit_when_it_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_node_is_not_waited_for_and_is_used_again_when_it_returns() {
     one_node_fails_and_returns(Server::kill, Server::restart).await;
+}
+
+/// Another address of a node, at which everything takes longer than a heartbeat may.
+async fn slow_way_to(node: &Server) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, target) = (listener.local_addr().unwrap().port(), node.port);
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                tokio::time::sleep(2 * PATIENCE).await;
+                let mut node = TcpStream::connect(("127.0.0.1", target)).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut node).await;
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_may_take_longer_to_be_made_than_anything_that_is_asked_on_it() {
+    let cluster = shared().await;
+    let mut settings = cluster.settings();
+    let port = slow_way_to(&cluster.nodes[0]).await;
+    settings.url = RedisUrl::parse(&format!("redis://127.0.0.1:{port}")).unwrap();
+    settings.key_prefix = format!("{}:", commands::new_mark());
+    fill(&open(&settings), "cached").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_is_being_moved_takes_the_cache_from_its_own_tenants_only() {
+    let cluster = Cluster::start().await;
+    let (cache, _) = cluster.open_two().await;
+    fill(&cache, "kept").await;
+    let of_other = || (0..).map(|n| TenantId::parse(&format!("clinic-{n}")).unwrap());
+    let here = cluster.node_of(&tenant());
+    let moved = of_other().find(|one| cluster.node_of(one) != here).unwrap();
+    let key_of_moved = StatsKey::new("mega_stats", &moved, &[]);
+    let seen = seen(&cache, &key_of_moved).await;
+    let (from, to) = (
+        &cluster.nodes[cluster.node_of(&moved)],
+        &cluster.nodes[here],
+    );
+    let slot = from.run::<u16>(&["CLUSTER", "KEYSLOT", moved.as_str()]);
+    let id_of = |node: &Server| node.run::<String>(&["CLUSTER", "MYID"]);
+    let (source, target) = (id_of(from), id_of(to));
+    to.run::<()>(&[
+        "CLUSTER",
+        "SETSLOT",
+        &slot.to_string(),
+        "IMPORTING",
+        &source,
+    ]);
+    from.run::<()>(&[
+        "CLUSTER",
+        "SETSLOT",
+        &slot.to_string(),
+        "MIGRATING",
+        &target,
+    ]);
+
+    let epoch = trusted(&cache);
+    // Its generation is there, its entry and fence are not: neither node can answer.
+    assert!(cache.lookup(&key_of_moved).await.is_err());
+    assert!(cache.fence(&moved).await.is_err());
+    assert!(is_hit(&cache, "kept").await);
+    assert_eq!(trusted(&cache), epoch, "Redis was there all the time");
+    from.run::<()>(&["CLUSTER", "SETSLOT", &slot.to_string(), "STABLE"]);
+    to.run::<()>(&["CLUSTER", "SETSLOT", &slot.to_string(), "STABLE"]);
+    // What was refused is made good.
+    until(async || {
+        let lookup = cache.lookup(&key_of_moved).await;
+        matches!(lookup, Ok(Lookup::Miss(later)) if later != seen)
+    })
+    .await;
 }
