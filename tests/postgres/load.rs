@@ -6,10 +6,10 @@ use serde_json::json;
 use tokio_postgres::{Client, NoTls};
 
 use crate::{
-    harness::{PREFIX, Reply, TODAY, TestServer, eventually, within},
+    harness::{PREFIX, Reply, TODAY, TestServer, eventually, redis, within},
     server::Postgres,
 };
-use megastats::settings::DatabaseUrl;
+use megastats::settings::{CacheBackend, DatabaseUrl, RedisUrl, Settings};
 
 const CONNECTIONS: usize = 2;
 const QUEUE: usize = 3;
@@ -21,6 +21,10 @@ const REQUESTS: usize = 40;
 const ALIKE: usize = 20;
 
 fn service(url: &str, wait_ms: u64) -> TestServer {
+    adjusted(url, wait_ms, |_| {})
+}
+
+fn adjusted(url: &str, wait_ms: u64, adjust: impl FnOnce(&mut Settings)) -> TestServer {
     TestServer::builder()
         .settings(|settings| {
             settings.database.url = DatabaseUrl::parse(url).unwrap();
@@ -29,6 +33,7 @@ fn service(url: &str, wait_ms: u64) -> TestServer {
             settings.database.pool_wait_ms = wait_ms;
             settings.database.statement_timeout_ms = wait_ms;
             settings.cache.ttl_seconds = 3600;
+            adjust(settings);
         })
         .start()
 }
@@ -130,4 +135,41 @@ async fn while_statements_take_too_long_hits_are_answered_and_no_request_hangs()
         ask(&service, 0).await.unwrap().status == StatusCode::OK
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_is_lost_costs_no_more_statements_at_once_than_there_are_connections() {
+    let postgres = Postgres::shared();
+    let url = postgres.database();
+    let mut redis = redis::Server::start();
+    let service = adjusted(&url, 60_000, |settings| {
+        settings.database.pool_queue = REQUESTS + ALIKE;
+        settings.cache.backend = CacheBackend::Redis;
+        settings.cache.redis.url = RedisUrl::parse(&redis.url()).unwrap();
+        // As the waits of a write demand it.
+        settings.cache.redis.fence_seconds = 300;
+    });
+    let tenants: Vec<_> = (0..REQUESTS).map(|number| format!("t{number}")).collect();
+    for tenant in &tenants {
+        eventually("it is kept", async || {
+            service.mega_stats(tenant).await.header("x-cache") == "HIT"
+        })
+        .await;
+    }
+    redis.kill();
+    let session = lock(&url).await;
+    let alike = std::iter::repeat_n(&tenants[0], ALIKE);
+    let asked = tenants.iter().chain(alike).map(|tenant| {
+        let url = format!("{}{PREFIX}/mega-stats?tenantId={tenant}", service.url());
+        tokio::spawn(Reply::to(service.client().get(url)))
+    });
+    let asked: Vec<_> = asked.collect();
+    until_statements_wait(&session, CONNECTIONS).await;
+    assert!(asked.iter().all(|one| !one.is_finished()));
+    session.batch_execute("COMMIT").await.unwrap();
+    for reply in asked {
+        let reply = within("an answer", reply).await.unwrap();
+        assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+        assert_eq!(reply.header("x-cache"), "BYPASS");
+    }
 }

@@ -10,7 +10,7 @@ pub mod postgres;
 pub mod process;
 mod raw;
 #[path = "../../support/redis.rs"]
-mod redis;
+pub mod redis;
 mod server;
 mod sqlite;
 mod wait;
