@@ -47,8 +47,8 @@ where
     let mut server = Server::build()
         .workers(workers)
         .max_concurrent_connections(settings.max_connections.div_ceil(workers))
-        .shutdown_timeout(settings.shutdown_timeout_seconds)
-        // The service stops it.
+        // The service stops it, and has a limit for that.
+        .shutdown_timeout(u64::MAX)
         .disable_signals();
     let draining = server.graceful_shutdown_signal();
     let request = settings.request_timeout();

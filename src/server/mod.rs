@@ -123,6 +123,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     admin_address: Option<SocketAddr>,
     tasks: Tasks,
+    metrics: Arc<Metrics>,
     /// Ends it. What it computes just then is finished as any other computation.
     warming: CancellationToken,
     /// Whether the service was told to stop: then each answer ends its connection.
@@ -191,50 +192,45 @@ impl Server {
         };
         let cors = settings.cors.clone();
         let logs_all = settings.log.requests;
-        let drains = Arc::clone(&draining);
         let (door, listeners, admin_address) = open_door(&settings, &addresses)?;
+        let app = move || {
+            let (meter, shared) = (Meter::new(Arc::clone(&shared.metrics)), shared.clone());
+            let draining = Arc::clone(&shared.health.draining);
+            App::new()
+                .configure(|config| app::routes(config, shared, limits))
+                .wrap(
+                    ErrorHandlers::new().handler(StatusCode::METHOD_NOT_ALLOWED, app::explain_405),
+                )
+                .wrap(DefaultHeaders::new().add((header::CACHE_CONTROL, "no-store")))
+                .wrap(app::cross_origin(&cors))
+                .wrap_fn(move |request, service| {
+                    app::part_if(Arc::clone(&draining), service.call(request))
+                })
+                .wrap_fn(move |request, service| {
+                    let log = access_log::Request::new(&request, logs_all);
+                    log.follow(service.call(request))
+                })
+                // Outermost, so that it sees every answer.
+                .wrap_fn(move |request, service| {
+                    let handled = request.conn_data::<Handling>().map(Handling::begin);
+                    let measured = meter.begin(&request);
+                    let answer = service.call(request);
+                    async move {
+                        let answer = measured.follow(answer).await;
+                        drop(handled);
+                        answer
+                    }
+                })
+        };
         let (running, addresses) =
-            listen::listen(&settings.server, listeners, admin_address, move || {
-                let shared = shared.clone();
-                App::new()
-                    .configure(|config| app::routes(config, shared, limits))
-                    .wrap(
-                        ErrorHandlers::new()
-                            .handler(StatusCode::METHOD_NOT_ALLOWED, app::explain_405),
-                    )
-                    .wrap(DefaultHeaders::new().add((header::CACHE_CONTROL, "no-store")))
-                    .wrap(app::cross_origin(&cors))
-                    .wrap_fn({
-                        let draining = Arc::clone(&drains);
-                        move |request, service| {
-                            app::part_if(Arc::clone(&draining), service.call(request))
-                        }
-                    })
-                    .wrap_fn(move |request, service| {
-                        let log = access_log::Request::new(&request, logs_all);
-                        log.follow(service.call(request))
-                    })
-                    // Outermost, so that it sees every answer.
-                    .wrap_fn({
-                        let meter = Meter::new(Arc::clone(&metrics));
-                        move |request, service| {
-                            let handled = request.conn_data::<Handling>().map(Handling::begin);
-                            let measured = meter.begin(&request);
-                            let answer = service.call(request);
-                            async move {
-                                let answer = measured.follow(answer).await;
-                                drop(handled);
-                                answer
-                            }
-                        }
-                    })
-            })
-            .map_err(StartError::Serve)?;
+            listen::listen(&settings.server, listeners, admin_address, app)
+                .map_err(StartError::Serve)?;
         Ok(Self {
             running,
             addresses: announce(addresses, admin_address, &settings),
             admin_address,
             tasks,
+            metrics,
             warming,
             draining,
             door,
@@ -275,37 +271,34 @@ impl Server {
     /// the web server waits for those under way, and last come writes and computations whose clients
     /// have gone. All of that has one limit.
     pub async fn serve(self) -> Result<(), StartError> {
-        let (handle, over) = (self.running.handle(), CancellationToken::new());
-        let running = async {
-            let result = self.running.await;
-            over.cancel();
-            result
-        };
-        let drain = async {
-            tokio::select! {
-                () = self.stop => {}
-                () = over.cancelled() => return None,
-            }
+        let (handle, mut running) = (self.running.handle(), self.running);
+        let told = async {
+            self.stop.await;
             self.draining.store(true, Ordering::Relaxed);
             tokio::select! {
                 () = tokio::time::sleep(self.drain_delay) => {}
                 () = self.hurry => {}
-                () = over.cancelled() => return None,
             }
-            let deadline = Instant::now() + self.drain_limit;
-            self.warming.cancel();
+        };
+        tokio::select! {
+            result = &mut running => return result.map_err(StartError::Serve),
+            () = told => {}
+        }
+        let deadline = Instant::now() + self.drain_limit;
+        self.warming.cancel();
+        let end = async {
             self.door.close(&handle).await;
             tokio::time::sleep(SETTLE).await;
             handle.stop(true).await;
-            Some(deadline)
         };
-        let (result, deadline) = tokio::join!(running, drain);
-        result.map_err(StartError::Serve)?;
-        let Some(deadline) = deadline else {
-            return Ok(());
+        let ended = async { tokio::join!(&mut running, end).0 };
+        let answered = match tokio::time::timeout_at(deadline.into(), ended).await {
+            Ok(result) => result.map(|()| true).map_err(StartError::Serve)?,
+            // Before the server is dropped, and they with it. Connections may be left, but idle.
+            Err(_elapsed) => self.metrics.requests.in_flight.get() == 0,
         };
         let left = deadline.saturating_duration_since(Instant::now());
-        if self.tasks.drain(left).await {
+        if self.tasks.drain(left).await && answered {
             log::info!("stopped");
             Ok(())
         } else {

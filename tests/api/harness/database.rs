@@ -47,6 +47,29 @@ impl Database {
         Lock { _held: held }
     }
 
+    /// Has the services' reads of appointments go on until the service ends or, on PostgreSQL, the
+    /// lock is dropped. `SQLite` has no lock that keeps readers out: theirs find rows without end.
+    pub fn hold_reads(folder: &Path) -> Lock {
+        let held: Box<dyn Send> = match Shared::of_this_binary() {
+            None => {
+                let mut sqlite = Sqlite::open(&folder.join(SQLITE_FILE));
+                sqlite.execute(
+                    "ALTER TABLE appointments RENAME TO hidden;
+                     CREATE VIEW appointments (id, tenant_id, patient_id, consultorio_id,
+                         starts_at, duration_min, status, created_at, updated_at) AS
+                     WITH RECURSIVE rows(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM rows)
+                     SELECT n, n, n, n, n, n, n, n, n FROM rows",
+                );
+                Box::new(sqlite)
+            }
+            Some(shared) => {
+                let lock = "LOCK TABLE appointments IN ACCESS EXCLUSIVE MODE";
+                Box::new(shared.postgres.hold(name(folder), lock))
+            }
+        };
+        Lock { _held: held }
+    }
+
     /// Runs statements, which both databases must know.
     pub fn execute(&mut self, statements: &str) {
         match self {

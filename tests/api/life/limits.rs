@@ -2,8 +2,17 @@
 
 use reqwest::StatusCode;
 
-use super::appointment;
-use crate::harness::{Database, Folder, Process, Raw, TestServer, is_refused, poll};
+use super::{ROUTE, appointment};
+use crate::harness::{
+    Database, Exposition, Folder, Process, Raw, TestServer, eventually, is_refused, poll,
+};
+
+/// A service that has a second to end in, and whose database takes longer.
+const HASTY: [(&str, &str); 3] = [
+    ("MEGASTATS__SERVER__SHUTDOWN_TIMEOUT_SECONDS", "1"),
+    ("MEGASTATS__DATABASE__BUSY_TIMEOUT_MS", "60000"),
+    ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "60000"),
+];
 
 #[tokio::test]
 async fn connections_above_the_limit_wait_until_others_leave() {
@@ -58,12 +67,7 @@ async fn requests_sent_before_the_signal_are_answered_on_kept_connections_too() 
 #[tokio::test]
 async fn work_that_takes_longer_than_the_limit_is_left_and_said_so() {
     let folder = Folder::new();
-    let environment = [
-        ("MEGASTATS__SERVER__SHUTDOWN_TIMEOUT_SECONDS", "1"),
-        ("MEGASTATS__DATABASE__BUSY_TIMEOUT_MS", "60000"),
-        ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "60000"),
-    ];
-    let process = Process::start(folder.path(), &environment);
+    let process = Process::start(folder.path(), &HASTY);
     let lock = Database::lock(folder.path());
     let mut writer = Raw::connect(process.url());
     writer.post(&appointment("ana"));
@@ -76,4 +80,38 @@ async fn work_that_takes_longer_than_the_limit_is_left_and_said_so() {
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("unfinished after 1s"), "{log}");
     drop(lock);
+}
+
+#[tokio::test]
+async fn a_read_that_takes_longer_than_the_limit_is_left_and_said_so() {
+    let folder = Folder::new();
+    let process = Process::start(folder.path(), &HASTY);
+    let held = Database::hold_reads(folder.path());
+    let mut reader = Raw::connect(process.url());
+    reader.get(&format!("{ROUTE}?tenantId=clinic"));
+    eventually(
+        "the read is under way, beside the one for this",
+        async || {
+            let metrics = Exposition::of(process.url()).await;
+            metrics.value("megastats_http_requests_in_flight") >= 2.0
+        },
+    )
+    .await;
+    process.signal("TERM");
+    let (status, log) = process.wait();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("unfinished after 1s"), "{log}");
+    drop(held);
+}
+
+#[tokio::test]
+async fn an_end_without_a_request_under_way_is_no_failure_however_little_time_there_is() {
+    let folder = Folder::new();
+    let process = Process::start(folder.path(), &HASTY);
+    let mut idle = Raw::connect(process.url());
+    idle.mega_stats("clinic");
+    assert_eq!(idle.reply().status, StatusCode::OK);
+    process.signal("TERM");
+    let (status, log) = process.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
 }
