@@ -1,4 +1,4 @@
-//! What the metrics of each instance say of a Redis that hangs or dies.
+//! What the metrics and the log of each instance say of a Redis that hangs or dies.
 
 use reqwest::{Client, StatusCode};
 use serde_json::json;
@@ -13,6 +13,17 @@ const UNDELIVERED: &str = "megastats_redis_undelivered_generations";
 const OPENED: &str = "megastats_redis_breaker_changes_total{to=\"open\"}";
 const HITS: &str = "megastats_cache_requests_total{backend=\"redis\",outcome=\"hit\"}";
 const COMMITTED: &str = "megastats_writes_total{result=\"committed\"}";
+
+/// What is logged when the breaker opens.
+const LOST: &str = "redis: no answer; answering from the database";
+const LEFT: &str = "redis: not told of writes; their tenants are read from the database";
+const ALL_TOLD: &str = "redis: all was told, or has expired";
+
+/// How often each of `lines` was logged by a part.
+fn logged<const N: usize>(cluster: &Cluster, part: &str, lines: [&str; N]) -> [usize; N] {
+    let log = cluster.log(part);
+    lines.map(|line| log.matches(line).count())
+}
 
 /// The values of some series at an instance.
 async fn values<const N: usize>(instance: &str, series: [&str; N]) -> [String; N] {
@@ -38,10 +49,13 @@ async fn a_redis_that_fails_and_what_it_has_missed_are_shown_until_it_is_back() 
     // Long enough that what is owed is delivered, and not let go.
     let cluster = Cluster::start(&[("MEGASTATS__CACHE__TTL_SECONDS", "3600")]);
     let (writer, other) = (cluster.url("instance-1"), cluster.url("instance-2"));
-    for (stop, go_on) in [
+    for (outage, (stop, go_on)) in [
         ("kill redis STOP", "kill redis CONT"),
         ("kill redis", "start redis"),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         eventually("Redis is used and hit", async || {
             let url = format!("{writer}{PREFIX}/mega-stats?tenantId=clinic");
             Reply::to(Client::new().get(url)).await.header("x-cache") == "HIT"
@@ -61,6 +75,12 @@ async fn a_redis_that_fails_and_what_it_has_missed_are_shown_until_it_is_back() 
             .await;
         }
 
+        let told = || logged(&cluster, "instance-1", [LEFT, ALL_TOLD]);
+        eventually("it is said that writes are left", async || {
+            told() == [outage + 1, outage]
+        })
+        .await;
+
         cluster.tell(go_on);
         for instance in [writer, other] {
             eventually("all is delivered", async || {
@@ -72,5 +92,18 @@ async fn a_redis_that_fails_and_what_it_has_missed_are_shown_until_it_is_back() 
         let by = after.since(&before);
         assert!(by[OPENED] >= 1.0, "{by:?}");
         assert_eq!(by[COMMITTED].to_string(), "2");
+        eventually("it is said that none are", async || {
+            told() == [outage + 1; 2]
+        })
+        .await;
     }
+    for (instance, url) in [("instance-1", writer), ("instance-2", other)] {
+        eventually("each change of the breaker is said once", async || {
+            let [opened] = values(url, [OPENED]).await;
+            logged(&cluster, instance, [LOST])[0].to_string() == opened
+        })
+        .await;
+    }
+    assert_eq!(logged(&cluster, "instance-1", [LEFT, ALL_TOLD]), [2, 2]);
+    assert_eq!(logged(&cluster, "instance-2", [LEFT, ALL_TOLD]), [0, 0]);
 }

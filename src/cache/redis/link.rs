@@ -15,6 +15,7 @@ use super::{
     era::{Era, Eras},
     health::{Beat, Epoch, Health, PATIENCE, PERIOD, TRUST},
     owed::Owed,
+    said::Said,
 };
 use crate::{
     cache::{CacheError, Generation, Lifetime, LinkState},
@@ -332,15 +333,19 @@ async fn watch(link: Weak<Link>) {
     }
 }
 
-/// Pays what is owed when Redis is back; heartbeats do not wait for it.
+/// Pays what is owed when Redis is back, and says what is left; heartbeats do not wait for it.
 async fn deliver(link: Weak<Link>) {
     let mut ticks = tokio::time::interval(PERIOD / 2);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut said = Said::default();
     loop {
         ticks.tick().await;
         let Some(link) = link.upgrade() else { return };
         if link.health.silence(Instant::now()) < TRUST {
             link.pay().await;
+        }
+        for (level, line) in said.news(link.owed.sizes(Instant::now())) {
+            log::log!(level, "redis: {line}");
         }
     }
 }

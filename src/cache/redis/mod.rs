@@ -8,6 +8,7 @@
 //! | `health` | when an answer may be believed |
 //! | `era` | which generations may be believed |
 //! | `owed` | what Redis has yet to be told |
+//! | `said` | what is logged of that |
 //! | `commands` | keys, commands and marks |
 //! | `scripts` | what Redis does at one moment |
 //! | `envelope` | an entry's bytes |
@@ -35,6 +36,7 @@ mod era;
 mod health;
 mod link;
 mod owed;
+mod said;
 mod scripts;
 
 use std::{

@@ -52,6 +52,8 @@ pub(super) struct Debt {
     pub(super) fences: Vec<String>,
     /// Whether the write has stopped trying to tell Redis itself.
     due: bool,
+    /// Whether any write has, and so Redis has not been told when it could have been.
+    late: bool,
     since: Instant,
 }
 
@@ -100,6 +102,7 @@ impl Owed {
                 number,
                 fences: Vec::new(),
                 due: false,
+                late: false,
                 since: now,
             });
             if debt.fences.len() >= MAX_FENCES {
@@ -116,7 +119,7 @@ impl Owed {
         if let Some(debt) = self.lock().debts.get_mut(tenant)
             && debt.number == number
         {
-            debt.due = true;
+            (debt.due, debt.late) = (true, true);
         }
     }
 
@@ -227,7 +230,7 @@ impl Owed {
     /// whether there were too many of either to remember.
     pub(super) fn sizes(&self, now: Instant) -> (usize, usize, bool) {
         let state = self.lock();
-        let left = |debt: &&Debt| debt.due && now.duration_since(debt.since) < self.life;
+        let left = |debt: &&Debt| debt.late && now.duration_since(debt.since) < self.life;
         (
             state.debts.values().filter(left).count(),
             state.missing.len(),
@@ -366,5 +369,27 @@ mod tests {
         assert!(owed.holds(&tenant("nobody"), now));
         assert!(owed.sizes(now).2 && !owed.sizes(now + TTL).2);
         assert!(!owed.holds(&tenant("nobody"), now + TTL));
+    }
+
+    #[test]
+    fn what_was_left_stays_so_while_a_newer_write_tries_to_tell() {
+        let (owed, now) = (Owed::new(TTL), Instant::now());
+        let older = owed.add(&tenant("a"), "f", now);
+        owed.leave(&tenant("a"), older);
+        owed.add(&tenant("a"), "g", now);
+        assert_eq!(owed.sizes(now), (1, 0, false));
+    }
+
+    #[test]
+    fn writes_at_once_that_all_tell_leave_nothing_at_any_moment() {
+        let (owed, now) = (Owed::new(TTL), Instant::now());
+        owed.add(&tenant("a"), "f", now);
+        let newer = owed.add(&tenant("a"), "g", now);
+        owed.paid(&tenant("a"), "g", newer);
+        assert_eq!(
+            owed.sizes(now),
+            (0, 0, false),
+            "the older one is about to tell"
+        );
     }
 }
