@@ -83,6 +83,10 @@ impl StatsCache for AlsoTelling {
         self.selected.keys(after, limit).await
     }
 
+    fn entries(&self) -> Option<usize> {
+        self.selected.entries()
+    }
+
     fn link(&self) -> Option<LinkState> {
         self.told.link()
     }

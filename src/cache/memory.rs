@@ -175,6 +175,10 @@ impl StatsCache for MemoryCache {
         let after = after.map(str::to_owned);
         off_the_workers(move || inner.keys(after.as_deref(), limit)).await
     }
+
+    fn entries(&self) -> Option<usize> {
+        Some(self.inner.entries.len())
+    }
 }
 
 /// Goes through all there is, which takes too long for a thread that serves requests.
@@ -262,6 +266,7 @@ mod tests {
             let held = cache.keys(None, usize::MAX).await.unwrap().total;
             assert!(held <= max_entries, "{held} of {max_entries}");
             assert!(held * 2 >= max_entries, "{held} of {max_entries}");
+            assert_eq!(cache.entries(), Some(held));
         }
     }
 

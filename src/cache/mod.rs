@@ -90,6 +90,12 @@ pub trait StatsCache: Send + Sync + 'static {
     /// The keys that would be hit now and sort after `after`, at most `limit` of them, in order.
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError>;
 
+    /// How many entries are kept in this process, those included that will not be hit any more;
+    /// `None` where none are.
+    fn entries(&self) -> Option<usize> {
+        None
+    }
+
     /// How the link to Redis fares; `None` where there is none.
     fn link(&self) -> Option<LinkState> {
         None

@@ -21,6 +21,8 @@ const BUCKETS: [f64; 16] = [
 pub struct RequestCounters {
     answered: IntCounterVec,
     durations: HistogramVec,
+    /// Connections that clients have open, and that were accepted.
+    pub connections: IntGauge,
     /// Requests that are being answered.
     pub in_flight: IntGauge,
 }
@@ -47,6 +49,12 @@ impl RequestCounters {
                 "Time until the answer was ready to be sent, by route template and method.",
                 &["route", "method"],
                 BUCKETS.to_vec(),
+                registry
+            )
+            .expect(DISTINCT),
+            connections: register_int_gauge_with_registry!(
+                "megastats_http_connections",
+                "Connections that were accepted and are open, of at most server.max_connections.",
                 registry
             )
             .expect(DISTINCT),

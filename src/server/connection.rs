@@ -14,6 +14,7 @@ use std::{
 };
 
 use actix_web::rt::net::TcpStream;
+use prometheus::IntGauge;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep},
@@ -42,6 +43,8 @@ pub(super) struct Connection {
     taken_by: Option<Instant>,
     /// Wakes the connection's task at the next of these, or earlier.
     timer: Pin<Box<Sleep>>,
+    /// How many there are.
+    open: IntGauge,
 }
 
 /// How many requests of a connection are being handled: meanwhile its client need not say anything.
@@ -68,7 +71,9 @@ impl Drop for Handled {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, patience: Patience) -> Self {
+    /// It is one of the `open` ones until it is dropped.
+    pub(super) fn new(stream: TcpStream, patience: Patience, open: &IntGauge) -> Self {
+        open.inc();
         let request_by = Instant::now() + patience.idle;
         Self {
             stream,
@@ -78,6 +83,7 @@ impl Connection {
             begun: false,
             taken_by: None,
             timer: Box::pin(tokio::time::sleep_until(request_by)),
+            open: open.clone(),
         }
     }
 
@@ -103,6 +109,12 @@ impl Connection {
             }
             self.timer.as_mut().reset(next);
         }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.open.dec();
     }
 }
 

@@ -15,6 +15,7 @@ use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
 };
 use actix_web::{dev::AppConfig, rt::net::TcpStream};
+use prometheus::IntGauge;
 
 use super::connection::{Connection, Patience};
 use crate::{auth::http::AdminConnection, settings::ServerSettings};
@@ -26,12 +27,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const PARTING: Duration = Duration::from_secs(1);
 
 /// Accepts from all `listeners`, and has what `app` makes answer. Who comes in by `admin_address` is
-/// an administrator. actix's own `HttpServer` does the
+/// an administrator; `open` counts the connections there are. actix's own `HttpServer` does the
 /// same, but leaves nobody between itself and the socket.
 pub(super) fn listen<A, F, S, B>(
     settings: &ServerSettings,
     listeners: Vec<TcpListener>,
     admin_address: Option<SocketAddr>,
+    open: &IntGauge,
     app: A,
 ) -> io::Result<(Server, Vec<SocketAddr>)>
 where
@@ -62,10 +64,10 @@ where
         let address = listener.local_addr()?;
         let is_for_admins = admin_address == Some(address);
         addresses.push(address);
-        let (app, draining) = (app.clone(), draining.clone());
+        let (app, draining, open) = (app.clone(), draining.clone(), open.clone());
         server = server.listen(address.to_string(), listener, move || {
             let app = app().into_factory().map_err(|error| error.error_response());
-            let draining = draining.clone();
+            let (draining, open) = (draining.clone(), open.clone());
             let http = HttpService::build()
                 .graceful_shutdown_signal(move || {
                     let draining = draining.clone();
@@ -86,7 +88,7 @@ where
                 let client = stream.peer_addr().ok();
                 // A long answer must not wait for the client to acknowledge its beginning.
                 let _ = stream.set_nodelay(true);
-                ready(Ok((Connection::new(stream, patience), client)))
+                ready(Ok((Connection::new(stream, patience, &open), client)))
             };
             fn_service(connect).and_then(http)
         })?;

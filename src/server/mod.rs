@@ -222,8 +222,9 @@ impl Server {
                     }
                 })
         };
+        let open = &metrics.requests.connections;
         let (running, addresses) =
-            listen::listen(&settings.server, listeners, admin_address, app)
+            listen::listen(&settings.server, listeners, admin_address, open, app)
                 .map_err(StartError::Serve)?;
         Ok(Self {
             running,

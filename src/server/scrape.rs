@@ -13,7 +13,8 @@ use crate::{
     tasks::Tasks,
 };
 
-/// Shows the pool of `db`, the `tasks`, and the link of `cache` to Redis if it has one.
+/// Shows the pool of `db`, the `tasks`, and of `cache` what it keeps in memory, and its link to Redis,
+/// if it has them.
 pub(super) fn show(metrics: &Metrics, db: &Db, cache: &Arc<dyn StatsCache>, tasks: &Tasks) {
     let tasks = tasks.clone();
     metrics.gauge(
@@ -23,6 +24,15 @@ pub(super) fn show(metrics: &Metrics, db: &Db, cache: &Arc<dyn StatsCache>, task
         move || tasks.running() as u64,
     );
     show_pool(metrics, db);
+    if cache.entries().is_some() {
+        let cache = Arc::clone(cache);
+        metrics.gauge(
+            "megastats_cache_entries",
+            "Entries kept in memory, outdated ones included, of at most cache.max_entries.",
+            &[],
+            move || cache.entries().unwrap_or_default() as u64,
+        );
+    }
     if cache.link().is_some() {
         show_link(metrics, cache);
     }

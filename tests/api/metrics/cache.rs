@@ -223,3 +223,17 @@ async fn a_redis_that_is_not_there_shows_as_an_open_breaker_and_as_what_it_must_
         assert_eq!(metrics.samples[series].to_string(), value, "{series}");
     }
 }
+
+#[tokio::test]
+async fn the_entries_in_memory_are_shown_up_to_their_bound() {
+    const MAX: usize = 3;
+    let server = service()
+        .settings(|settings| settings.cache.max_entries = MAX)
+        .start();
+    for (n, tenant) in ["a", "b", "b", "c", "d", "e"].into_iter().enumerate() {
+        server.mega_stats(tenant).await;
+        let shown = scrape(&server).await.samples["megastats_cache_entries"];
+        let expected = if n < 2 { n + 1 } else { n.min(MAX) };
+        assert_eq!(shown.to_string(), expected.to_string(), "after {tenant}");
+    }
+}

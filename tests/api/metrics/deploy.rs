@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use megastats::settings::{CacheBackend, RedisUrl};
+use megastats::settings::RedisUrl;
 use serde_json::Value;
 
 use super::{scrape, service};
@@ -61,11 +61,10 @@ fn alerts() -> Vec<Value> {
         .collect()
 }
 
-/// A service that shows every metric there is.
+/// A service that shows every metric there is: it reads from its memory, and tells Redis.
 async fn everything() -> Exposition {
     let server = service()
         .settings(|settings| {
-            settings.cache.backend = CacheBackend::Redis;
             settings.cache.redis.url = RedisUrl::parse("redis://127.0.0.1:1").unwrap();
         })
         .start_at_once();

@@ -109,3 +109,26 @@ async fn a_request_whose_client_leaves_is_counted_and_no_longer_in_flight() {
     .await;
     gate.open(Step::Lookup);
 }
+
+#[tokio::test]
+async fn connections_are_shown_for_as_long_as_they_are_open() {
+    let server = service().start();
+    let shown = async |connections: &str| {
+        eventually("the open connections and the one for this", async || {
+            let metrics = scrape(&server).await;
+            metrics.samples["megastats_http_connections"].to_string() == connections
+        })
+        .await;
+    };
+    shown("1").await;
+    let mut clients: Vec<_> = (0..3).map(|_| Raw::connect(server.url())).collect();
+    shown("4").await;
+    clients[0].mega_stats("a");
+    clients[0].reply();
+    shown("4").await;
+    clients.truncate(1);
+    shown("2").await;
+    // The service's own reasons to close count as well.
+    clients[0].write("no request\r\n\r\n");
+    shown("1").await;
+}
