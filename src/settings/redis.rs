@@ -41,8 +41,9 @@ pub struct RedisSettings {
     /// outlast the longest write.
     #[serde(deserialize_with = "value::integer::<_, _, 1, 600>")]
     pub fence_seconds: u64,
-    /// How long an instance waits for another that computes the same, in milliseconds, 50 to 5000;
-    /// 2000 by default.
+    /// How long an instance that computes keeps others from computing the same, in milliseconds, 50
+    /// to 5000; 2000 by default. Those wait for its result, for several holders in turn up to 5
+    /// seconds.
     #[serde(deserialize_with = "value::integer::<_, _, 50, 5_000>")]
     pub lease_ms: u64,
 }

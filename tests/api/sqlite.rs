@@ -1,5 +1,4 @@
-//! What holds only where the database is a `SQLite` file and the cache in the service's memory: these
-//! tests alone are not run by `tests/api_shared`.
+//! What holds only where the database is a `SQLite` file and the cache in the service's memory.
 //!
 //! | file | what lives there |
 //! |---|---|

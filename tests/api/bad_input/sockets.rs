@@ -6,8 +6,9 @@ use crate::harness::{PREFIX, Raw, TestServer};
 /// The header that announces the body of a create.
 const HUNDRED_BYTES: &str = "Content-Length: 100";
 
-/// Sends `bytes` on a connection of its own and asserts the status; asserts that the connection is
-/// closed afterwards, and that another one that was open all the time still works.
+/// Sends `bytes` on a connection of its own and asserts the status, and that nothing else is told, as
+/// of what has not become a request; asserts that the connection is closed afterwards, and that
+/// another one that was open all the time still works.
 async fn assert_turned_away(server: &TestServer, bytes: impl AsRef<[u8]>, status: u16) {
     let mut bystander = Raw::connect(server.url());
     bystander.mega_stats("bystander");
@@ -17,6 +18,8 @@ async fn assert_turned_away(server: &TestServer, bytes: impl AsRef<[u8]>, status
     client.write(bytes);
     let reply = client.reply();
     assert_eq!(reply.status, status, "{reply:?}");
+    assert_eq!(reply.body, "");
+    assert!(!reply.headers.contains_key("x-request-id"), "{reply:?}");
     client.closed();
 
     bystander.mega_stats("bystander");
