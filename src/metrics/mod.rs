@@ -23,7 +23,7 @@ use prometheus::{Opts, Registry, TextEncoder, process_collector::ProcessCollecto
 
 pub use cache::{CacheCounters, FailureCounters, WriteCounters};
 pub use cache_metrics::{CacheFigures, CacheMetrics, TICK, Timed};
-pub use requests::{RequestCounters, Series};
+pub use requests::{Connections, OpenConnection, RequestCounters, Series};
 
 use crate::settings::CacheBackend;
 use reading::{Kind, Reading};

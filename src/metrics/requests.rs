@@ -22,10 +22,18 @@ pub struct RequestCounters {
     answered: IntCounterVec,
     durations: HistogramVec,
     /// Connections that clients have open, and that were accepted.
-    pub connections: IntGauge,
+    pub connections: Connections,
     /// Requests that are being answered.
     pub in_flight: IntGauge,
 }
+
+/// How many connections are open.
+#[derive(Debug, Clone)]
+pub struct Connections(IntGauge);
+
+/// One of the [`Connections`], until it is dropped.
+#[derive(Debug)]
+pub struct OpenConnection(IntGauge);
 
 /// The requests of one route, method and status. Counting takes no lock.
 #[derive(Debug, Clone)]
@@ -52,12 +60,14 @@ impl RequestCounters {
                 registry
             )
             .expect(DISTINCT),
-            connections: register_int_gauge_with_registry!(
-                "megastats_http_connections",
-                "Connections that were accepted and are open, of at most server.max_connections.",
-                registry
-            )
-            .expect(DISTINCT),
+            connections: Connections(
+                register_int_gauge_with_registry!(
+                    "megastats_http_connections",
+                    "Connections that were accepted and are open, of at most server.max_connections.",
+                    registry
+                )
+                .expect(DISTINCT),
+            ),
             in_flight: register_int_gauge_with_registry!(
                 "megastats_http_requests_in_flight",
                 "Requests that are being answered.",
@@ -74,6 +84,21 @@ impl RequestCounters {
             answered: self.answered.with_label_values(&[route, method, status]),
             durations: self.durations.with_label_values(&[route, method]),
         }
+    }
+}
+
+impl Connections {
+    /// Counts one more.
+    #[must_use]
+    pub fn open(&self) -> OpenConnection {
+        self.0.inc();
+        OpenConnection(self.0.clone())
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -14,11 +14,12 @@ use std::{
 };
 
 use actix_web::rt::net::TcpStream;
-use prometheus::IntGauge;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep},
 };
+
+use crate::metrics::{Connections, OpenConnection};
 
 /// How long clients may take.
 #[derive(Debug, Clone, Copy)]
@@ -43,8 +44,7 @@ pub(super) struct Connection {
     taken_by: Option<Instant>,
     /// Wakes the connection's task at the next of these, or earlier.
     timer: Pin<Box<Sleep>>,
-    /// How many there are.
-    open: IntGauge,
+    _counted: OpenConnection,
 }
 
 /// How many requests of a connection are being handled: meanwhile its client need not say anything.
@@ -72,8 +72,7 @@ impl Drop for Handled {
 
 impl Connection {
     /// It is one of the `open` ones until it is dropped.
-    pub(super) fn new(stream: TcpStream, patience: Patience, open: &IntGauge) -> Self {
-        open.inc();
+    pub(super) fn new(stream: TcpStream, patience: Patience, open: &Connections) -> Self {
         let request_by = Instant::now() + patience.idle;
         Self {
             stream,
@@ -83,7 +82,7 @@ impl Connection {
             begun: false,
             taken_by: None,
             timer: Box::pin(tokio::time::sleep_until(request_by)),
-            open: open.clone(),
+            _counted: open.open(),
         }
     }
 
@@ -109,12 +108,6 @@ impl Connection {
             }
             self.timer.as_mut().reset(next);
         }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.open.dec();
     }
 }
 

@@ -15,10 +15,9 @@ use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
 };
 use actix_web::{dev::AppConfig, rt::net::TcpStream};
-use prometheus::IntGauge;
 
 use super::connection::{Connection, Patience};
-use crate::{auth::http::AdminConnection, settings::ServerSettings};
+use crate::{auth::http::AdminConnection, metrics::Connections, settings::ServerSettings};
 
 /// How long an idle connection is kept: longer than a dashboard's 30 s between polls.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -33,7 +32,7 @@ pub(super) fn listen<A, F, S, B>(
     settings: &ServerSettings,
     listeners: Vec<TcpListener>,
     admin_address: Option<SocketAddr>,
-    open: &IntGauge,
+    open: &Connections,
     app: A,
 ) -> io::Result<(Server, Vec<SocketAddr>)>
 where
