@@ -18,7 +18,7 @@ use super::{
         store::Once,
     },
     model::{Appointment, ListFilter, MAX_ID, Page},
-    openapi::{Id, SomeChange},
+    openapi::{Id, Place, SomeChange},
     store,
 };
 use crate::{
@@ -93,10 +93,10 @@ struct ListQuery {
     #[param(value_type = Option<Instant>)]
     to: Option<String>,
     /// The page, up to the last one.
-    #[param(value_type = Option<i64>, minimum = 1, default = 1)]
+    #[param(value_type = Option<i64>, minimum = 1, default = 1, example = 1)]
     page: Option<String>,
     /// Appointments on a page.
-    #[param(value_type = Option<i64>, minimum = 1, maximum = 100, default = 50)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 100, default = 50, example = 50)]
     page_size: Option<String>,
 }
 
@@ -189,7 +189,7 @@ async fn get(
             description = "The appointment.",
             body = Appointment,
             headers(
-                ("Location" = String, description = "Where it is."),
+                ("Location" = inline(Place), description = "Where it is."),
                 ("Idempotency-Replayed" = inline(Replayed), description = "There if it was made before.")
             ),
             links(

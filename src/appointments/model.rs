@@ -38,7 +38,7 @@ pub struct Appointment {
     #[schema(example = "7")]
     pub patient_id: String,
     /// The consulting room's identifier in the client's system.
-    #[schema(required = true, minimum = 1)]
+    #[schema(required = true, minimum = 1, example = 2)]
     pub consultorio_id: Option<i64>,
     /// When it starts.
     #[schema(value_type = String, format = DateTime, example = "2026-11-23T17:00:00Z")]
@@ -167,15 +167,15 @@ pub struct Page {
     /// The appointments, by start and then by id.
     pub data: Vec<Appointment>,
     /// How many there are on all pages.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, example = 1)]
     pub total: i64,
     /// This page, from 1.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, example = 1)]
     pub page: i64,
     /// Appointments on a full page.
-    #[schema(minimum = 1, maximum = 100)]
+    #[schema(minimum = 1, maximum = 100, example = 50)]
     pub page_size: i64,
     /// How many pages there are; 0 when there is nothing to list.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, example = 1)]
     pub total_pages: i64,
 }

@@ -8,7 +8,10 @@ use utoipa::{
     },
 };
 
-use super::model::{MAX_ID, MAX_PATIENT_CHARS};
+use super::{
+    http::PREFIX,
+    model::{MAX_ID, MAX_PATIENT_CHARS},
+};
 use crate::input::openapi::PlainText;
 
 /// An identifier of an appointment or a room: the attributes take no number that large.
@@ -27,6 +30,19 @@ impl PartialSchema for Id {
 }
 
 impl ToSchema for Id {}
+
+/// Where an appointment is.
+pub(super) struct Place;
+
+impl PartialSchema for Place {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some(format!("^{PREFIX}/[1-9][0-9]*$")))
+            .examples([format!("{PREFIX}/1")])
+            .into()
+    }
+}
 
 /// A patient's identifier.
 pub(super) struct Patient;

@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 )]
 #[diesel(sql_type = Text)]
 #[serde(rename_all = "lowercase")]
+#[schema(example = "pending")]
 pub enum Status {
     /// Waits for the patient's word.
     Pending,

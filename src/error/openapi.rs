@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
 use utoipa::{
-    IntoResponses,
-    openapi::{Content, Header, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type},
+    IntoResponses, PartialSchema,
+    openapi::{
+        Content, Header, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema, Type,
+    },
 };
 
 use super::{ApiError, FieldError, RETRY_AFTER_SECONDS};
@@ -25,6 +27,9 @@ pub struct Failed;
 
 /// What is not for everybody, unless `auth.mode` is `none`.
 pub struct Guarded;
+
+/// The header of the same name.
+pub struct RetryAfter;
 
 const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
 const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
@@ -122,6 +127,16 @@ impl IntoResponses for Guarded {
     }
 }
 
+impl PartialSchema for RetryAfter {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1))
+            .examples([RETRY_AFTER_SECONDS])
+            .into()
+    }
+}
+
 fn references(statuses: &[StatusCode]) -> BTreeMap<String, RefOr<Response>> {
     statuses
         .iter()
@@ -171,11 +186,7 @@ fn problem(status: StatusCode, meaning: &str, detail: &str) -> Response {
         return response.header("WWW-Authenticate", header).build();
     }
     if status == UNAVAILABLE {
-        let seconds = ObjectBuilder::new()
-            .schema_type(Type::Integer)
-            .minimum(Some(1))
-            .examples([RETRY_AFTER_SECONDS]);
-        let mut header = Header::new(seconds);
+        let mut header = Header::new(RetryAfter::schema());
         header.description = Some("After how many seconds to come back.".to_owned());
         return response.header("Retry-After", header).build();
     }

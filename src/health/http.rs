@@ -10,7 +10,10 @@ use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
-use crate::{db::Db, error::ApiError};
+use crate::{
+    db::Db,
+    error::{ApiError, openapi::RetryAfter},
+};
 
 const ALIVE: [&str; 2] = ["/healthz", "/healthz/"];
 const READY: [&str; 2] = ["/readyz", "/readyz/"];
@@ -98,7 +101,7 @@ async fn alive() -> HttpResponse {
             status = 503,
             description = "Send them elsewhere; `detail` says why.",
             body = ApiError,
-            headers(("Retry-After" = u32, description = "After how many seconds to come back.")),
+            headers(("Retry-After" = inline(RetryAfter), description = "After how many seconds to come back.")),
             example = json!(not_ready("the service is stopping"))
         )
     )

@@ -127,7 +127,8 @@ fn responses(description: &mut Description) -> impl Iterator<Item = &mut Respons
 fn no_store() -> Header {
     let value = ObjectBuilder::new()
         .schema_type(Type::String)
-        .enum_values(Some(["no-store"]));
+        .enum_values(Some(["no-store"]))
+        .examples(["no-store"]);
     let mut header = Header::new(value);
     header.description = Some("No cache but the service's own may keep it.".to_owned());
     header

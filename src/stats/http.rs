@@ -257,9 +257,10 @@ async fn purge(
 #[into_params(parameter_in = Query)]
 struct CacheMetricsQuery {
     /// Keys on a page.
-    #[param(value_type = Option<i64>, minimum = 1, maximum = 1000, default = 100)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 1000, default = 100, example = 100)]
     limit: Option<String>,
     /// The last key of the page before.
+    #[param(example = "mega_stats:default-tenant:America/Recife:2025-10-31")]
     after: Option<String>,
 }
 
@@ -272,11 +273,13 @@ struct CacheMetricsAnswer {
     /// Of the last minute.
     last_minute: Figures,
     /// Keys held.
+    #[schema(example = 1)]
     cache_size: usize,
     /// A page of them, in their order.
+    #[schema(example = json!(["mega_stats:default-tenant:America/Recife:2025-10-31"]))]
     cache_keys: Vec<String>,
     /// What to pass as `after` for the next page of keys; null on the last one.
-    #[schema(required = true)]
+    #[schema(required = true, example = json!(null))]
     next_after: Option<String>,
 }
 
@@ -285,19 +288,22 @@ struct CacheMetricsAnswer {
 #[schema(as = CacheFigures)]
 struct Figures {
     /// Answers from the cache.
+    #[schema(example = 95)]
     hits: u64,
     /// All others.
+    #[schema(example = 5)]
     misses: u64,
     /// Both.
+    #[schema(example = 100)]
     total_requests: u64,
     /// In percent.
-    #[schema(minimum = 0, maximum = 100)]
+    #[schema(minimum = 0, maximum = 100, example = 95.0)]
     hit_rate: f64,
     /// Average time of a hit, in milliseconds.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, example = 0.25)]
     avg_hit_time_ms: f64,
     /// Average time of all others, in milliseconds.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, example = 8.5)]
     avg_miss_time_ms: f64,
 }
 

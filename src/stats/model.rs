@@ -5,6 +5,12 @@ use utoipa::ToSchema;
 
 /// The answer of `/mega-stats`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(example = json!({
+    "today": { "confirmed": 3, "pending": 1 },
+    "week": { "confirmed": 14, "pending": 6 },
+    "month": { "confirmed": 52, "pending": 17 },
+    "nextMonth": { "confirmed": 8, "pending": 21 }
+}))]
 #[serde(rename_all = "camelCase")]
 pub struct MegaStats {
     /// From this local midnight to the next.
@@ -19,6 +25,10 @@ pub struct MegaStats {
 
 /// The answer of `/summary`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(example = json!({
+    "today": { "total": 4, "confirmed": 3, "pending": 1 },
+    "tomorrow": { "total": 5, "confirmed": 2, "pending": 3 }
+}))]
 pub struct Summary {
     /// From this local midnight to the next.
     pub today: Day,

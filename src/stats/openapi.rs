@@ -36,6 +36,7 @@ fn x_cache() -> Header {
     let outcome = ObjectBuilder::new()
         .schema_type(Type::String)
         .enum_values(Some(["HIT", "MISS", "STALE", "BYPASS"]))
+        .examples(["HIT"])
         .build();
     describe(
         outcome,
@@ -59,6 +60,7 @@ fn age() -> Header {
     let seconds = ObjectBuilder::new()
         .schema_type(Type::Integer)
         .minimum(Some(0))
+        .examples([42])
         .build();
     describe(
         seconds,
@@ -82,6 +84,7 @@ impl PartialSchema for TimeZone {
             .description(Some("The IANA name of a time zone."))
             .enum_values(Some(TZ_VARIANTS.map(Tz::name)))
             .default(Some(DEFAULT_ZONE.into()))
+            .examples([DEFAULT_ZONE])
             .into()
     }
 }

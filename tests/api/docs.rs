@@ -1,6 +1,7 @@
 //! The description of the API, and the page that shows it.
 
 mod browser;
+mod examples;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

@@ -44,6 +44,7 @@ impl PartialSchema for Replayed {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .enum_values(Some(["true"]))
+            .examples(["true"])
             .into()
     }
 }
