@@ -159,3 +159,36 @@ pub async fn keep_warm(service: Weak<StatsService>) {
         warmer.warm(&service).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{settings::Settings, stats::zones::Zones};
+
+    #[test]
+    fn by_default_an_entry_is_computed_anew_at_25_s_of_its_30() {
+        let settings = Settings::default().cache;
+        assert_eq!(settings.ttl(), Duration::from_secs(30));
+        let warmer = Warmer::new(&settings);
+        assert_eq!(warmer.young, Duration::from_secs(25));
+        // A look that comes late by a whole tick, and a computation as long, are still in time.
+        assert!(warmer.young + 2 * warmer.tick < settings.ttl());
+    }
+
+    #[test]
+    fn an_entry_is_due_once_it_is_old_and_at_the_next_midnight_at_the_latest() {
+        let warmer = Warmer::new(&Settings::default().cache);
+        let poll = Poll {
+            kind: Kind::MegaStats,
+            tenant: TenantId::parse("clinic").unwrap(),
+            zone: Zones::bundled().get("America/Recife").unwrap(),
+        };
+        let (noon, night) = ("2025-10-31T15:00:00Z", "2025-11-01T02:59:53Z");
+        for (age, now, wait) in [(0, noon, 25), (10, noon, 15), (40, noon, 0), (0, night, 7)] {
+            let (age, wait) = (Duration::from_secs(age), Duration::from_secs(wait));
+            let before = Instant::now();
+            let due = warmer.due(&poll, age, now.parse().unwrap());
+            assert!((before + wait..=Instant::now() + wait).contains(&due));
+        }
+    }
+}
