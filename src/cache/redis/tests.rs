@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod access;
+mod also;
 mod cluster;
 mod damage;
 mod failures;
@@ -274,14 +275,7 @@ async fn of_two_instances_that_refresh_one_computes() {
     let server = Server::start();
     let (a, b) = open_two(&server).await;
     fill(&a, "old").await;
-    let instance = |cache: RedisCache| {
-        ReadThrough::<Never>::new(
-            Arc::new(cache),
-            Metrics::new(CacheBackend::Redis).cache,
-            Tasks::new(Handle::current()),
-        )
-    };
-    let (a, b) = (instance(a), Arc::new(instance(b)));
+    let (a, b) = (read_through(a), Arc::new(read_through(b)));
     let other = Arc::clone(&b);
     let compute = async move {
         // The other finds the old entry, and that somebody is at it.
@@ -297,6 +291,14 @@ async fn of_two_instances_that_refresh_one_computes() {
     assert!(matches!(later, Ok(Refreshed::Young { .. })), "{later:?}");
     let not_run = || async { unreachable!("it is hit") };
     assert_eq!(b.read(&key(), not_run).await.unwrap().body, "new");
+}
+
+fn read_through(cache: impl StatsCache) -> ReadThrough<Never> {
+    ReadThrough::new(
+        Arc::new(cache),
+        Metrics::new(CacheBackend::Redis).cache,
+        Tasks::new(Handle::current()),
+    )
 }
 
 /// A computation that cannot fail.

@@ -1,0 +1,45 @@
+//! Redis that is told of every write, and not read: held to what every backend must do, and to
+//! what those expect who read it.
+
+use super::*;
+use crate::cache::{AlsoTelling, MemoryCache};
+
+fn also_telling(told: impl StatsCache) -> AlsoTelling {
+    let memory = MemoryCache::new(conformance::LIFE, 1000);
+    AlsoTelling::new(Arc::new(memory), Arc::new(told))
+}
+
+async fn handles() -> Handles {
+    let server = Server::start();
+    let cache = open(&server.settings());
+    believes(&cache).await;
+    Handles::one(also_telling(Instance {
+        cache,
+        _server: Arc::new(server),
+    }))
+}
+
+conformance::safety!(handles());
+conformance::caching!(handles());
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_redis_is_fenced_by_a_write_of_who_reads_memory_and_finds_nothing_from_before() {
+    let server = Server::start();
+    let (told, reader) = open_two(&server).await;
+    let teller = also_telling(told);
+    fill(&reader, "before").await;
+    let fence = teller.fence(&tenant()).await.unwrap();
+    assert_eq!(found(&reader, &key()).await, Lookup::Fenced);
+    teller.release(fence).await.unwrap();
+    seen(&reader, &key()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_redis_forgets_everything_when_who_reads_memory_is_told_to() {
+    let server = Server::start();
+    let (told, reader) = open_two(&server).await;
+    let teller = also_telling(told);
+    fill(&reader, "before").await;
+    teller.forget_all().await.unwrap();
+    seen(&reader, &key()).await;
+}
