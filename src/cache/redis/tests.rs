@@ -24,7 +24,9 @@ mod also;
 mod cluster;
 mod damage;
 mod failures;
+mod leases;
 mod refusals;
+mod round_trips;
 #[expect(dead_code, unreachable_pub, reason = "shared with the tests in tests/")]
 #[path = "../../../tests/support/redis.rs"]
 mod server;
