@@ -4,13 +4,13 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{BufRead, BufReader, Write},
-    path::PathBuf,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
 };
 
-use crate::harness::process::resident_kib;
+use crate::harness::{poll, process::resident_kib, signal};
 
 /// Instances of every cluster here.
 pub const INSTANCES: usize = 3;
@@ -41,8 +41,11 @@ impl Cluster {
     /// Starts one whose instances have these settings.
     pub fn start(settings: &[(&str, &str)]) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/cluster"));
+        // A shell does not heed a signal that was ignored when it began, as in a background job.
+        let mut script = Command::new("env");
         script
+            .arg("--default-signal=INT")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/cluster"))
             .arg(INSTANCES.to_string())
             .env("BINARY", env!("CARGO_BIN_EXE_megastats"))
             // A test's data need not survive a crash of the machine.
@@ -105,6 +108,29 @@ impl Cluster {
     /// How much of the machine's memory a part's process holds, in KiB.
     pub fn memory(&self, part: &str) -> usize {
         resident_kib(self.pids.lock().unwrap()[part])
+    }
+
+    /// What holds its parts' data and logs.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Every process that works in the folder: the script, its parts and their workers.
+    pub fn processes(&self) -> Vec<PathBuf> {
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        let folder = self.folder.to_str().unwrap();
+        let here = all.filter(|process| {
+            let works_in = fs::read_link(process.path().join("cwd"));
+            // As text: when it is gone, its name goes on with ` (deleted)`.
+            works_in.is_ok_and(|works_in| works_in.to_string_lossy().starts_with(folder))
+        });
+        here.map(|process| process.path()).collect()
+    }
+
+    /// Ends it as Ctrl-C does.
+    pub fn interrupt(&mut self) -> ExitStatus {
+        signal(self.child.id(), "INT");
+        poll("the script ends", || self.child.try_wait().unwrap())
     }
 
     /// What a part has logged so far.

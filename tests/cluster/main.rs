@@ -12,6 +12,7 @@ mod calendar;
 mod checker;
 mod cluster;
 mod count;
+mod ctrl_c;
 mod cut;
 mod database;
 #[expect(dead_code, unused_imports, reason = "shared with tests/api")]
