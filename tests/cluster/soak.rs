@@ -6,13 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
+
 use crate::{
     checker::{Checker, WRITERS},
     cluster::Cluster,
     database::Locked,
-    harness::Exposition,
+    harness::{Exposition, PREFIX, Reply, eventually, within},
     redis::ask,
 };
+
+/// A tenth of what it is in life.
+const TTL: Duration = Duration::from_secs(3);
 
 /// Hits of each tenant, and acknowledged writes, between two faults.
 const HITS: usize = 20;
@@ -34,22 +39,26 @@ enum Fault {
     RedisKilled,
     RedisPaused,
     RedisEmptied,
+    RedisFull,
     DatabaseRestarted,
+    DatabaseAway,
     DatabaseSlow,
     ClientsGone,
 }
 
 use Fault::{
-    ClientsGone, DatabaseRestarted, DatabaseSlow, InstanceKilled, InstanceRestarted, RedisEmptied,
-    RedisKilled, RedisPaused,
+    ClientsGone, DatabaseAway, DatabaseRestarted, DatabaseSlow, InstanceKilled, InstanceRestarted,
+    RedisEmptied, RedisFull, RedisKilled, RedisPaused,
 };
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 10] = [
     InstanceKilled,
     RedisKilled,
     DatabaseSlow,
     RedisPaused,
+    DatabaseAway,
     ClientsGone,
+    RedisFull,
     DatabaseRestarted,
     RedisEmptied,
     InstanceRestarted,
@@ -58,7 +67,10 @@ const FAULTS: [Fault; 8] = [
 impl Fault {
     /// Whether somebody may go without an answer: who asked what was killed, stopped or away.
     fn may_cost_answers(self) -> bool {
-        matches!(self, InstanceKilled | InstanceRestarted | DatabaseRestarted)
+        matches!(
+            self,
+            InstanceKilled | InstanceRestarted | DatabaseRestarted | DatabaseAway
+        )
     }
 
     async fn happen(self, cluster: &Cluster, checker: &Checker) {
@@ -84,8 +96,20 @@ impl Fault {
                 cluster.tell("kill redis CONT");
             }
             RedisEmptied => ask(cluster, "FLUSHALL", &[]).await,
+            RedisFull => {
+                set(cluster, "maxmemory-policy", "volatile-lru").await;
+                // Less than the server needs for itself.
+                set(cluster, "maxmemory", "1mb").await;
+                checker.writes(WRITES).await;
+                set(cluster, "maxmemory", "0").await;
+            }
             DatabaseRestarted => {
                 cluster.tell("stop postgres");
+                cluster.tell("start postgres");
+            }
+            DatabaseAway => {
+                let expire = expire(cluster, checker.quiet());
+                within("what has expired is answered", expire).await;
                 cluster.tell("start postgres");
             }
             DatabaseSlow => {
@@ -104,6 +128,39 @@ impl Fault {
     }
 }
 
+/// Changes a setting of the running Redis.
+async fn set(cluster: &Cluster, setting: &str, value: &str) {
+    ask(cluster, "CONFIG", &["SET", setting, value]).await;
+}
+
+/// Stops PostgreSQL for so long that every instance answers what has expired of `tenant`, to whom
+/// nobody writes.
+async fn expire(cluster: &Cluster, tenant: &str) {
+    let instances = cluster.instances();
+    loop {
+        answers(&instances[..1], tenant, "HIT").await;
+        cluster.tell("stop postgres");
+        let stale = answers(&instances, tenant, "STALE");
+        if tokio::time::timeout(3 * TTL, stale).await.is_ok() {
+            return;
+        }
+        // An instance that was stalled believes no entry from before, and nobody can compute others.
+        cluster.tell("start postgres");
+    }
+}
+
+/// Waits until each of `instances` answers `tenant` so.
+async fn answers(instances: &[String], tenant: &str, outcome: &str) {
+    let answers = instances.iter().map(|instance| {
+        let url = format!("{instance}{PREFIX}/mega-stats?tenantId={tenant}");
+        eventually("an answer of that kind", async move || {
+            let answer = Reply::to(reqwest::Client::new().get(&url)).await;
+            answer.header("x-cache") == outcome
+        })
+    });
+    join_all(answers).await;
+}
+
 /// Of the instances that no fault restarts.
 fn memory(cluster: &Cluster) -> [usize; 2] {
     ["instance-2", "instance-3"].map(|instance| cluster.memory(instance))
@@ -117,9 +174,10 @@ fn soaking() -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_one_after_another_give_no_stale_answer_no_unexplained_error_and_no_leak() {
-    // Ten times as fast as in life.
+    let ttl = TTL.as_secs().to_string();
     let cluster = Cluster::start(&[
-        ("MEGASTATS__CACHE__TTL_SECONDS", "3"),
+        ("MEGASTATS__CACHE__TTL_SECONDS", &ttl),
+        ("MEGASTATS__DATABASE__POOL_WAIT_MS", "1000"),
         ("MEGASTATS__CACHE__WARMING__ENABLED", "true"),
     ]);
     let checker = Checker::begin(&cluster).await;
