@@ -126,6 +126,7 @@ async fn redis_evicts_what_it_has_no_room_for() {
     for policy in [
         "allkeys-random",
         "allkeys-lru",
+        "volatile-lru",
         "volatile-ttl",
         "noeviction",
     ] {
