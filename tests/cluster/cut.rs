@@ -1,10 +1,10 @@
 //! One instance that alone cannot reach Redis. It writes on, and what it writes the others may see
 //! late, but no later than the time to live: nobody else is allowed that, ever.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy},
     net::{TcpListener, TcpStream},
     sync::watch,
 };
@@ -16,10 +16,11 @@ const TTL: Duration = Duration::from_secs(3);
 /// How long an answer may be on its way, on any machine.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
-/// A way to Redis that can be cut.
+/// A way to Redis that can be cut, or only be gone to its end.
 pub struct Way {
     port: u16,
     open: watch::Sender<bool>,
+    muted: watch::Sender<bool>,
 }
 
 impl Way {
@@ -29,9 +30,11 @@ impl Way {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (open, is_open) = watch::channel(true);
+        let (muted, is_muted) = watch::channel(false);
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let (target, mut is_open) = (target.clone(), is_open.clone());
+                let is_muted = is_muted.clone();
                 tokio::spawn(async move {
                     if !*is_open.borrow() {
                         return;
@@ -39,14 +42,17 @@ impl Way {
                     let Ok(mut server) = TcpStream::connect(target).await else {
                         return;
                     };
+                    let (mut said, mut told) = client.split();
+                    let (mut answers, mut asked) = server.split();
                     tokio::select! {
-                        _ = copy_bidirectional(&mut client, &mut server) => {}
+                        _ = copy(&mut said, &mut asked) => {}
+                        _ = answer(&mut answers, &mut told, is_muted) => {}
                         _ = is_open.wait_for(|open| !open) => {}
                     }
                 });
             }
         });
-        Self { port, open }
+        Self { port, open, muted }
     }
 
     /// Where it begins.
@@ -57,6 +63,28 @@ impl Way {
     /// Opens it, or cuts every connection and takes no other.
     pub fn set_open(&self, open: bool) {
         self.open.send_replace(open);
+    }
+
+    /// Lets nothing back from now on: Redis does as it is told, and its answers do not arrive.
+    pub fn mute(&self) {
+        self.muted.send_replace(true);
+    }
+}
+
+/// Passes answers on, as long as they may come back.
+async fn answer(
+    answers: &mut (impl AsyncRead + Unpin),
+    told: &mut (impl AsyncWrite + Unpin),
+    mut is_muted: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let mut bytes = [0; 4096];
+    loop {
+        let read = answers.read(&mut bytes).await?;
+        let _ = is_muted.wait_for(|muted| !muted).await;
+        if read == 0 {
+            return Ok(());
+        }
+        told.write_all(&bytes[..read]).await?;
     }
 }
 

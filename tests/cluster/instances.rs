@@ -5,7 +5,10 @@ use std::time::Duration;
 use crate::{
     checker::{Checker, WRITERS},
     cluster::{Cluster, INSTANCES},
+    cut::Way,
     database::Locked,
+    harness::eventually,
+    redis::is_there,
 };
 
 /// Hits of each tenant before and after a fault.
@@ -97,6 +100,32 @@ async fn an_instance_is_killed_after_its_commit_and_before_its_answer() {
     checker.hits(HITS).await;
     let locked = hold_writers(&cluster, &checker).await;
     commit_and_die(&cluster, &checker, locked).await;
+    checker.hits(HITS).await;
+    checker.end(20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_killed_after_its_release_and_before_its_answer() {
+    let cluster = patient_cluster();
+    let way = Way::to(cluster.url("redis")).await;
+    cluster.tell("stop instance-1");
+    cluster.tell(&format!(
+        "start instance-1 MEGASTATS__CACHE__REDIS__URL={}",
+        way.url()
+    ));
+    let checker = Checker::begin(&cluster).await;
+    checker.hits(HITS).await;
+    let locked = hold_writers(&cluster, &checker).await;
+    let fence = format!("megastats:{{{}}}:fence", checker.quiet());
+    assert!(is_there(&cluster, &fence).await, "it writes");
+    // Redis does what it is told, and the instance does not hear so, and waits.
+    way.mute();
+    locked.release().await;
+    eventually("the release", async || !is_there(&cluster, &fence).await).await;
+    // What these say, from a cache that is open again, nobody may take back.
+    checker.reads(60).await;
+    cluster.tell("kill instance-1");
+    cluster.tell("start instance-1");
     checker.hits(HITS).await;
     checker.end(20).await;
 }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use redis::FromRedisValue;
+
 use crate::{
     checker::Checker,
     cluster::{Cluster, INSTANCES},
@@ -140,10 +142,20 @@ async fn redis_evicts_what_it_has_no_room_for() {
     checker.end(2).await;
 }
 
+/// Runs a command as an operator would.
 pub async fn ask(cluster: &Cluster, command: &str, arguments: &[&str]) {
+    answer::<()>(cluster, command, arguments).await;
+}
+
+/// Whether Redis has `key`.
+pub async fn is_there(cluster: &Cluster, key: &str) -> bool {
+    answer(cluster, "EXISTS", &[key]).await
+}
+
+async fn answer<T: FromRedisValue>(cluster: &Cluster, command: &str, arguments: &[&str]) -> T {
     let client = redis::Client::open(cluster.url("redis")).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let mut command = redis::cmd(command);
     command.arg(arguments);
-    command.exec_async(&mut connection).await.unwrap();
+    command.query_async(&mut connection).await.unwrap()
 }
