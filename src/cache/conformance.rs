@@ -48,6 +48,22 @@ impl Handles {
     }
 }
 
+/// Runs `property` until it holds, or has failed over a backend that was not disturbed meanwhile.
+pub(crate) async fn undisturbed<F: Future<Output = ()> + Send + 'static>(
+    backend: impl AsyncFn() -> Handles,
+    property: impl Fn(Handles) -> F,
+) {
+    loop {
+        let handles = backend().await;
+        let disturbed = Arc::clone(&handles.disturbed);
+        match tokio::spawn(property(handles)).await {
+            Ok(()) => return,
+            Err(_) if disturbed() => {}
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+}
+
 /// Makes a test of each property named, over the handles that `$backend`, a future, gives. Where a
 /// property needs something to be kept, a run in which the backend was disturbed shows nothing.
 macro_rules! conformance_tests {
@@ -63,16 +79,8 @@ macro_rules! conformance_tests {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $property() {
-                loop {
-                    let handles = $backend.await;
-                    let disturbed = std::sync::Arc::clone(&handles.disturbed);
-                    let run = tokio::spawn($crate::cache::conformance::$property(handles));
-                    match run.await {
-                        Ok(()) => return,
-                        Err(_) if disturbed() => {}
-                        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
-                    }
-                }
+                let property = $crate::cache::conformance::$property;
+                $crate::cache::conformance::undisturbed(async || $backend.await, property).await;
             }
         )*
     };

@@ -229,6 +229,7 @@ impl StatsCache for Instance {
         self.cache.forget_all().await
     }
     async fn lease(&self, key: &StatsKey, seen: Generation) -> Result<Lease, CacheError> {
+        believes(&self.cache).await;
         self.cache.lease(key, seen).await
     }
     async fn end_lease(&self, key: &StatsKey, seen: Generation) -> Result<(), CacheError> {
@@ -274,9 +275,15 @@ async fn of_two_instances_that_start_or_see_redis_return_one_renews_a_tenant() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_instances_that_refresh_one_computes() {
-    let server = Server::start();
-    let (a, b) = open_two(&server).await;
-    fill(&a, "old").await;
+    conformance::undisturbed(handles, one_computes).await;
+}
+
+async fn one_computes(Handles { a, b, .. }: Handles) {
+    let found = a.lookup(&key()).await.unwrap();
+    let Lookup::Miss(seen) = found else {
+        panic!("not a miss: {found:?}");
+    };
+    a.store(&key(), seen, entry("old")).await.unwrap();
     let (a, b) = (read_through(a), Arc::new(read_through(b)));
     let other = Arc::clone(&b);
     let compute = async move {
@@ -295,9 +302,9 @@ async fn of_two_instances_that_refresh_one_computes() {
     assert_eq!(b.read(&key(), not_run).await.unwrap().body, "new");
 }
 
-fn read_through(cache: impl StatsCache) -> ReadThrough<Never> {
+fn read_through(cache: Arc<dyn StatsCache>) -> ReadThrough<Never> {
     ReadThrough::new(
-        Arc::new(cache),
+        cache,
         Metrics::new(CacheBackend::Redis).cache,
         Tasks::new(Handle::current()),
     )

@@ -38,10 +38,10 @@ async fn read_after_a_death(lease_ms: u64, meanwhile: impl Fn(&Server)) -> Holde
         server.run::<()>(&["CONFIG", "RESETSTAT"]);
         assert_eq!(dead.lease(&key(), seen).await.unwrap(), Lease::Granted);
 
-        let through = read_through(Instance {
+        let through = read_through(Arc::new(Instance {
             cache: reader.clone(),
             _server: Arc::clone(&server) as Arc<dyn Send + Sync>,
-        });
+        }));
         let at = Arc::clone(&server);
         let compute = async move { Ok(holders(&at).into()) };
         let reading = tokio::spawn(async move { through.read(&key(), || compute).await });
