@@ -41,12 +41,20 @@ async fn expired(server: &TestServer) {
     eventually("the entry expires", async || keys(server).await.is_empty()).await;
 }
 
+/// Waits until `poll` is answered `count` from the cache.
+async fn is_hit(server: &TestServer, poll: &str, count: i64) {
+    eventually("it is a hit", async || {
+        server.get(poll).await.today() == ("HIT", count)
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn under_steady_polling_every_answer_is_a_hit() {
-    let server = service(6, 60).start();
+    let server = service(12, 60).start();
     let polls = ["/mega-stats?tenantId=clinic", "/summary?tenantId=clinic"];
     for poll in polls {
-        assert_eq!(server.get(poll).await.today(), ("MISS", 0));
+        is_hit(&server, poll, 0).await;
     }
     for computed in 1..=2 {
         book_unnoticed(&server);
@@ -54,6 +62,11 @@ async fn under_steady_polling_every_answer_is_a_hit() {
             eventually("it is computed anew", async || {
                 let reply = server.get(poll).await;
                 let (outcome, count) = reply.today();
+                if outcome == "BYPASS" {
+                    // Who did not trust Redis for a moment may then renew what was kept.
+                    is_hit(&server, poll, computed).await;
+                    return true;
+                }
                 assert_eq!(outcome, "HIT");
                 count == computed
             })

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::{TestServer, description};
-use crate::harness::within;
+use crate::harness::GUARD;
 
 /// How long the page may work on itself, in milliseconds of the browser's own time.
 const BUDGET: &str = "--virtual-time-budget=20000";
@@ -28,7 +28,9 @@ async fn a_browser_that_reaches_nobody_else_shows_every_operation() {
     let server = TestServer::start();
     let url = format!("{}/docs/", server.url());
     let page = tokio::task::spawn_blocking(move || rendered(&url));
-    let page = within("the page", page).await.unwrap();
+    // A browser starts slowly beside other tests.
+    let page = tokio::time::timeout(2 * GUARD, page).await;
+    let page = page.expect("the page, in time").unwrap();
     for (path, operations) in description(&server).await["paths"].as_object().unwrap() {
         let shown = page.matches(&format!("data-path=\"{path}\"")).count();
         assert_eq!(shown, operations.as_object().unwrap().len(), "{path}");

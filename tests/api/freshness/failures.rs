@@ -75,9 +75,9 @@ async fn without_a_cache_a_failure_is_over_as_soon_as_the_database_is_back() {
 async fn writes_that_find_the_database_locked_are_refused_and_leave_the_cache_open() {
     let server = service()
         .settings(|settings| {
-            settings.database.busy_timeout_ms = 100;
-            settings.database.statement_timeout_ms = 100;
-            settings.database.pool_wait_ms = 100;
+            settings.database.busy_timeout_ms = 1_000;
+            settings.database.statement_timeout_ms = 1_000;
+            settings.database.pool_wait_ms = 1_000;
         })
         .start();
     let id = server.book("clinic", TODAY, "pending").await;

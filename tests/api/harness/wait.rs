@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Longer than anything here takes, on any machine.
-pub const GUARD: Duration = Duration::from_secs(30);
+pub const GUARD: Duration = Duration::from_secs(60);
 
 /// How often a condition is looked at that cannot be waited for.
 const BETWEEN: Duration = Duration::from_millis(5);
