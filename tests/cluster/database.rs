@@ -6,6 +6,7 @@ use crate::{
     checker::{Checker, WRITERS},
     cluster::Cluster,
     harness::eventually,
+    instances::unhurried_cluster,
 };
 
 /// Hits of each tenant before and after a fault.
@@ -101,7 +102,7 @@ async fn the_database_is_killed_and_started_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_database_is_slow() {
-    let cluster = Cluster::start(&[]);
+    let cluster = unhurried_cluster(&[]);
     let checker = Checker::begin(&cluster).await;
     for _ in 0..6 {
         checker.hits(HITS / 2).await;

@@ -13,6 +13,7 @@ use crate::{
     cluster::Cluster,
     database::Locked,
     harness::{Exposition, PREFIX, Reply, eventually, within},
+    instances::unhurried_cluster,
     redis::ask,
 };
 
@@ -175,7 +176,7 @@ fn soaking() -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_one_after_another_give_no_stale_answer_no_unexplained_error_and_no_leak() {
     let ttl = TTL.as_secs().to_string();
-    let cluster = Cluster::start(&[
+    let cluster = unhurried_cluster(&[
         ("MEGASTATS__CACHE__TTL_SECONDS", &ttl),
         ("MEGASTATS__DATABASE__POOL_WAIT_MS", "1000"),
         ("MEGASTATS__CACHE__WARMING__ENABLED", "true"),

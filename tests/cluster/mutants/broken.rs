@@ -67,7 +67,7 @@ pub struct Broken {
 }
 
 /// How long Redis may take to be reached.
-const REACHED: Duration = Duration::from_millis(100);
+const REACHED: Duration = Duration::from_secs(1);
 
 impl Kept {
     fn get(&self, key: &StatsKey) -> Option<Entry> {

@@ -24,7 +24,7 @@ use crate::{
     harness::{GUARD, TestServer},
 };
 
-/// The shortest life of a fence that outlasts these instances' writes, in seconds.
+/// The shortest life of a fence that outlasts an instance's writes here, in seconds.
 const SHORTEST: u64 = 8;
 
 /// Writes without a wrong answer where no rule is broken.
@@ -56,9 +56,15 @@ impl Instances {
                 settings.cache.backend = CacheBackend::Redis;
                 settings.cache.redis.url = RedisUrl::parse(&way.url()).unwrap();
                 settings.cache.redis.fence_seconds = fence;
-                settings.database.pool_wait_ms = 500;
+                // As long as the fence outlasts them.
+                let (pool, statement) = if fence > SHORTEST {
+                    (5_000, 5_000)
+                } else {
+                    (500, 1_400)
+                };
+                settings.database.pool_wait_ms = pool;
                 settings.database.busy_timeout_ms = 1;
-                settings.database.statement_timeout_ms = 1_400;
+                settings.database.statement_timeout_ms = statement;
                 settings.server.shutdown_timeout_seconds = 1;
             });
             let (wrap, url) = (wrap.clone(), way.url());
