@@ -69,12 +69,28 @@ struct State {
     /// The last answer to a heartbeat, or the start.
     heard: Instant,
     failures: u32,
-    /// Heartbeats without an answer in a row, and when the first of them asked in vain.
-    missed: u32,
-    missed_since: Option<Instant>,
+    missed: Option<Missed>,
     /// How often Redis has stopped answering, and how often it has begun to.
     lost: u64,
     back: u64,
+}
+
+/// Heartbeats without an answer in a row.
+#[derive(Debug, Clone, Copy)]
+struct Missed {
+    number: u32,
+    /// When the first of them asked in vain.
+    since: Instant,
+    /// When the last of them was given up.
+    last: Instant,
+}
+
+impl Missed {
+    /// Whether Redis was still asked a moment before `now`: if not, this instance was stalled, and
+    /// others may have been answered.
+    fn goes_on(&self, now: Instant) -> bool {
+        now.duration_since(self.last) <= PATIENCE + 2 * PERIOD
+    }
 }
 
 /// What a heartbeat or a command changed.
@@ -95,8 +111,7 @@ impl Health {
             vouched: None,
             heard: now,
             failures: 0,
-            missed: 0,
-            missed_since: None,
+            missed: None,
             lost: 0,
             back: 0,
         }))
@@ -140,24 +155,26 @@ impl Health {
     }
 
     /// Whether Redis has been silent for `wait`, and not merely this instance stalled: several
-    /// heartbeats have waited for an answer, as everybody else's have, and for all but the first
-    /// [`PERIOD`] of it.
+    /// heartbeats have waited for an answer, as everybody else's have, one after the other for all
+    /// but the first [`PERIOD`] of it.
     pub(super) fn is_given_up(&self, now: Instant, wait: Duration) -> bool {
         let state = self.lock();
-        let asked_for = |span| {
-            let since = state.missed_since;
-            since.is_some_and(|since| now.duration_since(since) >= span)
-        };
+        let missed = state.missed.filter(|missed| missed.goes_on(now));
         now.duration_since(state.heard) >= wait
-            && state.missed >= MIN_MISSED
-            && asked_for(wait.saturating_sub(PERIOD))
+            && missed.is_some_and(|missed| {
+                missed.number >= MIN_MISSED && now.duration_since(missed.since) + PERIOD >= wait
+            })
     }
 
-    /// What a heartbeat asked at `asked` got no answer that counts.
-    pub(super) fn unheard(&self, asked: Instant) {
+    /// What a heartbeat asked at `asked` got no answer that counts until `now`.
+    pub(super) fn unheard(&self, asked: Instant, now: Instant) {
         let mut state = self.lock();
-        state.missed = state.missed.saturating_add(1);
-        state.missed_since.get_or_insert(asked);
+        let before = state.missed.filter(|missed| missed.goes_on(asked));
+        state.missed = Some(Missed {
+            number: before.map_or(1, |before| before.number.saturating_add(1)),
+            since: before.map_or(asked, |before| before.since),
+            last: now,
+        });
     }
 
     /// A command was answered.
@@ -201,8 +218,7 @@ impl Health {
 
     fn take(&self, sent: Instant, now: Instant, may_return: bool) -> Beat {
         let mut state = self.lock();
-        (state.heard, state.failures) = (now, 0);
-        (state.missed, state.missed_since) = (0, None);
+        (state.heard, state.failures, state.missed) = (now, 0, None);
         if now.duration_since(sent) > PATIENCE {
             return state.fall_silent();
         }

@@ -34,14 +34,21 @@ pub(super) struct Link {
     pub(super) health: Health,
     pub(super) eras: Eras,
     pub(super) owed: Owed,
-    /// Since when Redis has refused to raise fences.
-    refusing: Mutex<Option<Instant>>,
+    /// Of fences, if the last was refused.
+    refusals: Mutex<Option<Refusals>>,
     life: Lifetime,
     fence_life: Duration,
     invalidation_wait: Duration,
     last_try: Duration,
     /// How long a read waits.
     quick: Duration,
+}
+
+/// When Redis began to refuse, and when it last did.
+#[derive(Debug, Clone, Copy)]
+struct Refusals {
+    since: Instant,
+    last: Instant,
 }
 
 /// How Redis took what was insisted on.
@@ -69,7 +76,7 @@ impl Link {
             health: Health::new(Instant::now()),
             eras: Eras::new(),
             owed: Owed::new(life.whole()),
-            refusing: Mutex::new(None),
+            refusals: Mutex::new(None),
             life,
             fence_life: settings.fence_life(),
             invalidation_wait: settings.invalidation_wait(),
@@ -99,27 +106,31 @@ impl Link {
     }
 
     /// [Insists](Link::insist) on a fence. The first that Redis refuses to raise is tried again for
-    /// `invalidation_wait`, and those that follow only for what is left of it: whose fence it is
+    /// `invalidation_wait`, and those that follow soon only for what is left of it: whose fence it is
     /// holds a connection to the database, and readers wait for one.
     pub(super) async fn raise(&self, fence: &Cmd) -> Result<Told, CacheError> {
-        let began = Instant::now();
-        let since = *self.refusing();
-        let refused = since.map_or(Duration::ZERO, |since| began.duration_since(since));
+        let (wait, began) = (self.invalidation_wait, Instant::now());
+        let before = self
+            .refusals()
+            .filter(|refusals| began.duration_since(refusals.last) < wait);
+        let since = before.map_or(began, |before| before.since);
         let told = self
-            .try_for(self.invalidation_wait.saturating_sub(refused), fence)
+            .try_for(wait.saturating_sub(began.duration_since(since)), fence)
             .await;
-        *self.refusing() = told.is_err().then_some(since.unwrap_or(began));
-        told
+        let refused = matches!(&told, Err(error) if error.is_answer());
+        let last = Instant::now();
+        *self.refusals() = refused.then_some(Refusals { since, last });
+        Ok(told?)
     }
 
     /// Sends a command until it is run, or until Redis has been silent for so long that every
     /// instance has noticed. An error when others may use Redis, but the command cannot be run.
     pub(super) async fn insist(&self, command: &Cmd) -> Result<Told, CacheError> {
-        self.try_for(self.invalidation_wait, command).await
+        Ok(self.try_for(self.invalidation_wait, command).await?)
     }
 
     /// As [`Link::insist`], but a command that is refused is not tried again after `patience`.
-    async fn try_for(&self, patience: Duration, command: &Cmd) -> Result<Told, CacheError> {
+    async fn try_for(&self, patience: Duration, command: &Cmd) -> Result<Told, ClientError> {
         let wait = self.invalidation_wait;
         let began = Instant::now();
         let mut told = Told::AtOnce;
@@ -141,7 +152,7 @@ impl Link {
                         2 * wait
                     };
                     if began.elapsed() >= tries {
-                        return Err(error.into());
+                        return Err(error);
                     }
                 }
             }
@@ -149,8 +160,8 @@ impl Link {
         }
     }
 
-    fn refusing(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.refusing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn refusals(&self) -> MutexGuard<'_, Option<Refusals>> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The epoch, while what Redis says of `tenant` may be believed.
@@ -199,7 +210,7 @@ impl Link {
                     ClientError::Silent(within) => now.checked_sub(within),
                     _ => None,
                 };
-                self.health.unheard(asked.unwrap_or(now));
+                self.health.unheard(asked.unwrap_or(now), now);
                 if let ClientError::Silent(_) = error {
                     // Not before the silence is one: a connection that is let go does not tell that
                     // it broke.

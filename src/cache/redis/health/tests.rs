@@ -129,16 +129,22 @@ fn a_stall_of_this_instance_is_no_silence_of_redis() {
     let (health, last, _) = settled();
     let (wait, woken) = (Duration::from_secs(1), last + Duration::from_secs(60));
     let given_up = |after| health.is_given_up(woken + after, wait);
+    let miss = |after| health.unheard(woken + after, woken + after + PATIENCE);
     for missed in 0..MIN_MISSED {
         assert!(!given_up(wait), "{missed}");
-        health.unheard(woken + missed * PATIENCE);
+        miss(missed * PATIENCE);
     }
     assert!(!given_up(MIN_MISSED * PATIENCE), "others may not know yet");
     assert!(!given_up(8 * PERIOD) && given_up(9 * PERIOD));
-    health.beat(woken, woken + SOON);
-    assert!(!given_up(wait + wait));
-    health.unheard(woken + wait);
-    assert!(!given_up(wait + wait), "one alone says nothing");
+    // Stalled once more, after which it asks again.
+    assert!(!given_up(2 * wait));
+    miss(2 * wait);
+    assert!(!given_up(2 * wait + PATIENCE), "one alone says nothing");
+    miss(2 * wait + PATIENCE);
+    miss(3 * wait);
+    assert!(!given_up(3 * wait + PATIENCE), "it was stalled between");
+    health.beat(woken + 4 * wait, woken + 4 * wait);
+    assert!(!given_up(6 * wait));
 }
 
 #[test]
