@@ -73,7 +73,7 @@ async fn without_a_fault_everybody_is_answered_and_mostly_by_the_cache() {
     let checker =
         Checker::begin_without_faults(&cluster, cluster.instances(), Duration::ZERO).await;
     checker.hits(5 * HITS).await;
-    checker.end(30).await.assert_all_answered();
+    checker.end(50).await.assert_all_answered();
 }
 
 #[tokio::test(flavor = "multi_thread")]

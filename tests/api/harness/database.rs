@@ -30,11 +30,25 @@ impl Database {
 
     /// Whether a service in `folder`, or an import, has made its tables.
     pub fn is_made(folder: &Path) -> bool {
-        let tables = "SELECT count(*) FROM pg_tables WHERE tablename = 'appointments'";
         Shared::of_this_binary().map_or_else(
             || folder.join(SQLITE_FILE).exists(),
-            |shared| shared.postgres.query(name(folder), tables) == "1",
+            |_| Self::has_appointments(folder),
         )
+    }
+
+    /// Whether there is a table of appointments, if an empty one.
+    pub fn has_appointments(folder: &Path) -> bool {
+        let path = folder.join(SQLITE_FILE);
+        match Shared::of_this_binary() {
+            None => {
+                let tables = "SELECT count(*) FROM sqlite_master WHERE name = 'appointments'";
+                path.exists() && Sqlite::open(&path).number(tables) == 1
+            }
+            Some(shared) => {
+                let tables = "SELECT count(*) FROM pg_tables WHERE tablename = 'appointments'";
+                shared.postgres.query(name(folder), tables) == "1"
+            }
+        }
     }
 
     /// Takes the right to write.

@@ -71,7 +71,7 @@ fn another_run_finishes_what_a_killed_one_began() {
     AlignWork::new(folder.path(), Schema::WithRooms).fill(20_000);
     let importing = Running::start(folder.path());
     poll("there is a table", || {
-        Database::is_made(folder.path()).then_some(())
+        Database::has_appointments(folder.path()).then_some(())
     });
     let mut database = Database::of(folder.path());
     // It cannot go on meanwhile.

@@ -121,7 +121,7 @@ fn a_running_alignwork_commits_while_its_appointments_are_still_imported() {
     let mut importing = Running::start(folder.path());
     // It is made after the source was opened.
     poll("the database is there", || {
-        Database::is_made(folder.path()).then_some(())
+        Database::has_appointments(folder.path()).then_some(())
     });
     importing.signal("STOP");
     source.sqlite.execute("PRAGMA busy_timeout = 0");
