@@ -295,7 +295,8 @@ impl Server {
         let ended = async { tokio::join!(&mut running, end).0 };
         let answered = match tokio::time::timeout_at(deadline.into(), ended).await {
             Ok(result) => result.map(|()| true).map_err(StartError::Serve)?,
-            // Before the server is dropped, and they with it. Connections may be left, but idle.
+            // Before the server is dropped, and they with it. What is left beside them are clients who
+            // have not taken all of their answer.
             Err(_elapsed) => self.metrics.requests.in_flight.get() == 0,
         };
         let left = deadline.saturating_duration_since(Instant::now());
