@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::freshness::appointment;
 use crate::harness::{
-    Builder, FakeClock, Gate, NOW, Raw, Step, TestServer, eventually, is_refused,
+    Builder, FakeClock, Gate, NOW, PREFIX, Raw, Step, TestServer, all_hit, eventually, is_refused,
+    stay_hits_until,
 };
 
 fn service(ttl_seconds: u64, window_seconds: u64) -> Builder {
@@ -41,46 +42,15 @@ async fn expired(server: &TestServer) {
     eventually("the entry expires", async || keys(server).await.is_empty()).await;
 }
 
-const POLLS: [&str; 2] = ["/mega-stats?tenantId=clinic", "/summary?tenantId=clinic"];
-
-/// What each poll is answered: where it came from, and what is counted.
-async fn poll(server: &TestServer) -> Vec<(String, i64)> {
-    let mut answers = Vec::new();
-    for poll in POLLS {
-        let reply = server.get(poll).await;
-        let (outcome, count) = reply.today();
-        answers.push((outcome.to_owned(), count));
-    }
-    answers
-}
-
-/// Waits until all are answered `count` from the cache.
-async fn all_hit(server: &TestServer, count: i64) {
-    eventually("all are hits", async || {
-        let answers = poll(server).await;
-        (answers.iter()).all(|(outcome, said)| outcome == "HIT" && *said == count)
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn under_steady_polling_every_answer_is_a_hit() {
     let server = service(12, 60).start();
-    all_hit(&server, 0).await;
+    let polls = ["/mega-stats?tenantId=clinic", "/summary?tenantId=clinic"];
+    let urls = polls.map(|path| format!("{}{PREFIX}{path}", server.url()));
+    all_hit(server.client(), &urls, 0).await;
     for computed in 1..=2 {
         book_unnoticed(&server);
-        eventually("it is computed anew", async || {
-            let answers = poll(&server).await;
-            if answers.iter().any(|(outcome, _)| outcome == "BYPASS") {
-                // Who did not trust Redis for a moment may then renew what was kept.
-                all_hit(&server, computed).await;
-                return true;
-            }
-            let missed = answers.iter().any(|(outcome, _)| outcome != "HIT");
-            assert!(!missed, "{computed}: {answers:?}");
-            answers.iter().all(|(_, count)| *count == computed)
-        })
-        .await;
+        stay_hits_until(server.client(), &urls, computed).await;
     }
 }
 

@@ -6,15 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
-
 use crate::{
     checker::{Checker, WRITERS},
     cluster::Cluster,
     database::Locked,
-    harness::{Exposition, PREFIX, Reply, eventually, within},
+    harness::{Exposition, within},
     instances::unhurried_cluster,
     redis::ask,
+    stale::all_answer,
 };
 
 /// A tenth of what it is in life.
@@ -139,27 +138,15 @@ async fn set(cluster: &Cluster, setting: &str, value: &str) {
 async fn expire(cluster: &Cluster, tenant: &str) {
     let instances = cluster.instances();
     loop {
-        answers(&instances[..1], tenant, "HIT").await;
+        all_answer(&instances[..1], tenant, "HIT").await;
         cluster.tell("stop postgres");
-        let stale = answers(&instances, tenant, "STALE");
+        let stale = all_answer(&instances, tenant, "STALE");
         if tokio::time::timeout(3 * TTL, stale).await.is_ok() {
             return;
         }
         // An instance that was stalled believes no entry from before, and nobody can compute others.
         cluster.tell("start postgres");
     }
-}
-
-/// Waits until each of `instances` answers `tenant` so.
-async fn answers(instances: &[String], tenant: &str, outcome: &str) {
-    let answers = instances.iter().map(|instance| {
-        let url = format!("{instance}{PREFIX}/mega-stats?tenantId={tenant}");
-        eventually("an answer of that kind", async move || {
-            let answer = Reply::to(reqwest::Client::new().get(&url)).await;
-            answer.header("x-cache") == outcome
-        })
-    });
-    join_all(answers).await;
 }
 
 /// Of the instances that no fault restarts.

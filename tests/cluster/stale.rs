@@ -58,14 +58,19 @@ async fn is_kept(instances: &[String], tenant: &str) {
     .await;
 }
 
-/// Waits until every instance answers `tenant` from an expired entry.
-async fn all_are_stale(instances: &[String], tenant: &str) {
+/// Waits until each of `instances`, one after the other, answers `tenant` with that `X-Cache`.
+pub async fn all_answer(instances: &[String], tenant: &str, outcome: &str) {
     for instance in instances {
-        eventually("an expired entry is answered", async || {
-            read(instance, tenant).await.header("x-cache") == "STALE"
+        eventually("an answer of that kind", async || {
+            read(instance, tenant).await.header("x-cache") == outcome
         })
         .await;
     }
+}
+
+/// Waits until every instance answers `tenant` from an expired entry.
+async fn all_are_stale(instances: &[String], tenant: &str) {
+    all_answer(instances, tenant, "STALE").await;
 }
 
 async fn all_are_503(instances: &[String], tenant: &str) {

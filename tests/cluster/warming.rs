@@ -4,30 +4,8 @@ use crate::{
     calendar::Calendar,
     cluster::Cluster,
     database,
-    harness::{PREFIX, Reply, eventually},
+    harness::{PREFIX, all_hit, stay_hits_until},
 };
-
-/// What each of `urls` answers: where it came from, and what is counted.
-async fn poll(client: &reqwest::Client, urls: &[String]) -> Vec<(String, i64)> {
-    let mut answers = Vec::new();
-    for url in urls {
-        let reply = Reply::to(client.get(url)).await;
-        let (outcome, count) = reply.today();
-        answers.push((outcome.to_owned(), count));
-    }
-    answers
-}
-
-/// Waits until everybody is answered `count` from the cache.
-async fn all_hit(client: &reqwest::Client, urls: &[String], count: i64) {
-    eventually("all are hits", async || {
-        let answers = poll(client, urls).await;
-        answers
-            .iter()
-            .all(|(outcome, said)| outcome == "HIT" && *said == count)
-    })
-    .await;
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whichever_instance_is_polled_every_answer_is_a_hit() {
@@ -49,17 +27,6 @@ async fn whichever_instance_is_polled_every_answer_is_a_hit() {
     for round in 1..=2 {
         // Behind the service's back: only a computation finds it.
         database::insert(cluster.url("postgres"), "clinic", &calendar.today, 1).await;
-        eventually("it is computed anew", async || {
-            let answers = poll(&client, &urls).await;
-            if answers.iter().any(|(outcome, _)| outcome == "BYPASS") {
-                // Whoever did not trust Redis for a moment may then renew what was kept.
-                all_hit(&client, &urls, round).await;
-                return true;
-            }
-            let missed = answers.iter().any(|(outcome, _)| outcome != "HIT");
-            assert!(!missed, "{round}: {answers:?}");
-            answers.iter().all(|(_, count)| *count == round)
-        })
-        .await;
+        stay_hits_until(&client, &urls, round).await;
     }
 }

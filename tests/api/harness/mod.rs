@@ -5,6 +5,7 @@ mod database;
 mod exposition;
 mod folder;
 mod gate;
+mod polls;
 #[path = "../../support/postgres.rs"]
 pub mod postgres;
 pub mod process;
@@ -20,6 +21,7 @@ pub use database::{Database, Lock};
 pub use exposition::Exposition;
 pub use folder::{Folder, SQLITE_FILE, database_url};
 pub use gate::{Gate, Step};
+pub use polls::{all_hit, stay_hits_until};
 pub use process::{Process, command, run, signal};
 pub use raw::{Leave, Raw, is_refused};
 pub use server::{Builder, PREFIX, Reply, TestServer};
