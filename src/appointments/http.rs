@@ -11,6 +11,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
 
 use super::{
+    PREFIX,
     body::{CreateBody, UpdateBody},
     idempotency::{
         self,
@@ -38,9 +39,6 @@ use crate::{
     stats::service::StatsService,
     tenant::TenantId,
 };
-
-/// What the path of every route of appointments and their statistics begins with.
-pub const PREFIX: &str = "/api/v1/appointments";
 
 const DEFAULT_PAGE_SIZE: i64 = 50;
 const MAX_PAGE_SIZE: i64 = 100;

@@ -15,3 +15,6 @@ pub mod import;
 pub mod model;
 mod openapi;
 pub mod store;
+
+/// The path of every route of the appointments and their statistics begins with this.
+pub const PREFIX: &str = "/api/v1/appointments";

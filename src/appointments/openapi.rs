@@ -9,7 +9,7 @@ use utoipa::{
 };
 
 use super::{
-    http::PREFIX,
+    PREFIX,
     model::{MAX_ID, MAX_PATIENT_CHARS},
 };
 use crate::input::openapi::PlainText;

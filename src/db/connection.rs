@@ -1,15 +1,17 @@
-//! One connection, whatever the database, and how one is made. Not here: what is particular to
-//! `SQLite` or `PostgreSQL`, keeping connections (`pool`), and statements.
+//! One connection, whatever the database: making it, running statements on it, and finding out why one
+//! of them failed. Keeping connections for later is for `pool`.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::time::{Duration, Instant};
 
-use diesel::{Connection, ConnectionError, SqliteConnection, connection::TransactionManager};
-use thiserror::Error;
+use diesel::{
+    Connection, QueryResult, SqliteConnection,
+    connection::TransactionManager,
+    result::{DatabaseErrorKind, Error},
+};
 
 use super::{
-    error::OpenError,
-    migrations,
-    postgres::{self, Link, PgConn, Server, TlsError},
+    error::{ConnectError, DbError, kind_and_message},
+    postgres::{self, Link, PgConn, Server},
     sqlite,
 };
 use crate::settings::{DatabaseSettings, DatabaseUrl};
@@ -39,43 +41,6 @@ macro_rules! on_db {
     };
 }
 pub(crate) use on_db;
-
-/// A connection could not be made.
-#[derive(Debug, Error)]
-pub enum ConnectError {
-    /// The folder of the SQLite file could not be made.
-    #[error("cannot make the folder {}: {source}", folder.display())]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The path cannot be handed to SQLite.
-    #[error("{} is not valid UTF-8", .0.display())]
-    Path(PathBuf),
-    /// The database refused the connection.
-    #[error(transparent)]
-    Refused(#[from] ConnectionError),
-    /// The database refused a connection's first settings.
-    #[error(transparent)]
-    SetUp(#[from] diesel::result::Error),
-    /// The PostgreSQL server could not be reached, or refused the connection.
-    #[error("{0}")]
-    Server(String),
-    /// The PostgreSQL server did not answer within the configured time.
-    #[error("no answer within {0:?}")]
-    Timeout(Duration),
-    /// TLS cannot be used as configured.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// An idle connection has ended.
-    #[error("the connection has ended")]
-    Ended,
-    /// PostgreSQL was asked for outside of an asynchronous runtime.
-    #[error("PostgreSQL needs a running tokio runtime")]
-    NoRuntime,
-}
 
 /// Makes connections to the configured database.
 #[derive(Debug)]
@@ -126,14 +91,6 @@ impl Manager {
         }
     }
 
-    /// Brings the schema up to date; returns how many migrations ran. Blocks.
-    pub(super) fn migrate(&self) -> Result<usize, OpenError> {
-        // A connection of its own: on PostgreSQL it has other time-outs and, should anything go
-        // wrong, a lock, both of which end with it.
-        let mut connected = self.open()?;
-        Ok(migrations::run(&mut connected.conn)?)
-    }
-
     /// Whether writers come one at a time.
     pub(super) fn has_one_writer(&self) -> bool {
         matches!(self, Self::Sqlite { .. })
@@ -155,6 +112,59 @@ impl Connected {
         !self.is_lost
             && self.link.as_ref().is_none_or(Link::is_usable)
             && !on_db!(&mut self.conn, |c| is_inside_transaction(c))
+    }
+
+    /// Runs `work`. On PostgreSQL nothing is begun that could end after `until`. A connection that
+    /// `work` finds to be lost is not used again.
+    pub(super) fn run<T>(
+        &mut self,
+        until: Option<Instant>,
+        work: impl FnOnce(&mut AnyConn) -> QueryResult<T>,
+    ) -> Result<T, DbError> {
+        let began = Instant::now();
+        let watch = self.link.as_ref().map(|link| link.watch(until));
+        let result = work(&mut self.conn);
+        drop(watch);
+        let result = result.map_err(|error| explain(error, self.link.as_mut(), began.elapsed()));
+        self.is_lost = matches!(result, Err(DbError::Lost(_)));
+        result
+    }
+}
+
+/// What became of work that failed with `error` after `took` on a connection carried by `link`.
+fn explain(error: Error, link: Option<&mut Link>, took: Duration) -> DbError {
+    let Some(link) = link else {
+        return error.into();
+    };
+    let is_lost = match kind_and_message(&error) {
+        // The server was demoted below us: the connection is of no more use than a lost one.
+        Some((DatabaseErrorKind::ReadOnlyTransaction, _)) => true,
+        // Also of connections that are well.
+        Some((
+            DatabaseErrorKind::ClosedConnection
+            | DatabaseErrorKind::UnableToSendCommand
+            | DatabaseErrorKind::Unknown,
+            _,
+        )) => link.is_lost(),
+        Some(_) => false,
+        // A transaction that could neither go on nor back.
+        None => matches!(error, Error::BrokenTransactionManager) && link.is_lost(),
+    };
+    if is_lost {
+        return DbError::Lost(error);
+    }
+    match DbError::from(error) {
+        // It has no other sign in every language than the time it takes.
+        DbError::Statement(error)
+            if took >= link.statement_timeout()
+                && matches!(
+                    kind_and_message(&error),
+                    Some((DatabaseErrorKind::Unknown, _))
+                ) =>
+        {
+            DbError::GivenUp(error)
+        }
+        explained => explained,
     }
 }
 

@@ -1,14 +1,15 @@
-//! Why the database could not be opened, or gave no answer. Lives here: telling what is the
-//! statement's fault from what will pass. Not here: what a client is told (`crate::error`).
+//! Why the database could not be opened, or gave no answer. Lives here: the errors, and what a
+//! statement's error says by itself. What its connection adds is in `connection`.
 
-use std::time::Duration;
+use std::{io, path::PathBuf, time::Duration};
 
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::{
+    ConnectionError,
+    result::{DatabaseErrorKind, Error as DieselError},
+};
 use thiserror::Error;
 
-use super::{
-    connection::ConnectError, lock::LockError, migrations::MigrationError, postgres::Link, sqlite,
-};
+use super::lock::LockError;
 
 /// The database could not be opened.
 #[derive(Debug, Error)]
@@ -25,6 +26,76 @@ pub enum OpenError {
     /// Another process is in the way.
     #[error(transparent)]
     Lock(#[from] LockError),
+}
+
+/// A connection could not be made.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The folder of the SQLite file could not be made.
+    #[error("cannot make the folder {}: {source}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The path cannot be handed to SQLite.
+    #[error("{} is not valid UTF-8", .0.display())]
+    Path(PathBuf),
+    /// The database refused the connection.
+    #[error(transparent)]
+    Refused(#[from] ConnectionError),
+    /// The database refused a connection's first settings.
+    #[error(transparent)]
+    SetUp(#[from] DieselError),
+    /// The PostgreSQL server could not be reached, or refused the connection.
+    #[error("{0}")]
+    Server(String),
+    /// The PostgreSQL server did not answer within the configured time.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// TLS cannot be used as configured.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// An idle connection has ended.
+    #[error("the connection has ended")]
+    Ended,
+    /// PostgreSQL was asked for outside of an asynchronous runtime.
+    #[error("PostgreSQL needs a running tokio runtime")]
+    NoRuntime,
+}
+
+/// TLS cannot be used as configured.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// The file of `sslrootcert` holds no certificate that can be used.
+    #[error("cannot take certificates from {}: {reason}", file.display())]
+    RootsFile {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The machine trusts no authority.
+    #[error(
+        "the machine has no certificates of authorities it trusts{0}: install them, or name a PEM \
+         file with sslrootcert"
+    )]
+    NoRoots(String),
+    /// The built-in cryptography lacks what TLS needs.
+    #[error("TLS: {0}")]
+    Provider(#[from] rustls::Error),
+}
+
+/// The schema could not be brought up to date.
+#[derive(Debug, Error)]
+#[error("cannot migrate the database: {0}")]
+pub struct MigrationError(pub(super) Box<dyn std::error::Error + Send + Sync>);
+
+impl From<DieselError> for MigrationError {
+    fn from(error: DieselError) -> Self {
+        Self(error.into())
+    }
 }
 
 /// A statement gave no answer.
@@ -69,10 +140,10 @@ impl DbError {
 }
 
 impl From<DieselError> for DbError {
-    /// What the error says by itself; see `explain` for what its connection adds.
+    /// What the error says by itself; see `connection` for what its connection adds.
     fn from(error: DieselError) -> Self {
         match kind_and_message(&error) {
-            _ if sqlite::is_locked(&error) => Self::Busy,
+            _ if is_locked(&error) => Self::Busy,
             Some((DatabaseErrorKind::SerializationFailure, _)) => Self::GivenUp(error),
             Some((DatabaseErrorKind::Unknown, text)) if GIVEN_UP.contains(&text) => {
                 Self::GivenUp(error)
@@ -84,7 +155,7 @@ impl From<DieselError> for DbError {
 
 /// What PostgreSQL says when it ends a statement for a reason that passes. Diesel hides its codes,
 /// and a server may be set to say these in another language, so nothing that must be noticed is
-/// noticed by them: see [`explain`].
+/// noticed by them: see `connection`.
 const GIVEN_UP: [&str; 4] = [
     "canceling statement due to statement timeout",
     "canceling statement due to lock timeout",
@@ -92,44 +163,8 @@ const GIVEN_UP: [&str; 4] = [
     "deadlock detected",
 ];
 
-/// What became of work that failed with `error` after `took` on a connection carried by `link`.
-pub(super) fn explain(error: DieselError, link: Option<&mut Link>, took: Duration) -> DbError {
-    let Some(link) = link else {
-        return error.into();
-    };
-    let is_lost = match kind_and_message(&error) {
-        // The server was demoted below us: the connection is of no more use than a lost one.
-        Some((DatabaseErrorKind::ReadOnlyTransaction, _)) => true,
-        // Also of connections that are well.
-        Some((
-            DatabaseErrorKind::ClosedConnection
-            | DatabaseErrorKind::UnableToSendCommand
-            | DatabaseErrorKind::Unknown,
-            _,
-        )) => link.is_lost(),
-        Some(_) => false,
-        // A transaction that could neither go on nor back.
-        None => matches!(error, DieselError::BrokenTransactionManager) && link.is_lost(),
-    };
-    if is_lost {
-        return DbError::Lost(error);
-    }
-    match DbError::from(error) {
-        // It has no other sign in every language than the time it takes.
-        DbError::Statement(error)
-            if took >= link.statement_timeout()
-                && matches!(
-                    kind_and_message(&error),
-                    Some((DatabaseErrorKind::Unknown, _))
-                ) =>
-        {
-            DbError::GivenUp(error)
-        }
-        explained => explained,
-    }
-}
-
-fn kind_and_message(error: &DieselError) -> Option<(&DatabaseErrorKind, &str)> {
+/// The database's own words, where it said any.
+pub(super) fn kind_and_message(error: &DieselError) -> Option<(&DatabaseErrorKind, &str)> {
     match error {
         DieselError::DatabaseError(kind, info) => Some((kind, info.message())),
         DieselError::RollbackErrorOnCommit { rollback_error, .. } => {
@@ -137,4 +172,14 @@ fn kind_and_message(error: &DieselError) -> Option<(&DatabaseErrorKind, &str)> {
         }
         _ => None,
     }
+}
+
+/// Whether the statement was refused since another connection holds a lock it needs. Diesel has no
+/// kind for `SQLITE_BUSY`.
+pub(super) fn is_locked(error: &DieselError) -> bool {
+    matches!(
+        error,
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, info)
+            if info.message() == "database is locked"
+    )
 }

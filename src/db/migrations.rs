@@ -12,9 +12,12 @@ use diesel::{
     sqlite::Sqlite,
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use thiserror::Error;
 
-use super::{connection::AnyConn, postgres::PgConn};
+use super::{
+    connection::{AnyConn, Manager},
+    error::{MigrationError, OpenError},
+    postgres::PgConn,
+};
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -22,20 +25,17 @@ const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// Whom PostgreSQL's advisory lock keeps apart: those who migrate this program's database.
 const LOCK: i64 = i64::from_be_bytes(*b"megastat");
 
-/// The schema could not be brought up to date.
-#[derive(Debug, Error)]
-#[error("cannot migrate the database: {0}")]
-pub struct MigrationError(Box<dyn std::error::Error + Send + Sync>);
-
-impl From<diesel::result::Error> for MigrationError {
-    fn from(error: diesel::result::Error) -> Self {
-        Self(error.into())
-    }
+/// Brings the schema up to date; returns how many migrations ran. Blocks.
+pub(super) fn migrate(manager: &Manager) -> Result<usize, OpenError> {
+    // A connection of its own: on PostgreSQL it has other time-outs and, should anything go wrong, a
+    // lock, both of which end with it.
+    let mut connected = manager.open()?;
+    Ok(run(&mut connected.conn)?)
 }
 
 /// Runs what has not run yet; returns how many migrations that were. On PostgreSQL `conn` is of no
 /// use for anything else.
-pub(super) fn run(conn: &mut AnyConn) -> Result<usize, MigrationError> {
+fn run(conn: &mut AnyConn) -> Result<usize, MigrationError> {
     match conn {
         AnyConn::Sqlite(conn) => run_on_sqlite(conn),
         AnyConn::Pg(conn) => run_on_postgres(conn),

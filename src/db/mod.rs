@@ -20,15 +20,14 @@ pub mod time;
 
 use std::{sync::Arc, time::Instant};
 
+pub use connection::AnyConn;
 pub(crate) use connection::on_db;
-pub use connection::{AnyConn, ConnectError};
 pub(crate) use dialect::Dialect;
 pub use diesel::QueryResult;
-pub use error::{DbError, OpenError};
+pub use error::{ConnectError, DbError, MigrationError, OpenError, TlsError};
 pub use lock::{Lock, LockError};
-pub use migrations::MigrationError;
 pub use pool::PoolState;
-pub use postgres::{Blocking, PgConn, TlsError};
+pub use postgres::{Blocking, PgConn};
 pub use queue::Refused;
 pub use readiness::NotReady;
 pub use status::{InvalidStatus, Status};

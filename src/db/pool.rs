@@ -12,9 +12,9 @@ use r2d2::{ManageConnection, NopErrorHandler, PooledConnection};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    AnyConn, ConnectError, DbError, OpenError,
-    connection::{Connected, Manager},
-    error::explain,
+    connection::{AnyConn, Connected, Manager},
+    error::{ConnectError, DbError, OpenError},
+    migrations,
     postgres::Link,
     queue::{Queue, Reason, Refusals, Refused},
 };
@@ -102,7 +102,7 @@ impl Pool {
     /// Migrates the database and makes one connection. Blocks.
     pub(super) fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
         let manager = Manager::new(settings)?;
-        let migrated = manager.migrate()?;
+        let migrated = migrations::migrate(&manager)?;
         if migrated > 0 {
             log::info!("database: ran {migrated} migration(s)");
         }
@@ -232,24 +232,9 @@ impl Pool {
         until: Option<Instant>,
         work: impl FnOnce(&mut AnyConn) -> QueryResult<T>,
     ) -> Result<T, DbError> {
-        run_on(connected, until, work).map_err(|error| match error {
+        connected.run(until, work).map_err(|error| match error {
             DbError::Busy => self.refusals.refuse(Reason::Locked),
             error => error,
         })
     }
-}
-
-/// A connection that is lost is not used again.
-pub(super) fn run_on<T>(
-    connected: &mut Connected,
-    until: Option<Instant>,
-    work: impl FnOnce(&mut AnyConn) -> QueryResult<T>,
-) -> Result<T, DbError> {
-    let began = Instant::now();
-    let watch = connected.link.as_ref().map(|link| link.watch(until));
-    let result = work(&mut connected.conn);
-    drop(watch);
-    let result = result.map_err(|error| explain(error, connected.link.as_mut(), began.elapsed()));
-    connected.is_lost = matches!(result, Err(DbError::Lost(_)));
-    result
 }

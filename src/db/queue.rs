@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::DbError;
+use super::error::DbError;
 
 /// How often refusals are logged at most: there may be thousands in a second.
 const BETWEEN_LOGS: Duration = Duration::from_secs(10);

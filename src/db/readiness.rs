@@ -14,10 +14,9 @@ use tokio::{
 };
 
 use super::{
-    ConnectError, DbError,
     connection::{Connected, Manager},
+    error::{ConnectError, DbError},
     migrations,
-    pool::run_on,
 };
 use crate::settings::DatabaseSettings;
 
@@ -122,14 +121,14 @@ impl Checker {
         if let Some(mut kept) = self.kept.take()
             && kept.is_usable()
         {
-            match run_on(&mut kept, None, migrations::are_done) {
+            match kept.run(None, migrations::are_done) {
                 // It may have died long ago.
                 Err(DbError::Lost(_)) => {}
                 done => return self.keep(kept, done),
             }
         }
         let mut connected = self.manager.open()?;
-        let done = run_on(&mut connected, None, migrations::are_done);
+        let done = connected.run(None, migrations::are_done);
         self.keep(connected, done)
     }
 

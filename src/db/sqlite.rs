@@ -6,13 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use diesel::{
-    Connection, QueryResult, SqliteConnection,
-    connection::SimpleConnection,
-    result::{DatabaseErrorKind, Error},
-};
+use diesel::{Connection, QueryResult, SqliteConnection, connection::SimpleConnection};
 
-use super::connection::ConnectError;
+use super::error::{ConnectError, is_locked};
 
 /// How long to leave another connection alone that is in the way of the switch to WAL.
 const BETWEEN_SWITCHES: Duration = Duration::from_millis(5);
@@ -63,14 +59,4 @@ fn switch_to_wal(conn: &mut SqliteConnection, busy_timeout: Duration) -> QueryRe
             done => return done,
         }
     }
-}
-
-/// Whether the statement was refused since another connection holds a lock it needs. Diesel has no
-/// kind for `SQLITE_BUSY`.
-pub(super) fn is_locked(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::DatabaseError(DatabaseErrorKind::Unknown, info)
-            if info.message() == "database is locked"
-    )
 }

@@ -12,7 +12,10 @@ use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
-use super::{AnyConn, connection::Manager};
+use super::{
+    connection::{AnyConn, Manager},
+    migrations,
+};
 use crate::settings::{DatabaseSettings, DatabaseUrl, Settings};
 use server::Postgres;
 
@@ -58,7 +61,7 @@ impl TestDb {
             .unwrap();
         let context = runtime.enter();
         let manager = Manager::new(&settings(url)).unwrap();
-        manager.migrate().unwrap();
+        migrations::migrate(&manager).unwrap();
         let conn = manager.open().unwrap().conn;
         drop(context);
         Self {

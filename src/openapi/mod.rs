@@ -14,7 +14,7 @@ use utoipa::{
 };
 
 use crate::{
-    appointments::{self, http::PREFIX},
+    appointments::{self, PREFIX},
     error::{self, ApiError, FieldError},
     health,
     input::openapi::{Instant, Tenant},

@@ -23,10 +23,7 @@ use actix_web::{
 };
 
 use crate::{
-    appointments::{
-        self,
-        http::{Appointments, PREFIX},
-    },
+    appointments::{self, PREFIX, http::Appointments},
     auth::http::{Auth, admins_only, callers_only},
     error::ApiError,
     health::{self, http::Health},

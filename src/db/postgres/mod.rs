@@ -30,9 +30,7 @@ use tokio_postgres::{Config, config::TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use tls::TlsError;
-
-use super::connection::ConnectError;
+use super::error::ConnectError;
 use crate::settings::{DatabaseSettings, PostgresUrl};
 
 /// A session of a PostgreSQL server, as Diesel sees it. It blocks its thread, so it is for threads

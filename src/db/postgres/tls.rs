@@ -1,7 +1,7 @@
 //! TLS to a `PostgreSQL` server. Lives here: what each `sslmode` checks, and whom it trusts. Not
 //! here: when TLS is used at all, which tokio-postgres settles with the server.
 
-use std::{io, path::Path, path::PathBuf, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -16,33 +16,10 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
     server::ParsedCertificate,
 };
-use thiserror::Error;
 use tokio_postgres::config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::settings::SslMode;
-
-/// TLS cannot be used as configured.
-#[derive(Debug, Error)]
-pub enum TlsError {
-    /// The file of `sslrootcert` holds no certificate that can be used.
-    #[error("cannot take certificates from {}: {reason}", file.display())]
-    RootsFile {
-        /// The file.
-        file: PathBuf,
-        /// Why not.
-        reason: String,
-    },
-    /// The machine trusts no authority.
-    #[error(
-        "the machine has no certificates of authorities it trusts{0}: install them, or name a PEM \
-         file with sslrootcert"
-    )]
-    NoRoots(String),
-    /// The built-in cryptography lacks what TLS needs.
-    #[error("TLS: {0}")]
-    Provider(#[from] rustls::Error),
-}
+use crate::{db::error::TlsError, settings::SslMode};
 
 /// tokio-postgres's part of `mode`: it does not look at certificates.
 pub(super) fn mode(mode: SslMode) -> config::SslMode {
