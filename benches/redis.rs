@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use harness::redis::Server;
 use megastats::{
     cache::{Entry, Lifetime, Lookup, RedisCache, StatsCache, StatsKey},
     clock::SystemClock,
@@ -23,17 +24,7 @@ use redis::{
     aio::{ConnectionManager, ConnectionManagerConfig},
     io::tcp::TcpSettings,
 };
-use server::Server;
 use tokio::runtime::Handle;
-
-#[expect(
-    clippy::unwrap_used,
-    dead_code,
-    unreachable_pub,
-    reason = "shared with tests, which use more of it"
-)]
-#[path = "../tests/support/redis.rs"]
-mod server;
 
 const BODY: &[u8] = br#"{"today":{"confirmed":3,"pending":2},"week":{"confirmed":15,"pending":8}}"#;
 

@@ -1,15 +1,8 @@
 //! Empty databases of either kind for the unit tests of statements. Not here: the tests.
 
-#[expect(
-    dead_code,
-    unreachable_pub,
-    reason = "shared with the tests of tests/postgres"
-)]
-#[path = "../../tests/support/postgres.rs"]
-mod server;
-
 use std::sync::Arc;
 
+use harness::postgres::Postgres;
 use tokio::runtime::Runtime;
 
 use super::{
@@ -17,7 +10,6 @@ use super::{
     migrations,
 };
 use crate::settings::{DatabaseSettings, DatabaseUrl, Settings};
-use server::Postgres;
 
 /// A database of its own for one test, migrated and empty.
 pub(crate) struct TestDb {

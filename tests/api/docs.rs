@@ -3,10 +3,9 @@
 mod browser;
 mod examples;
 
+use harness::{Reply, TestServer};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-
-use crate::harness::{Reply, TestServer};
 
 /// What asks nobody else.
 const NEVER_FAILS: [&str; 3] = ["/health", "/healthz", "/metrics"];

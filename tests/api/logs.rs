@@ -6,12 +6,11 @@ use std::{
     process::{Child, Stdio},
 };
 
-use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
-use serde_json::{Value, json};
-
-use crate::harness::{
+use harness::{
     Database, Folder, PREFIX, Process, Raw, Reply, TODAY, TestServer, command, poll, signal,
 };
+use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
+use serde_json::{Value, json};
 
 const JSON: (&str, &str) = ("MEGASTATS__LOG__FORMAT", "json");
 
@@ -317,7 +316,7 @@ async fn who_leaves_before_the_answer_has_a_line() {
     let folder = Folder::new();
     let process = Process::start(folder.path(), &[JSON]);
     let lock = Database::lock(folder.path());
-    let mut client = Raw::leaver(process.url(), crate::harness::Leave::Reset);
+    let mut client = Raw::leaver(process.url(), harness::Leave::Reset);
     client.post(&json!({ "tenantId": "t", "patientId": 1, "startsAt": TODAY, "durationMin": 30 }));
     // Whoever is answered on another connection came later.
     for _ in 0..5 {

@@ -5,15 +5,12 @@
     clippy::unwrap_used,
     reason = "a test that cannot go on stops where it stands"
 )]
-#![expect(unreachable_pub, reason = "the harness says what the tests may use")]
+#![expect(unreachable_pub, reason = "what a module offers to the others")]
 
 mod docs;
-#[expect(dead_code, reason = "its servers are shared with other tests")]
-mod harness;
 mod load;
 mod logs;
 mod metrics;
 mod settings;
 mod sqlite;
-#[path = "suite.rs"]
 mod suite;

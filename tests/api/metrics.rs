@@ -14,7 +14,7 @@ mod requests;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::harness::{Builder, Exposition, FakeClock, NOW, TestServer};
+use harness::{Builder, Exposition, FakeClock, NOW, TestServer};
 
 /// A service whose entries do not expire during the test. It has one worker, which leaves nothing
 /// undone of what it was sent before.

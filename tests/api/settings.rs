@@ -6,9 +6,8 @@ use std::{
     path::Path,
 };
 
+use harness::{Process, Raw, command, poll, run, signal};
 use megastats::settings::Settings;
-
-use crate::harness::{Process, Raw, command, poll, run, signal};
 
 /// What the program said before it ended.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ mod start;
 
 use std::path::{Path, PathBuf};
 
-use crate::harness::SQLITE_FILE;
+use harness::SQLITE_FILE;
 
 fn database(folder: &Path) -> PathBuf {
     folder.join(SQLITE_FILE)

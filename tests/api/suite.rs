@@ -1,6 +1,5 @@
-//! What holds whichever database and cache a service has. `tests/api` runs this with a `SQLite` file
-//! and the cache in memory, `tests/api_shared` with PostgreSQL and Redis. Not here: what is looked at
-//! with the first alone, beside this file.
+//! What holds whichever database and cache a service has: the binary `api` runs this with a `SQLite`
+//! file and the cache in memory, the binary `api_shared` with PostgreSQL and Redis.
 
 mod auth;
 mod bad_input;

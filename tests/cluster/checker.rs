@@ -11,17 +11,12 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use harness::{GUARD, PREFIX, Raw, eventually, within};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::{
-    calendar::Calendar,
-    cluster::Cluster,
-    count::Count,
-    database,
-    harness::{GUARD, PREFIX, Raw, eventually, within},
-};
+use crate::{calendar::Calendar, cluster::Cluster, count::Count, database};
 
 /// The last one is written to only by those who leave.
 const TENANTS: usize = 4;

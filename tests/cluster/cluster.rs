@@ -10,7 +10,11 @@ use std::{
     thread,
 };
 
-use crate::harness::{poll, process::resident_kib, signal};
+use harness::{
+    poll,
+    process::{program, resident_kib},
+    signal,
+};
 
 /// Instances of every cluster here.
 pub const INSTANCES: usize = 3;
@@ -47,7 +51,7 @@ impl Cluster {
             .arg("--default-signal=INT")
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/cluster"))
             .arg(INSTANCES.to_string())
-            .env("BINARY", env!("CARGO_BIN_EXE_megastats"))
+            .env("BINARY", program())
             // A test's data need not survive a crash of the machine.
             .env("FAST", "1")
             .envs(settings.iter().copied())

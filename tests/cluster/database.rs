@@ -1,11 +1,11 @@
 //! A PostgreSQL that restarts, dies or is slow; and locks, by which a test holds writers up.
 
+use harness::eventually;
 use tokio_postgres::{Client, NoTls};
 
 use crate::{
     checker::{Checker, WRITERS},
     cluster::Cluster,
-    harness::eventually,
     instances::unhurried_cluster,
 };
 

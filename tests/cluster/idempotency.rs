@@ -1,15 +1,11 @@
 //! A create whose instance is killed between its commit and its answer, and that is sent again to
 //! another one.
 
+use harness::{PREFIX, Raw, Reply, within};
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::{
-    calendar::Calendar,
-    cluster::Cluster,
-    database::Locked,
-    harness::{PREFIX, Raw, Reply, within},
-};
+use crate::{calendar::Calendar, cluster::Cluster, database::Locked};
 
 const TENANT: &str = "sent-again";
 

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use harness::eventually;
+
 use crate::{
     checker::{Checker, WRITERS},
     cluster::{Cluster, INSTANCES},
     cut::Way,
     database::Locked,
-    harness::eventually,
     redis::is_there,
 };
 

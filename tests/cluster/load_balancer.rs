@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
+use harness::{PREFIX, Reply, eventually};
 use reqwest::StatusCode;
 
 use crate::{
     checker::Checker,
     cluster::{Cluster, INSTANCES},
-    harness::{PREFIX, Reply, eventually},
 };
 
 #[tokio::test(flavor = "multi_thread")]

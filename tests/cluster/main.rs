@@ -6,7 +6,7 @@
     clippy::unwrap_used,
     reason = "a test that cannot go on stops where it stands"
 )]
-#![expect(unreachable_pub, reason = "the harness says what the tests may use")]
+#![expect(unreachable_pub, reason = "what a module offers to the others")]
 
 mod calendar;
 mod checker;
@@ -15,9 +15,6 @@ mod count;
 mod ctrl_c;
 mod cut;
 mod database;
-#[expect(dead_code, unused_imports, reason = "shared with tests/api")]
-#[path = "../api/harness/mod.rs"]
-mod harness;
 mod idempotency;
 mod instances;
 mod load_balancer;

@@ -1,12 +1,10 @@
 //! What the metrics and the log of each instance say of a Redis that hangs or dies.
 
+use harness::{Exposition, PREFIX, Reply, TODAY, eventually};
 use reqwest::{Client, StatusCode};
 use serde_json::json;
 
-use crate::{
-    cluster::Cluster,
-    harness::{Exposition, PREFIX, Reply, TODAY, eventually},
-};
+use crate::cluster::Cluster;
 
 const BREAKER: &str = "megastats_redis_breaker_open";
 const UNDELIVERED: &str = "megastats_redis_undelivered_generations";

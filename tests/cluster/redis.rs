@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
+use harness::{PREFIX, eventually};
 use redis::FromRedisValue;
 
 use crate::{
     checker::Checker,
     cluster::{Cluster, INSTANCES},
-    harness::{PREFIX, eventually},
     instances::{cluster, commit_and_die, hold_writers, patient_cluster},
 };
 

@@ -9,14 +9,12 @@ use std::{
     time::Duration,
 };
 
+use harness::{PREFIX, Reply, TODAY, eventually};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::{
-    cluster::{Cluster, INSTANCES},
-    harness::{PREFIX, Reply, TODAY, eventually},
-};
+use crate::cluster::{Cluster, INSTANCES};
 
 const WRITERS: usize = 12;
 const READERS: usize = 6;

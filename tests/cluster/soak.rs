@@ -10,7 +10,6 @@ use crate::{
     checker::{Checker, WRITERS},
     cluster::Cluster,
     database::Locked,
-    harness::{Exposition, within},
     instances::unhurried_cluster,
     redis::ask,
     stale::all_answer,
@@ -50,6 +49,7 @@ use Fault::{
     ClientsGone, DatabaseAway, DatabaseRestarted, DatabaseSlow, InstanceKilled, InstanceRestarted,
     RedisEmptied, RedisFull, RedisKilled, RedisPaused,
 };
+use harness::{Exposition, within};
 
 const FAULTS: [Fault; 10] = [
     InstanceKilled,

@@ -1,14 +1,11 @@
 //! PostgreSQL away for longer than the time to live: which tenants are still answered, by any
 //! instance, and for how long.
 
+use harness::{PREFIX, Reply, TODAY, eventually};
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::{
-    checker::Checker,
-    cluster::Cluster,
-    harness::{PREFIX, Reply, TODAY, eventually},
-};
+use crate::{checker::Checker, cluster::Cluster};
 
 /// Hits of each tenant before and after a fault.
 const HITS: usize = 20;

@@ -1,11 +1,8 @@
 //! Instances that keep warm what is polled of them, over one Redis.
 
-use crate::{
-    calendar::Calendar,
-    cluster::Cluster,
-    database,
-    harness::{PREFIX, all_hit, stay_hits_until},
-};
+use harness::{PREFIX, all_hit, stay_hits_until};
+
+use crate::{calendar::Calendar, cluster::Cluster, database};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whichever_instance_is_polled_every_answer_is_a_hit() {

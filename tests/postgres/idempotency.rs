@@ -1,13 +1,11 @@
 //! Creates that are sent again to another instance, also while the first one's is at work.
 
+use harness::{PREFIX, Reply, TODAY, TestServer, eventually};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio_postgres::NoTls;
 
-use crate::{
-    harness::{PREFIX, Reply, TODAY, TestServer, eventually},
-    server::Postgres,
-};
+use crate::server::Postgres;
 use megastats::settings::{CacheBackend, DatabaseUrl};
 
 const REPLAYED: &str = "Idempotency-Replayed";

@@ -1,11 +1,9 @@
 //! `megastats import` into PostgreSQL. Not here: what is imported, which `tests/api/import` asks.
 
+use harness::{Process, Raw, Sqlite, command, run};
 use serde_json::json;
 
-use crate::{
-    harness::{Process, Raw, Sqlite, command, run},
-    server::Postgres,
-};
+use crate::server::Postgres;
 
 const ALIGNWORK: &str = "
     CREATE TABLE appointments (

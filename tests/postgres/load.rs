@@ -1,14 +1,12 @@
 //! Every connection is taken by a statement that waits for a lock: what is cached is answered, some
 //! wait, and the rest is sent away.
 
+use harness::{PREFIX, Reply, TODAY, TestServer, eventually, redis, within};
 use reqwest::StatusCode;
 use serde_json::json;
 use tokio_postgres::{Client, NoTls};
 
-use crate::{
-    harness::{PREFIX, Reply, TODAY, TestServer, eventually, redis, within},
-    server::Postgres,
-};
+use crate::server::Postgres;
 use megastats::settings::{CacheBackend, DatabaseUrl, RedisUrl, Settings};
 
 const CONNECTIONS: usize = 2;

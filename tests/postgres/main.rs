@@ -5,13 +5,10 @@
     clippy::unwrap_used,
     reason = "a test that cannot go on stops where it stands"
 )]
-#![expect(unreachable_pub, reason = "the harness says what the tests may use")]
+#![expect(unreachable_pub, reason = "what a module offers to the others")]
 
 mod access;
 mod database;
-#[expect(dead_code, unused_imports, reason = "shared with tests/api")]
-#[path = "../api/harness/mod.rs"]
-mod harness;
 mod idempotency;
 mod import;
 mod load;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use diesel::{connection::SimpleConnection, result::Error as DieselError};
+use harness::{TODAY, TestServer, eventually, within};
 use megastats::{
     db::{AnyConn, DbError},
     settings::DatabaseUrl,
@@ -17,7 +18,6 @@ use tokio::sync::{RwLock, mpsc};
 
 use crate::{
     database::{open, pg, settings, sleep, text},
-    harness::{TODAY, TestServer, eventually, within},
     server::Postgres,
 };
 

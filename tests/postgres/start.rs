@@ -2,12 +2,12 @@
 
 use std::{net::TcpListener, time::Instant};
 
+use harness::{PREFIX, Process, Raw, TODAY, command, poll, run, signal};
 use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::{
     database::{open, settings, text},
-    harness::{PREFIX, Process, Raw, TODAY, command, poll, run, signal},
     server::Postgres,
 };
 

@@ -3,6 +3,7 @@
 
 use std::sync::Mutex;
 
+use harness::redis::Server;
 use tokio::runtime::Handle;
 
 use super::{
@@ -27,16 +28,15 @@ mod failures;
 mod leases;
 mod refusals;
 mod round_trips;
-#[expect(dead_code, unreachable_pub, reason = "shared with the tests in tests/")]
-#[path = "../../../tests/support/redis.rs"]
-mod server;
-
-use server::Server;
 
 /// Longer than anything here takes on a busy machine.
 const FOREVER: Duration = Duration::from_secs(60);
 
-impl Server {
+trait Configured {
+    fn settings(&self) -> RedisSettings;
+}
+
+impl Configured for Server {
     fn settings(&self) -> RedisSettings {
         settings(&self.url())
     }

@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
+use harness::GUARD;
+
 use super::{TestServer, description};
-use crate::harness::GUARD;
 
 /// How long the page may work on itself, in milliseconds of the browser's own time.
 const BUDGET: &str = "--virtual-time-budget=20000";

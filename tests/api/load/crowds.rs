@@ -1,9 +1,8 @@
 //! Thousands of connections that say nothing, and thousands of tenants that nobody has heard of:
 //! others are answered, and memory has a bound.
 
+use harness::{Folder, PREFIX, Process, Raw, Reply};
 use reqwest::StatusCode;
-
-use crate::harness::{Folder, PREFIX, Process, Raw, Reply};
 
 /// Connections that are kept open, if the machine allows as many descriptors.
 const CONNECTIONS: usize = 10_000;

@@ -1,10 +1,9 @@
 //! Every connection of the database is taken. On PostgreSQL, where readers can be held as well:
 //! `tests/postgres`.
 
+use harness::{Database, Folder, GUARD, PREFIX, Process, Raw, Reply, TODAY, eventually};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-
-use crate::harness::{Database, Folder, GUARD, PREFIX, Process, Raw, Reply, TODAY, eventually};
 
 const TENANT: &str = "clinic";
 

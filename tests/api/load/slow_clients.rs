@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use harness::{Builder, PREFIX, Raw, TODAY, TestServer, eventually, poll};
 use reqwest::StatusCode;
 use serde_json::json;
-
-use crate::harness::{Builder, PREFIX, Raw, TODAY, TestServer, eventually, poll};
 
 /// How long a slow client waits before its next byte.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -118,7 +117,7 @@ async fn slow_clients_in_all_places_keep_others_out_for_no_longer_than_they_may_
 
 #[tokio::test]
 async fn a_request_that_takes_long_here_is_not_the_clients_fault() {
-    use crate::harness::{Gate, Step};
+    use harness::{Gate, Step};
     let (service, gate) = Gate::before(impatient());
     let server = service.start();
     gate.hold(Step::Fence);

@@ -1,11 +1,11 @@
 //! Answers by where they came from, computations, writes, and the pool they wait for.
 
+use harness::{Exposition, Gate, Lock, Raw, Step, TODAY, TestServer, eventually};
 use megastats::settings::{CacheBackend, RedisUrl};
 use reqwest::StatusCode;
 use serde_json::json;
 
 use super::{assert_moved, scrape, service};
-use crate::harness::{Exposition, Gate, Lock, Raw, Step, TODAY, TestServer, eventually};
 
 /// Counters of the cache and of writes have moved by so much, and no others.
 fn assert_cache_moved(before: &Exposition, after: &Exposition, expected: &[(&str, f64)]) {

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use harness::Exposition;
 use megastats::settings::RedisUrl;
 use serde_json::Value;
 
 use super::{scrape, service};
-use crate::harness::Exposition;
 
 /// What Prometheus adds to every sample.
 const TARGET_LABELS: [&str; 2] = ["instance", "job"];

@@ -1,12 +1,12 @@
 //! Nothing of what clients send is shown, and no more is kept because of it.
 
 use futures_util::future::join_all;
+use harness::{PREFIX, Reply, TODAY, TestServer};
 use megastats::settings::CacheBackend;
 use reqwest::{Method, RequestBuilder, header};
 use serde_json::json;
 
 use super::{scrape, service};
-use crate::harness::{PREFIX, Reply, TODAY, TestServer};
 
 /// What every odd request here holds somewhere.
 const MARK: &str = "zebra";
@@ -73,7 +73,7 @@ async fn ten_thousand_random_paths_and_tenants_do_not_grow_the_number_of_series(
         join_all(requests.into_iter().map(Reply::to)).await;
     }
     let after = scrape(&server).await;
-    let series = |of: &crate::harness::Exposition| of.samples.keys().cloned().collect::<Vec<_>>();
+    let series = |of: &harness::Exposition| of.samples.keys().cloned().collect::<Vec<_>>();
     assert_eq!(series(&after), series(&before));
     let counted: f64 = after
         .since(&before)

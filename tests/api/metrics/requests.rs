@@ -1,9 +1,9 @@
 //! Requests by route, method and status.
 
+use harness::{Gate, Leave, PREFIX, Raw, Step, TODAY, eventually};
 use reqwest::{Method, StatusCode};
 
 use super::{assert_moved, scrape, service};
-use crate::harness::{Gate, Leave, PREFIX, Raw, Step, TODAY, eventually};
 
 const PREFIX_LABEL: &str = "/api/v1/appointments";
 

@@ -6,12 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
+use harness::{Folder, Process, Raw, command};
 use reqwest::StatusCode;
 
-use crate::{
-    harness::{Folder, Process, Raw, command},
-    suite::life::{appointment, patients},
-};
+use crate::suite::life::{appointment, patients};
 
 /// Blocks of 512 bytes: room for the tables, and for some hundred appointments.
 const FILE_BLOCKS: &str = "160";

@@ -2,13 +2,12 @@
 
 use std::fs;
 
+use harness::Folder;
+
 use super::database;
-use crate::{
-    harness::Folder,
-    suite::import::{
-        alignwork::{AlignWork, Schema},
-        refusal, report, stored,
-    },
+use crate::suite::import::{
+    alignwork::{AlignWork, Schema},
+    refusal, report, stored,
 };
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
+use harness::{Folder, Process, Raw, Sqlite, command, run};
 use megastats::{
     db::Db,
     settings::{DatabaseUrl, Settings},
@@ -9,10 +10,7 @@ use megastats::{
 use reqwest::StatusCode;
 
 use super::database;
-use crate::{
-    harness::{Folder, Process, Raw, Sqlite, command, run},
-    suite::life::appointment,
-};
+use crate::suite::life::appointment;
 
 /// For a process that shares its file with others.
 const UNCACHED: (&str, &str) = ("MEGASTATS__CACHE__BACKEND", "none");

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use harness::{GUARD, TestServer};
 use megastats::settings::{CacheBackend, DatabaseUrl, RedisUrl};
 
 use self::{
@@ -21,7 +22,6 @@ use crate::{
     checker::Checker,
     cluster::{Cluster, INSTANCES},
     cut::Way,
-    harness::{GUARD, TestServer},
 };
 
 /// The shortest life of a fence that outlasts an instance's writes here, in seconds.

@@ -2,7 +2,9 @@
 
 use std::{path::Path, process::Command};
 
-use super::{server::free_port, *};
+use harness::redis::free_port;
+
+use super::*;
 
 /// Whether an instance with these settings can use Redis; it tries for a while.
 async fn is_let_in(settings: &RedisSettings) -> bool {

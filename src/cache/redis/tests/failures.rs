@@ -1,6 +1,8 @@
 //! Redis paused, killed and flushed, with instances reading and writing meanwhile.
 
-use super::{server::free_port, *};
+use harness::redis::free_port;
+
+use super::*;
 
 /// How long a write may take while Redis is gone: it waits for the fence and for the release, and
 /// the machine may be busy. What matters is that it ends.

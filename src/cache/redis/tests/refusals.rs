@@ -1,8 +1,9 @@
 //! A Redis that answers, but has no room or takes no writes.
 
+use harness::redis::free_port;
+
 use super::{
     failures::{WRITE_BOUND, is_not_hit_until_believed},
-    server::free_port,
     *,
 };
 

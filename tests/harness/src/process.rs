@@ -1,0 +1,171 @@
+//! The binary itself, as a process that can be signalled and killed.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    thread::JoinHandle,
+};
+
+use super::{folder, poll};
+
+/// A running `megastats`, killed when it is dropped.
+pub struct Process {
+    child: Child,
+    url: String,
+    log: Option<JoinHandle<String>>,
+}
+
+/// The program, which Cargo builds before the tests and puts into the folder above theirs.
+pub fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    profile.join("megastats")
+}
+
+/// The command in a folder of its own, without this process's settings.
+pub fn command(within: &Path) -> Command {
+    let mut command = Command::new(program());
+    command.current_dir(within).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("MEGASTATS") {
+            command.env_remove(name);
+        }
+    }
+    command.envs(folder::environment(within));
+    command
+}
+
+/// Runs `command` to its end, which must come by itself.
+pub fn run(command: &mut Command) -> Output {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let read = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stdout.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    let mut process = Process {
+        child,
+        url: String::new(),
+        log: None,
+    };
+    let status = process.ended();
+    let mut bytes = Vec::new();
+    stderr.read_to_end(&mut bytes).unwrap();
+    Output {
+        status,
+        stdout: read.join().unwrap(),
+        stderr: bytes,
+    }
+}
+
+/// Sends a signal by its name, e.g. `TERM`.
+pub fn signal(process: u32, name: &str) {
+    // The shell's own `kill`: a bare machine may have no other.
+    let command = format!("kill -s {name} {process}");
+    let mut shell = Command::new("sh");
+    assert!(shell.args(["-c", &command]).status().unwrap().success());
+}
+
+/// The memory that a process has, in KiB.
+pub fn resident_kib(process: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.unwrap().trim().trim_end_matches(" kB");
+    kib.parse().unwrap()
+}
+
+impl Process {
+    /// Starts `megastats` in `folder` on a free port and waits until it listens.
+    pub fn start(folder: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_with(folder, &[], environment)
+    }
+
+    /// As [`Process::start`], with a command line.
+    pub fn start_with(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = command(folder);
+        command.args(arguments);
+        Self::start_command(command, environment)
+    }
+
+    /// As [`Process::start`], with a command of the test's own.
+    pub fn start_command(mut command: Command, environment: &[(&str, &str)]) -> Self {
+        let mut child = command
+            .env("MEGASTATS__SERVER__PORT", "0")
+            .envs(environment.iter().copied())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut seen = String::new();
+        let url = loop {
+            let from = seen.len();
+            assert_ne!(
+                log.read_line(&mut seen).unwrap(),
+                0,
+                "it did not start: {seen}"
+            );
+            if let Some((_, rest)) = seen[from..].split_once("listening on ") {
+                break rest.split_whitespace().next().unwrap().to_owned();
+            }
+        };
+        // Read on, or the process would block once the pipe is full.
+        let log = std::thread::spawn(move || {
+            log.read_to_string(&mut seen).unwrap();
+            seen
+        });
+        Self {
+            child,
+            url,
+            log: Some(log),
+        }
+    }
+
+    /// `http://host:port`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Sends a signal by its name, e.g. `TERM`.
+    pub fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
+    /// The memory that it has, in KiB.
+    pub fn resident_kib(&self) -> usize {
+        resident_kib(self.child.id())
+    }
+
+    /// Waits until the process has ended; returns how, and all it logged.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let status = self.ended();
+        (status, self.log.take().unwrap().join().unwrap())
+    }
+
+    /// Whether the process has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        poll("the process ends", || self.child.try_wait().unwrap())
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
