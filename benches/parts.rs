@@ -71,7 +71,7 @@ fn filled(keys: &[StatsKey]) -> Arc<MemoryCache> {
     ));
     runtime().block_on(async {
         for key in keys {
-            let Ok(Lookup::Miss(seen)) = cache.lookup(key).await else {
+            let Ok(Lookup::Miss(permit)) = cache.look_up(key).await else {
                 panic!("not a miss")
             };
             let entry = Entry {
@@ -79,7 +79,7 @@ fn filled(keys: &[StatsKey]) -> Arc<MemoryCache> {
                 age: Duration::ZERO,
             };
             cache
-                .store(key, seen, entry)
+                .store(key, &permit, entry)
                 .await
                 .expect("memory does not fail");
         }
@@ -102,7 +102,7 @@ fn on_threads(
                     let mut keys = keys.iter().cycle();
                     for _ in 0..lookups {
                         let key = keys.next().expect("a cycle does not end");
-                        black_box(cache.lookup(key).await.expect("memory does not fail"));
+                        black_box(cache.look_up(key).await.expect("memory does not fail"));
                     }
                 });
             });

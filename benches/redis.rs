@@ -71,7 +71,7 @@ async fn hits() {
         times[0].push(each(began, HITS));
         let began = Instant::now();
         for _ in 0..HITS {
-            let found = cache.lookup(&key).await.expect("an answer");
+            let found = cache.look_up(&key).await.expect("an answer");
             assert!(matches!(found, Lookup::Hit(..)));
         }
         times[1].push(each(began, HITS));
@@ -169,16 +169,16 @@ fn key() -> StatsKey {
 /// Stores an entry under `key` as soon as the cache lets it.
 async fn fill(cache: &RedisCache, key: &StatsKey) {
     loop {
-        match cache.lookup(key).await {
+        match cache.look_up(key).await {
             Ok(Lookup::Hit(..)) => return,
-            Ok(Lookup::Miss(seen)) => {
+            Ok(Lookup::Miss(permit)) => {
                 let entry = Entry {
                     body: Bytes::from_static(BODY),
                     age: Duration::ZERO,
                 };
-                cache.store(key, seen, entry).await.expect("room");
+                cache.store(key, &permit, entry).await.expect("room");
             }
-            Ok(Lookup::Expired(..) | Lookup::Fenced) | Err(_) => {
+            Ok(Lookup::Expired(..) | Lookup::Bypass(_)) | Err(_) => {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }

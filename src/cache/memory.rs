@@ -17,12 +17,16 @@ use bytes::Bytes;
 use cached::ShardedLruTtlCache;
 
 use super::{
-    CacheError, Entry, Fence, Generation, KeyPage, Lifetime, Lookup, PageOfKeys, StatsCache,
-    StatsKey,
+    key::StatsKey,
+    pages::{KeyPage, KeyPageBuilder, ListKeys},
+    stats_cache::{
+        BypassReason, CacheError, Entry, Fence, Generation, Lifetime, Lookup, Permit, Released,
+        StatsCache,
+    },
 };
 use crate::tenant::TenantId;
 
-/// How many tenants can have a generation of their own. Half a megabyte.
+/// How many generations there are, whatever the number of tenants. They take half a megabyte.
 const SLOTS: usize = 1 << 16;
 
 /// Entries per lock, before more locks are used.
@@ -89,7 +93,7 @@ impl Inner {
     }
 
     fn keys(&self, after: Option<&str>, limit: usize) -> KeyPage {
-        let mut page = PageOfKeys::new(after, limit);
+        let mut page = KeyPageBuilder::new(after, limit);
         // What could never be found again goes at the same time.
         self.entries.retain(|key, stored| {
             let (slot, age) = (self.slot(key.tenant()).read(), stored.born.elapsed());
@@ -102,45 +106,49 @@ impl Inner {
         page.finish()
     }
 
-    fn forget_all(&self) {
+    fn forget(&self) {
         for slot in &self.slots {
-            slot.renew();
+            slot.invalidate();
         }
         self.entries.clear();
     }
 }
 
+impl MemoryCache {
+    /// How many entries are kept, those included that no lookup will find any more.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.inner.entries.len()
+    }
+}
+
 #[async_trait]
 impl StatsCache for MemoryCache {
-    async fn lookup(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
+    async fn look_up(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
         // The slot is read before the entry: an entry of this generation held when it was read.
         let slot = self.inner.slot(key.tenant()).read();
         if slot.fences > 0 {
-            return Ok(Lookup::Fenced);
+            return Ok(Lookup::Bypass(BypassReason::Write));
         }
+        let permit = Permit::new(slot.generation);
         let stored = self.inner.entries.get(key);
         let current = stored.filter(|stored| stored.generation == slot.generation);
         Ok(match current {
             Some(Stored { body, born, .. }) => {
                 let age = born.elapsed();
-                let entry = Entry { body, age };
-                self.inner.life.found(slot.generation, entry)
+                self.inner.life.lookup(permit, Entry { body, age })
             }
-            None => Lookup::Miss(slot.generation),
+            None => Lookup::Miss(permit),
         })
     }
 
-    async fn store(
-        &self,
-        key: &StatsKey,
-        seen: Generation,
-        entry: Entry,
-    ) -> Result<(), CacheError> {
-        let outdated = self.inner.slot(key.tenant()).read().generation != seen;
+    async fn store(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), CacheError> {
+        let generation = permit.generation();
+        let is_current = self.inner.slot(key.tenant()).read().generation == generation;
         let born = Instant::now().checked_sub(entry.age);
-        if let (false, Some(born)) = (outdated, born) {
+        if let (true, Some(born)) = (is_current, born) {
             let stored = Stored {
-                generation: seen,
+                generation,
                 body: entry.body,
                 born,
             };
@@ -151,37 +159,32 @@ impl StatsCache for MemoryCache {
 
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
         self.inner.slot(tenant).raise();
-        Ok(Fence {
-            tenant: tenant.clone(),
-            mark: None,
-            late: false,
-            until: None,
-            also: None,
-        })
+        Ok(Fence::new(tenant.clone(), None))
     }
 
-    async fn release(&self, fence: Fence) -> Result<(), CacheError> {
-        self.inner.slot(&fence.tenant).release();
-        Ok(())
+    async fn release(&self, fence: Fence) -> Result<Released, CacheError> {
+        let tenant: TenantId = fence.into_ticket()?;
+        self.inner.slot(&tenant).release();
+        Ok(Released::Everywhere)
     }
 
-    async fn forget_all(&self) -> Result<(), CacheError> {
+    async fn forget(&self) -> Result<(), CacheError> {
         let inner = Arc::clone(&self.inner);
-        off_the_workers(move || inner.forget_all()).await
+        off_the_workers(move || inner.forget()).await
     }
+}
 
+#[async_trait]
+impl ListKeys for MemoryCache {
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
         let inner = Arc::clone(&self.inner);
         let after = after.map(str::to_owned);
         off_the_workers(move || inner.keys(after.as_deref(), limit)).await
     }
-
-    fn entries(&self) -> Option<usize> {
-        Some(self.inner.entries.len())
-    }
 }
 
-/// Goes through all there is, which takes too long for a thread that serves requests.
+/// Runs `work`, which visits every slot or entry and so takes too long for a thread that serves
+/// requests.
 async fn off_the_workers<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, CacheError> {
@@ -219,13 +222,13 @@ impl Slot {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A new generation and one fence less, at one moment. Wraps around at the end of time.
+    /// Sets a new generation and takes one fence down, at one moment. The generation wraps around.
     fn release(&self) {
         self.0.fetch_add(NEXT_GENERATION - 1, Ordering::SeqCst);
     }
 
-    /// A new generation; the fences stand.
-    fn renew(&self) {
+    /// Sets a new generation, and leaves the fences standing.
+    fn invalidate(&self) {
         self.0.fetch_add(NEXT_GENERATION, Ordering::SeqCst);
     }
 }
@@ -242,19 +245,22 @@ mod tests {
     conformance::caching!(async {
         conformance::Handles::one(MemoryCache::new(conformance::LIFE, 1000))
     });
+    conformance::listing!(async {
+        conformance::Handles::one(MemoryCache::new(conformance::LIFE, 1000))
+    });
 
     async fn fill(cache: &MemoryCache, tenants: usize) {
         for n in 0..tenants {
             let tenant = TenantId::parse(&format!("tenant-{n}")).unwrap();
             let key = StatsKey::new("mega_stats", &tenant, &[]);
-            let Lookup::Miss(seen) = cache.lookup(&key).await.unwrap() else {
+            let Lookup::Miss(permit) = cache.look_up(&key).await.unwrap() else {
                 panic!("not a miss")
             };
             let entry = Entry {
                 body: Bytes::from_static(b"{}"),
                 age: Duration::ZERO,
             };
-            cache.store(&key, seen, entry).await.unwrap();
+            cache.store(&key, &permit, entry).await.unwrap();
         }
     }
 
@@ -266,7 +272,7 @@ mod tests {
             let held = cache.keys(None, usize::MAX).await.unwrap().total;
             assert!(held <= max_entries, "{held} of {max_entries}");
             assert!(held * 2 >= max_entries, "{held} of {max_entries}");
-            assert_eq!(cache.entries(), Some(held));
+            assert_eq!(cache.entries(), held);
         }
     }
 

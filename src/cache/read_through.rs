@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use self::fill::{Found, Ledger, fill, look_up, renew, timed};
 use super::{
-    CacheError, Entry, KeyPage, Lease, Lookup, StatsCache, StatsKey,
+    CacheError, Entry, Lookup, Released, StatsCache, StatsKey,
     flights::{Flights, Lost, Role},
 };
 use crate::{metrics::CacheCounters, tasks::Tasks, tenant::TenantId};
@@ -37,12 +37,6 @@ pub trait Failure: Send + Sync + 'static {
     /// Whether its source could not answer now, but may again: then what was computed last is better
     /// than nothing, while its tenant has not changed.
     fn is_outage(&self) -> bool;
-}
-
-impl std::fmt::Debug for dyn StatsCache {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("dyn StatsCache")
-    }
 }
 
 /// An answer, and where it came from.
@@ -159,15 +153,15 @@ impl<E: Failure> ReadThrough<E> {
     where
         F: Future<Output = Result<Bytes, E>> + Send + 'static,
     {
-        let (seen, expired) = match look_up(&*self.cache, self.counters(), key).await {
+        let (permit, expired) = match look_up(&*self.cache, self.counters(), key).await {
             Lookup::Hit(_, entry) => return Ok(Answer::new(entry, Outcome::Hit, false)),
-            Lookup::Expired(seen, entry) => (seen, Some(entry)),
-            Lookup::Miss(seen) => (seen, None),
-            Lookup::Fenced => return self.bypass(key, compute()).await,
+            Lookup::Expired(permit, entry) => (permit, Some(entry)),
+            Lookup::Miss(permit) => (permit, None),
+            Lookup::Bypass(_) => return self.bypass(key, compute()).await,
         };
         let (cache, ledger) = (Arc::clone(&self.cache), Arc::clone(&self.ledger));
         let fill = fill(cache, ledger, key.clone(), compute());
-        let flight = self.flights.join(key, seen, fill);
+        let flight = self.flights.join(key, permit.generation(), fill);
         let is_expired = expired.is_some();
         if let Some(entry) = expired
             && self.ledger.away.load(Ordering::Relaxed)
@@ -187,7 +181,7 @@ impl<E: Failure> ReadThrough<E> {
                 let answer = match look_up(&*self.cache, self.counters(), key).await {
                     Lookup::Hit(_, entry) => Answer::new(entry, Outcome::Hit, false),
                     Lookup::Expired(_, entry) => Answer::new(entry, Outcome::Stale, false),
-                    Lookup::Miss(_) | Lookup::Fenced => return Err(ReadError::Compute(error)),
+                    Lookup::Miss(_) | Lookup::Bypass(_) => return Err(ReadError::Compute(error)),
                 };
                 Ok(answer)
             }
@@ -231,26 +225,27 @@ impl<E: Failure> ReadThrough<E> {
         young: Duration,
         compute: impl Future<Output = Result<Bytes, E>> + Send + 'static,
     ) -> Result<Refreshed, ReadError<E>> {
-        let seen = match look_up(&*self.cache, self.counters(), key).await {
+        let permit = match look_up(&*self.cache, self.counters(), key).await {
             Lookup::Hit(_, Entry { age, .. }) if age < young => {
                 return Ok(Refreshed::Young { age });
             }
-            Lookup::Hit(seen, _) | Lookup::Expired(seen, _) | Lookup::Miss(seen) => seen,
-            Lookup::Fenced => return Ok(Refreshed::Later),
+            Lookup::Hit(permit, _) | Lookup::Expired(permit, _) | Lookup::Miss(permit) => permit,
+            Lookup::Bypass(_) => return Ok(Refreshed::Later),
         };
         let (cache, ledger, of) = (
             Arc::clone(&self.cache),
             Arc::clone(&self.ledger),
             key.clone(),
         );
+        let generation = permit.generation();
         // Within the flight: a lease that is taken for one that does not fly holds everybody up.
         let renew = async move {
-            match cache.lease(&of, seen).await {
-                Ok(Lease::Granted) => renew(cache, ledger, of, seen, compute).await,
+            match permit.claim_lease(&of).await {
+                Ok(true) => renew(cache, ledger, of, permit, compute).await,
                 _ => fill(cache, ledger, of, compute).await,
             }
         };
-        let (found, _) = self.flights.join(key, seen, renew).await?;
+        let (found, _) = self.flights.join(key, generation, renew).await?;
         let found = found.map_err(ReadError::Compute)?;
         Ok(if found.computed {
             Refreshed::Computed
@@ -297,7 +292,12 @@ impl<E: Failure> ReadThrough<E> {
             let until = fence.until();
             let committed = tasks.spawn(async move { commit(turn, until).await }).await;
             match cache.release(fence).await {
-                Ok(()) => counters.generations.inc(),
+                Ok(released) => {
+                    counters.generations.inc();
+                    if released == Released::Pending {
+                        log::debug!("cache: the backend has not been told of a write yet");
+                    }
+                }
                 Err(error) => {
                     counters.failures.release.inc();
                     log::error!("cache: a fence was not released: {error}");
@@ -329,18 +329,16 @@ impl<E: Failure> ReadThrough<E> {
         let forget = self.tasks.spawn(async move {
             match tenant {
                 // As a write does that changes nothing.
-                Some(tenant) => cache.release(cache.fence(&tenant).await?).await,
-                None => cache.forget_all().await,
+                Some(tenant) => {
+                    let fence = cache.fence(&tenant).await?;
+                    cache.release(fence).await.map(|_| ())
+                }
+                None => cache.forget().await,
             }
         });
         forget
             .await
             .map_err(|panicked| CacheError::Unavailable(panicked.to_string()))?
-    }
-
-    /// A page of the keys that would be hit: see [`StatsCache::keys`].
-    pub async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
-        self.cache.keys(after, limit).await
     }
 }
 

@@ -50,7 +50,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     appointments::http::Appointments,
     auth::http::Auth,
-    cache::{self, StatsCache},
+    cache::{self, CacheParts},
     clock::{Clock, SystemClock},
     db::{Db, Lock},
     health::http::Health,
@@ -141,7 +141,7 @@ impl Server {
     pub async fn bind(
         settings: Settings,
         clock: Arc<dyn Clock>,
-        cache: Arc<dyn StatsCache>,
+        cache: CacheParts,
         tasks: Tasks,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Self, StartError> {

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use crate::{
-    cache::{LinkState, StatsCache},
+    cache::{CacheParts, LinkState, RedisCache},
     db::{Db, PoolState},
     metrics::Metrics,
     stats::{service::StatsService, warm::WarmingCounts},
@@ -15,7 +15,7 @@ use crate::{
 
 /// Shows the pool of `db`, the `tasks`, and of `cache` what it keeps in memory, and its link to Redis,
 /// if it has them.
-pub(super) fn show(metrics: &Metrics, db: &Db, cache: &Arc<dyn StatsCache>, tasks: &Tasks) {
+pub(super) fn show(metrics: &Metrics, db: &Db, cache: &CacheParts, tasks: &Tasks) {
     let tasks = tasks.clone();
     metrics.gauge(
         "megastats_tasks_running",
@@ -24,17 +24,16 @@ pub(super) fn show(metrics: &Metrics, db: &Db, cache: &Arc<dyn StatsCache>, task
         move || tasks.running() as u64,
     );
     show_pool(metrics, db);
-    if cache.entries().is_some() {
-        let cache = Arc::clone(cache);
+    if let Some(memory) = cache.memory.clone() {
         metrics.gauge(
             "megastats_cache_entries",
             "Entries kept in memory, outdated ones included, of at most cache.max_entries.",
             &[],
-            move || cache.entries().unwrap_or_default() as u64,
+            move || memory.entries() as u64,
         );
     }
-    if cache.link().is_some() {
-        show_link(metrics, cache);
+    if let Some(redis) = &cache.redis {
+        show_link(metrics, redis);
     }
 }
 
@@ -74,10 +73,10 @@ fn show_pool(metrics: &Metrics, db: &Db) {
     }
 }
 
-fn show_link(metrics: &Metrics, cache: &Arc<dyn StatsCache>) {
+fn show_link(metrics: &Metrics, redis: &RedisCache) {
     let read = |field: fn(LinkState) -> u64| {
-        let cache = Arc::clone(cache);
-        move || cache.link().map_or(0, field)
+        let redis = redis.clone();
+        move || field(redis.link_state())
     };
     metrics.gauge(
         "megastats_redis_breaker_open",

@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     cache::{
-        Answer, CacheError, ChangeError, Failure, KeyPage, Outcome, ReadError, ReadThrough,
-        Refreshed, StatsCache, StatsKey,
+        Answer, CacheError, CacheParts, ChangeError, Failure, KeyPage, ListKeys, Outcome,
+        ReadError, ReadThrough, Refreshed, StatsKey,
     },
     clock::Clock,
     db::{AnyConn, Db, DbError, QueryResult, UtcTime},
@@ -49,6 +49,7 @@ pub struct Cut {
 pub struct StatsService {
     db: Db,
     cache: ReadThrough<DbError>,
+    keys: Arc<dyn ListKeys>,
     clock: Arc<dyn Clock>,
     zones: Zones,
     metrics: Arc<Metrics>,
@@ -59,6 +60,12 @@ pub struct StatsService {
 impl Failure for DbError {
     fn is_outage(&self) -> bool {
         self.is_outage()
+    }
+}
+
+impl std::fmt::Debug for dyn ListKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("dyn ListKeys")
     }
 }
 
@@ -74,7 +81,7 @@ impl StatsService {
     #[must_use]
     pub fn new(
         db: Db,
-        cache: Arc<dyn StatsCache>,
+        CacheParts { cache, keys, .. }: CacheParts,
         settings: &CacheSettings,
         clock: Arc<dyn Clock>,
         zones: Zones,
@@ -85,6 +92,7 @@ impl StatsService {
         Self {
             db,
             cache: ReadThrough::new(cache, Arc::clone(&metrics.cache), tasks),
+            keys,
             clock,
             zones,
             metrics,
@@ -150,9 +158,9 @@ impl StatsService {
         self.cache.change(tenant, turn, commit).await
     }
 
-    /// A page of the keys that would be hit: see [`StatsCache::keys`].
+    /// A page of the keys that would be hit: see [`ListKeys::keys`].
     pub async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
-        self.cache.keys(after, limit).await
+        self.keys.keys(after, limit).await
     }
 
     /// What `/cache-metrics` shows.

@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
-use super::{Handles, TTL, entry, fill, gone, key, write};
-use crate::cache::{Entry, StatsKey};
+use super::{
+    Handles, TTL, entry, fill, gone, key,
+    stale::{expired, old},
+    write,
+};
+use crate::cache::{Entry, ListKeys, StatsCache, StatsKey};
 
-pub(crate) async fn keys_are_listed_in_order_page_by_page(Handles { a, b, .. }: Handles) {
+pub(crate) async fn keys_are_listed_in_order_page_by_page(
+    Handles { a, b, .. }: Handles<impl StatsCache + ListKeys>,
+) {
     let mut all: Vec<_> = (0..5).map(|n| key(&format!("clinic-{n}"))).collect();
     for key in &all {
         fill(&*a, key, entry("{}")).await;
@@ -27,7 +33,9 @@ pub(crate) async fn keys_are_listed_in_order_page_by_page(Handles { a, b, .. }: 
     assert!(past_the_end.keys.is_empty() && !past_the_end.more);
 }
 
-pub(crate) async fn keys_that_would_not_be_hit_are_not_listed(Handles { a, b, .. }: Handles) {
+pub(crate) async fn keys_that_would_not_be_hit_are_not_listed(
+    Handles { a, b, .. }: Handles<impl StatsCache + ListKeys>,
+) {
     fill(&*a, &key("written"), entry("{}")).await;
     fill(
         &*a,
@@ -39,11 +47,16 @@ pub(crate) async fn keys_that_would_not_be_hit_are_not_listed(Handles { a, b, ..
     )
     .await;
     fill(&*a, &key("kept"), entry("{}")).await;
+    fill(&*a, &key("expired"), old("{}")).await;
     write(&*b, "written").await;
     gone(&*a, &key("over")).await;
     let page = b.keys(None, 10).await.unwrap();
     assert_eq!(
         (page.total, page.keys),
         (1, vec![key("kept").as_str().to_owned()])
+    );
+    assert!(
+        expired(&*a, &key("expired")).await.is_some(),
+        "listing forgets nothing"
     );
 }

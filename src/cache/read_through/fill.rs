@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::{Answer, Failure, Outcome};
 use crate::{
-    cache::{Entry, Generation, Lease, Lookup, StatsCache, StatsKey},
+    cache::{BypassReason, Entry, Lookup, Permit, StatsCache, StatsKey},
     metrics::CacheCounters,
 };
 
@@ -60,10 +60,10 @@ pub(super) async fn look_up(
     counters: &CacheCounters,
     key: &StatsKey,
 ) -> Lookup {
-    cache.lookup(key).await.unwrap_or_else(|error| {
+    cache.look_up(key).await.unwrap_or_else(|error| {
         counters.failures.lookup.inc();
         log::warn!("cache: lookup failed: {error}");
-        Lookup::Fenced
+        Lookup::Bypass(BypassReason::Failed)
     })
 }
 
@@ -81,24 +81,24 @@ pub(super) async fn fill<E: Failure>(
             entry,
             computed: false,
         }),
-        Turn::Compute(Some(seen)) => renew(cache, ledger, key, seen, compute).await,
+        Turn::Compute(Some(permit)) => renew(cache, ledger, key, permit, compute).await,
         Turn::Compute(None) => timed(&ledger, compute).await,
     }
 }
 
-/// Computes, and stores under the generation `seen` before.
+/// Computes, and stores by the `permit` of a lookup before.
 pub(super) async fn renew<E: Failure>(
     cache: Arc<dyn StatsCache>,
     ledger: Arc<Ledger>,
     key: StatsKey,
-    seen: Generation,
+    permit: Permit,
     compute: impl Future<Output = Result<Bytes, E>>,
 ) -> Result<Found, Arc<E>> {
     let began = Instant::now();
     let found = timed(&ledger, compute).await;
     if let Ok(Found { entry, .. }) = &found {
         let (body, age) = (entry.body.clone(), began.elapsed());
-        match cache.store(&key, seen, Entry { body, age }).await {
+        match cache.store(&key, &permit, Entry { body, age }).await {
             // Whoever looked just before finds the lease taken, and looks again.
             Ok(()) => return found,
             Err(error) => {
@@ -108,7 +108,7 @@ pub(super) async fn renew<E: Failure>(
         }
     }
     // There is nothing to wait for. If this fails, others wait until the lease ends.
-    if let Err(error) = cache.end_lease(&key, seen).await {
+    if let Err(error) = permit.give_lease_back(&key).await {
         log::debug!("cache: a lease was not given back: {error}");
     }
     found
@@ -119,26 +119,26 @@ enum Turn {
     /// Another has stored an entry meanwhile.
     Filled(Entry),
     /// Nothing: what is computed may be stored under the generation, if there is one.
-    Compute(Option<Generation>),
+    Compute(Option<Permit>),
 }
 
 /// Waits while another instance computes the same, but not for ever: it may have died.
 async fn turn(cache: &dyn StatsCache, counters: &CacheCounters, key: &StatsKey) -> Turn {
     let began = Instant::now();
     loop {
-        let seen = match look_up(cache, counters, key).await {
+        let permit = match look_up(cache, counters, key).await {
             Lookup::Hit(_, entry) => return Turn::Filled(entry),
-            Lookup::Expired(generation, _) | Lookup::Miss(generation) => generation,
-            Lookup::Fenced => return Turn::Compute(None),
+            Lookup::Expired(permit, _) | Lookup::Miss(permit) => permit,
+            Lookup::Bypass(_) => return Turn::Compute(None),
         };
-        match cache.lease(key, seen).await {
-            Ok(Lease::Taken) if began.elapsed() < MAX_LEASE_WAIT => {
+        match permit.claim_lease(key).await {
+            Ok(false) if began.elapsed() < MAX_LEASE_WAIT => {
                 tokio::time::sleep(LEASE_POLL).await;
             }
-            Ok(_) => return Turn::Compute(Some(seen)),
+            Ok(_) => return Turn::Compute(Some(permit)),
             Err(_) => {
                 counters.failures.lease.inc();
-                return Turn::Compute(Some(seen));
+                return Turn::Compute(Some(permit));
             }
         }
     }

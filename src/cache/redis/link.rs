@@ -18,7 +18,7 @@ use super::{
     said::Said,
 };
 use crate::{
-    cache::{CacheError, Generation, Lifetime, LinkState},
+    cache::{CacheError, Generation, Lifetime},
     settings::RedisSettings,
     tasks::Tasks,
     tenant::TenantId,
@@ -61,6 +61,23 @@ pub(super) enum Told {
     InTheEnd,
     /// It did not answer.
     NotYet,
+}
+
+/// How the link to Redis fares, as this instance sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkState {
+    /// Whether reads do without Redis, since it does not answer.
+    pub is_open: bool,
+    /// How often Redis has stopped answering.
+    pub opened: u64,
+    /// How often Redis has begun to answer, the first time included.
+    pub closed: u64,
+    /// Tenants whose new generation Redis has yet to be told of.
+    pub undelivered: usize,
+    /// Tenants that are written to without a fence in Redis.
+    pub unfenced: usize,
+    /// Whether there were more of them than can be remembered, so that Redis is used for nobody.
+    pub is_overrun: bool,
 }
 
 impl Link {

@@ -53,12 +53,17 @@ use self::{
     link::{Link, Told},
 };
 use super::{
-    CacheError, Entry, Fence, Generation, KeyPage, Lease, Lifetime, LinkState, Lookup, PageOfKeys,
-    StatsCache, StatsKey,
+    key::StatsKey,
+    pages::{KeyPage, KeyPageBuilder, ListKeys},
+    stats_cache::{
+        BypassReason, CacheError, Entry, Fence, Generation, Leases, Lifetime, Lookup, Permit,
+        Released, StatsCache,
+    },
 };
 use crate::{clock::Clock, settings::RedisSettings, tasks::Tasks, tenant::TenantId};
 
 pub use client::ClientSetUpError;
+pub use link::LinkState;
 
 /// Keeps entries in Redis.
 #[derive(Clone)]
@@ -67,8 +72,24 @@ pub struct RedisCache {
     clock: Arc<dyn Clock>,
     life: Lifetime,
     settings: RedisSettings,
+    leases: Arc<RedisLeases>,
+}
+
+/// The leases of this instance.
+struct RedisLeases {
+    link: Arc<Link>,
     /// What this instance's leases are known by.
     holder: String,
+    lease: Duration,
+    response_timeout: Duration,
+}
+
+/// What a write needs to release its fence.
+struct RedisFence {
+    tenant: TenantId,
+    id: String,
+    /// Whether a command that raises it may reach Redis after the one that releases it.
+    may_be_raised_late: bool,
 }
 
 /// Listed keys that are looked up in one round trip.
@@ -87,52 +108,87 @@ impl RedisCache {
         tasks: &Tasks,
     ) -> Result<Self, ClientSetUpError> {
         let link = Link::new(settings, life, tasks)?;
-        let settings = settings.clone();
+        let leases = RedisLeases {
+            link: Arc::clone(&link),
+            holder: new_mark(),
+            // Not so long that what is computed under it expires first.
+            lease: settings.lease().min(life.fresh),
+            response_timeout: settings.response_timeout(),
+        };
         Ok(Self {
             link,
             clock,
             life,
-            settings,
-            holder: new_mark(),
+            settings: settings.clone(),
+            leases: Arc::new(leases),
         })
     }
 
-    async fn look_up(&self, key: &StatsKey) -> Result<Lookup, ClientError> {
+    /// How the link to Redis fares.
+    #[must_use]
+    pub fn link_state(&self) -> LinkState {
+        self.link.state()
+    }
+
+    async fn get(&self, key: &StatsKey) -> Result<Lookup, ClientError> {
         let (link, tenant) = (&self.link, key.tenant());
         let Some(epoch) = link.believed(tenant) else {
-            return Ok(Lookup::Fenced);
+            return Ok(Lookup::Bypass(self.disbelief(tenant)));
         };
         let timeout = self.settings.response_timeout();
         let look_up = link.commands.look_up([key]);
         let [kept, fence, entry]: Found = link.ask(&look_up, timeout).await?;
         // Again, since the answer may have lain about while this instance was stalled.
-        if fence.is_some() || link.believed(tenant) != Some(epoch) {
-            return Ok(Lookup::Fenced);
+        if link.believed(tenant) != Some(epoch) {
+            return Ok(Lookup::Bypass(self.disbelief(tenant)));
+        }
+        if fence.is_some() {
+            return Ok(Lookup::Bypass(BypassReason::Write));
         }
         let kept = kept.unwrap_or_default();
         let Some(generation) = link.accepted(&kept, Instant::now()) else {
             let renew = link.commands.renew(tenant, &kept, link.eras.current());
             let kept: Option<Vec<u8>> = link.ask(&renew, timeout).await?;
             let generation = kept.as_deref().and_then(parse_generation);
-            return Ok(
-                generation.map_or(Lookup::Fenced, |(generation, _)| Lookup::Miss(generation))
-            );
+            return Ok(match generation {
+                Some((generation, _)) => Lookup::Miss(self.permit(generation)),
+                None => Lookup::Bypass(BypassReason::Write),
+            });
         };
-        Ok(self.found(generation, entry))
+        Ok(self.lookup(generation, entry))
     }
 
-    /// What an entry of `bytes` is while `generation` is its tenant's.
-    fn found(&self, generation: Generation, bytes: Option<Vec<u8>>) -> Lookup {
-        let current = bytes
+    /// Why Redis is not believed about `tenant`.
+    fn disbelief(&self, tenant: &TenantId) -> BypassReason {
+        let (is_open, ..) = self.link.health.breaker();
+        if is_open {
+            BypassReason::Unreachable
+        } else if self.link.owed.holds(tenant, Instant::now()) {
+            BypassReason::PendingInvalidation
+        } else {
+            BypassReason::NotTrusted
+        }
+    }
+
+    fn permit(&self, generation: Generation) -> Permit {
+        let leases = Arc::clone(&self.leases);
+        Permit::with_leases(generation, leases)
+    }
+
+    /// What a lookup says that found an entry of `bytes` while `generation` is its tenant's.
+    fn lookup(&self, generation: Generation, bytes: Option<Vec<u8>>) -> Lookup {
+        let permit = self.permit(generation);
+        let envelope = bytes
             .and_then(|bytes| Envelope::from_bytes(bytes.into()))
             .filter(|envelope| envelope.generation == generation);
-        current.map_or(Lookup::Miss(generation), |envelope| {
-            let entry = Entry {
-                age: self.age(envelope.computed_ms),
-                body: envelope.body,
-            };
-            self.life.found(generation, entry)
-        })
+        let Some(envelope) = envelope else {
+            return Lookup::Miss(permit);
+        };
+        let entry = Entry {
+            age: self.age(envelope.computed_ms),
+            body: envelope.body,
+        };
+        self.life.lookup(permit, entry)
     }
 
     fn is_hit(&self, [kept, fence, entry]: &Found) -> bool {
@@ -141,23 +197,23 @@ impl RedisCache {
             .and_then(|kept| self.link.accepted(kept, Instant::now()));
         fence.is_none()
             && generation.is_some_and(|generation| {
-                matches!(self.found(generation, entry.clone()), Lookup::Hit(..))
+                matches!(self.lookup(generation, entry.clone()), Lookup::Hit(..))
             })
     }
 
-    async fn put(&self, key: &StatsKey, seen: Generation, entry: Entry) -> Result<(), ClientError> {
-        let link = &self.link;
+    async fn put(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), ClientError> {
+        let (link, generation) = (&self.link, permit.generation());
         let left = self.life.whole().saturating_sub(entry.age);
         let fresh = self.life.fresh.saturating_sub(entry.age);
         if left.is_zero() || link.believed(key.tenant()).is_none() {
             // Others need not wait for it; unless this succeeds, they do until the lease ends.
-            let _ = self.give_back(key, seen).await;
+            let _ = self.leases.end(key, generation).await;
             return Ok(());
         }
         let (now_ms, timeout) = (self.now_ms(), self.settings.response_timeout());
         let computed_ms = now_ms.saturating_sub(milliseconds(entry.age));
         let envelope = Envelope {
-            generation: seen,
+            generation,
             computed_ms,
             body: entry.body,
         };
@@ -170,17 +226,11 @@ impl RedisCache {
             .await
     }
 
-    async fn give_back(&self, key: &StatsKey, seen: Generation) -> Result<(), ClientError> {
-        let (link, timeout) = (&self.link, self.settings.response_timeout());
-        let command = link.commands.end_lease(key, seen, &self.holder);
-        link.ask::<i64>(&command, timeout).await.map(|_| ())
-    }
-
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, ClientError> {
         let (link, wait) = (&self.link, self.settings.invalidation_wait());
         let listed: Vec<String> = link.ask(&link.commands.listed(self.now_ms()), wait).await?;
         let listed: Vec<_> = listed.iter().filter_map(|one| parse_listed(one)).collect();
-        let mut page = PageOfKeys::new(after, limit);
+        let mut page = KeyPageBuilder::new(after, limit);
         for keys in listed.chunks(BATCH) {
             let asked: Vec<_> = keys
                 .iter()
@@ -212,102 +262,101 @@ impl RedisCache {
 
 #[async_trait]
 impl StatsCache for RedisCache {
-    async fn lookup(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
-        Ok(self.look_up(key).await?)
+    async fn look_up(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
+        Ok(self.get(key).await?)
     }
 
-    async fn store(
-        &self,
-        key: &StatsKey,
-        seen: Generation,
-        entry: Entry,
-    ) -> Result<(), CacheError> {
-        Ok(self.put(key, seen, entry).await?)
+    async fn store(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), CacheError> {
+        Ok(self.put(key, permit, entry).await?)
     }
 
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
-        let (link, mark, life) = (&self.link, new_mark(), self.settings.fence_life());
-        let command = link
-            .commands
-            .fence(tenant, &mark, life, link.eras.current());
-        let raised = Instant::now();
-        link.owed.begins(tenant, &mark);
+        let (link, id, life) = (&self.link, new_mark(), self.settings.fence_life());
+        let command = link.commands.fence(tenant, &id, life, link.eras.current());
+        let until = Instant::now() + life;
+        link.owed.begins(tenant, &id);
         let told = match link.raise(&command).await {
             Ok(told) => told,
             Err(error) => {
-                // Words that raise it may be on their way.
-                link.owed.ends(&mark);
-                let number = link.owed.add(tenant, &mark, Instant::now());
+                // A command that raises it may still be on its way.
+                link.owed.ends(&id);
+                let number = link.owed.add(tenant, &id, Instant::now());
                 link.owed.leave(tenant, number);
                 return Err(error);
             }
         };
         if told == Told::NotYet {
             // From now on, so that no read of this instance is answered from before the commit.
-            link.owed.lacks(tenant, &mark, Instant::now());
+            link.owed.lacks(tenant, &id, Instant::now());
         }
-        Ok(Fence {
+        let ticket = RedisFence {
             tenant: tenant.clone(),
-            mark: Some(mark),
-            late: told != Told::AtOnce,
-            until: Some(raised + life),
-            also: None,
-        })
+            id,
+            may_be_raised_late: told != Told::AtOnce,
+        };
+        Ok(Fence::new(ticket, Some(until)))
     }
 
-    async fn release(&self, fence: Fence) -> Result<(), CacheError> {
-        let Fence {
-            tenant, mark, late, ..
-        } = fence;
-        let (link, mark) = (&self.link, mark.unwrap_or_else(new_mark));
+    async fn release(&self, fence: Fence) -> Result<Released, CacheError> {
+        let RedisFence {
+            tenant,
+            id,
+            may_be_raised_late,
+        } = fence.into_ticket()?;
+        let link = &self.link;
         // Noted first: what is not delivered now is delivered when Redis is back.
-        let number = link.owed.add(&tenant, &mark, Instant::now());
-        let again = link.owed.ends(&mark);
-        let bar = if late || again {
+        let number = link.owed.add(&tenant, &id, Instant::now());
+        let was_raised_again = link.owed.ends(&id);
+        let bar = if may_be_raised_late || was_raised_again {
             self.settings.fence_life()
         } else {
             Duration::ZERO
         };
         let era = link.eras.current();
-        let command = link.commands.release(&tenant, &mark, bar, era);
+        let command = link.commands.release(&tenant, &id, bar, era);
         let told = link.insist(&command).await;
         if matches!(told, Ok(Told::AtOnce | Told::InTheEnd)) {
-            link.owed.paid(&tenant, &mark, number);
+            link.owed.paid(&tenant, &id, number);
         } else {
             link.owed.leave(&tenant, number);
         }
-        told.map(|_| ())
-    }
-
-    async fn forget_all(&self) -> Result<(), CacheError> {
-        Ok(self.link.purge().await?)
-    }
-
-    async fn lease(&self, key: &StatsKey, seen: Generation) -> Result<Lease, CacheError> {
-        // Not so long that what is computed under it expires first.
-        let lease = self.settings.lease().min(self.life.fresh);
-        let command = self.link.commands.lease(key, seen, &self.holder, lease);
-        let taken: Option<String> = self
-            .link
-            .ask(&command, self.settings.response_timeout())
-            .await?;
-        Ok(if taken.is_some() {
-            Lease::Granted
-        } else {
-            Lease::Taken
+        Ok(match told? {
+            Told::AtOnce | Told::InTheEnd => Released::Everywhere,
+            Told::NotYet => Released::Pending,
         })
     }
 
-    async fn end_lease(&self, key: &StatsKey, seen: Generation) -> Result<(), CacheError> {
-        Ok(self.give_back(key, seen).await?)
+    async fn forget(&self) -> Result<(), CacheError> {
+        Ok(self.link.purge().await?)
     }
+}
 
+#[async_trait]
+impl ListKeys for RedisCache {
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
         Ok(self.list(after, limit).await?)
     }
+}
 
-    fn link(&self) -> Option<LinkState> {
-        Some(self.link.state())
+#[async_trait]
+impl Leases for RedisLeases {
+    async fn claim(&self, key: &StatsKey, generation: Generation) -> Result<bool, CacheError> {
+        let commands = &self.link.commands;
+        let command = commands.lease(key, generation, &self.holder, self.lease);
+        let taken: Option<String> = self.link.ask(&command, self.response_timeout).await?;
+        Ok(taken.is_some())
+    }
+
+    async fn give_back(&self, key: &StatsKey, generation: Generation) -> Result<(), CacheError> {
+        Ok(self.end(key, generation).await?)
+    }
+}
+
+impl RedisLeases {
+    async fn end(&self, key: &StatsKey, generation: Generation) -> Result<(), ClientError> {
+        let command = self.link.commands.end_lease(key, generation, &self.holder);
+        let _ended: i64 = self.link.ask(&command, self.response_timeout).await?;
+        Ok(())
     }
 }
 

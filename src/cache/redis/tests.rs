@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cache::{
         Failure, ReadThrough, Refreshed,
-        conformance::{self, Handles},
+        conformance::{self, Handles, is_bypass},
     },
     clock::SystemClock,
     metrics::Metrics,
@@ -21,11 +21,11 @@ use crate::{
 };
 
 mod access;
-mod also;
 mod cluster;
 mod damage;
 mod failures;
 mod leases;
+mod mirrored;
 mod refusals;
 mod round_trips;
 
@@ -117,8 +117,8 @@ async fn found(cache: &RedisCache, key: &StatsKey) -> Lookup {
     let search = async {
         loop {
             believes(cache).await;
-            match cache.lookup(key).await {
-                Ok(Lookup::Fenced) if !is_fenced(cache, key.tenant()).await => {}
+            match cache.look_up(key).await {
+                Ok(Lookup::Bypass(_)) if !is_fenced(cache, key.tenant()).await => {}
                 Ok(found) => return found,
                 Err(error) => log::warn!("{error}"),
             }
@@ -140,9 +140,9 @@ async fn is_fenced(cache: &RedisCache, tenant: &TenantId) -> bool {
         || cache.link.owed.holds(tenant, Instant::now())
 }
 
-async fn seen(cache: &RedisCache, key: &StatsKey) -> Generation {
+async fn seen(cache: &RedisCache, key: &StatsKey) -> Permit {
     match found(cache, key).await {
-        Lookup::Miss(generation) => generation,
+        Lookup::Miss(permit) => permit,
         other => panic!("not a miss: {other:?}"),
     }
 }
@@ -151,7 +151,7 @@ async fn seen(cache: &RedisCache, key: &StatsKey) -> Generation {
 async fn fill(cache: &RedisCache, body: &'static str) {
     until(async || {
         if let Lookup::Miss(seen) = found(cache, &key()).await {
-            cache.store(&key(), seen, entry(body)).await.unwrap();
+            cache.store(&key(), &seen, entry(body)).await.unwrap();
         }
         is_hit(cache, body).await
     })
@@ -175,7 +175,7 @@ struct Instance {
 }
 
 /// Two instances, and the Redis that lives as long as they do.
-fn two(a: RedisCache, b: RedisCache, server: &Arc<dyn Send + Sync>) -> Handles {
+fn two(a: RedisCache, b: RedisCache, server: &Arc<dyn Send + Sync>) -> Handles<Instance> {
     let links = [Arc::clone(&a.link), Arc::clone(&b.link)];
     let began = links
         .clone()
@@ -198,7 +198,7 @@ fn two(a: RedisCache, b: RedisCache, server: &Arc<dyn Send + Sync>) -> Handles {
     }
 }
 
-async fn handles() -> Handles {
+async fn handles() -> Handles<Instance> {
     let server = Server::start();
     let (a, b) = open_two(&server).await;
     let server: Arc<dyn Send + Sync> = Arc::new(server);
@@ -207,34 +207,26 @@ async fn handles() -> Handles {
 
 #[async_trait]
 impl StatsCache for Instance {
-    async fn lookup(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
+    async fn look_up(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
         Ok(found(&self.cache, key).await)
     }
-    async fn store(
-        &self,
-        key: &StatsKey,
-        seen: Generation,
-        entry: Entry,
-    ) -> Result<(), CacheError> {
+    async fn store(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), CacheError> {
         believes(&self.cache).await;
-        self.cache.store(key, seen, entry).await
+        self.cache.store(key, permit, entry).await
     }
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
         self.cache.fence(tenant).await
     }
-    async fn release(&self, fence: Fence) -> Result<(), CacheError> {
+    async fn release(&self, fence: Fence) -> Result<Released, CacheError> {
         self.cache.release(fence).await
     }
-    async fn forget_all(&self) -> Result<(), CacheError> {
-        self.cache.forget_all().await
+    async fn forget(&self) -> Result<(), CacheError> {
+        self.cache.forget().await
     }
-    async fn lease(&self, key: &StatsKey, seen: Generation) -> Result<Lease, CacheError> {
-        believes(&self.cache).await;
-        self.cache.lease(key, seen).await
-    }
-    async fn end_lease(&self, key: &StatsKey, seen: Generation) -> Result<(), CacheError> {
-        self.cache.end_lease(key, seen).await
-    }
+}
+
+#[async_trait]
+impl ListKeys for Instance {
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
         believes(&self.cache).await;
         self.cache.keys(after, limit).await
@@ -243,6 +235,7 @@ impl StatsCache for Instance {
 
 conformance::safety!(handles());
 conformance::caching!(handles());
+conformance::listing!(handles());
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fence_whose_writer_died_ends_by_itself_and_leaves_no_entry_from_before() {
@@ -253,8 +246,8 @@ async fn a_fence_whose_writer_died_ends_by_itself_and_leaves_no_entry_from_befor
     believe_each_other(&a, &b).await;
     fill(&b, "before").await;
     let _died = a.fence(&tenant()).await.unwrap();
-    assert_eq!(found(&b, &key()).await, Lookup::Fenced);
-    until(async || found(&b, &key()).await != Lookup::Fenced).await;
+    assert!(is_bypass(&found(&b, &key()).await));
+    until(async || !is_bypass(&found(&b, &key()).await)).await;
     seen(&b, &key()).await;
 }
 
@@ -278,12 +271,12 @@ async fn of_two_instances_that_refresh_one_computes() {
     conformance::undisturbed(handles, one_computes).await;
 }
 
-async fn one_computes(Handles { a, b, .. }: Handles) {
-    let found = a.lookup(&key()).await.unwrap();
+async fn one_computes(Handles { a, b, .. }: Handles<Instance>) {
+    let found = a.look_up(&key()).await.unwrap();
     let Lookup::Miss(seen) = found else {
         panic!("not a miss: {found:?}");
     };
-    a.store(&key(), seen, entry("old")).await.unwrap();
+    a.store(&key(), &seen, entry("old")).await.unwrap();
     let (a, b) = (read_through(a), Arc::new(read_through(b)));
     let other = Arc::clone(&b);
     let compute = async move {
@@ -327,28 +320,32 @@ async fn one_lease_is_granted_and_a_dead_holders_ends_and_nobody_ends_anothers()
     settings.lease_ms = 1_000;
     let (a, b) = (open(&settings), open(&settings));
     believe_each_other(&a, &b).await;
-    let seen = seen(&a, &key()).await;
-    assert_eq!(a.lease(&key(), seen).await.unwrap(), Lease::Granted);
-    assert_eq!(b.lease(&key(), seen).await.unwrap(), Lease::Taken);
-    until(async || b.lease(&key(), seen).await.unwrap() == Lease::Granted).await;
+    let generation = seen(&a, &key()).await.generation();
+    let permits = [a.permit(generation), b.permit(generation)];
+    let claims = async |permit: &Permit| permit.claim_lease(&key()).await.unwrap();
+    let [of_a, of_b] = &permits;
+    assert!(claims(of_a).await);
+    assert!(!claims(of_b).await);
+    until(async || claims(of_b).await).await;
     // Slow rather than dead: what has ended is no longer its own to give back.
-    a.end_lease(&key(), seen).await.unwrap();
-    assert_eq!(a.lease(&key(), seen).await.unwrap(), Lease::Taken);
-    b.end_lease(&key(), seen).await.unwrap();
-    assert_eq!(a.lease(&key(), seen).await.unwrap(), Lease::Granted);
+    of_a.give_lease_back(&key()).await.unwrap();
+    assert!(!claims(of_a).await);
+    of_b.give_lease_back(&key()).await.unwrap();
+    assert!(claims(of_a).await);
     server.run::<()>(&["FLUSHALL"]);
-    assert_eq!(a.lease(&key(), seen).await.unwrap(), Lease::Granted);
+    assert!(claims(of_a).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_what_is_not_kept_since_redis_is_not_believed_just_then() {
     let server = Server::start();
     let (a, b) = open_two(&server).await;
-    let seen = seen(&a, &key()).await;
-    assert_eq!(a.lease(&key(), seen).await.unwrap(), Lease::Granted);
+    let permit = seen(&a, &key()).await;
+    assert!(permit.claim_lease(&key()).await.unwrap());
     a.link.health.missed();
-    a.store(&key(), seen, entry("unkept")).await.unwrap();
-    assert_eq!(b.lease(&key(), seen).await.unwrap(), Lease::Granted);
+    a.store(&key(), &permit, entry("unkept")).await.unwrap();
+    let of_b = b.permit(permit.generation());
+    assert!(of_b.claim_lease(&key()).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -361,7 +358,7 @@ async fn listed_keys_are_looked_up_many_at_a_time() {
         for zone in 0..10 {
             let key = StatsKey::new("mega_stats", &tenant, &[&zone]);
             let seen = seen(&a, &key).await;
-            a.store(&key, seen, entry("x")).await.unwrap();
+            a.store(&key, &seen, entry("x")).await.unwrap();
             keys.push(key.as_str().to_owned());
         }
     }

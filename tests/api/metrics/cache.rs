@@ -83,19 +83,19 @@ async fn requests_that_share_a_computation_are_one_flight() {
     let server = builder.start();
     let before = scrape(&server).await;
     // The computation's own lookup is the last step before the database.
-    gate.hold_nth(Step::Lookup, 2);
+    gate.hold_nth(Step::LookUp, 2);
     let ask = || {
         let mut reader = Raw::connect(server.url());
         reader.mega_stats("a");
         reader
     };
     let mut readers = vec![ask()];
-    gate.reached(Step::Lookup, 2).await;
+    gate.reached(Step::LookUp, 2).await;
     readers.extend((0..OTHERS).map(|_| ask()));
-    gate.reached(Step::Found, 1 + OTHERS).await;
+    gate.reached(Step::LookedUp, 1 + OTHERS).await;
     let during = scrape(&server).await;
     assert_eq!(during.value("megastats_tasks_running").to_string(), "1");
-    gate.open(Step::Lookup);
+    gate.open(Step::LookUp);
     for reader in &mut readers {
         assert_eq!(reader.reply().status, StatusCode::OK);
     }

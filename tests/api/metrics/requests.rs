@@ -89,10 +89,10 @@ async fn each_request_is_counted_once_under_its_route_method_and_status() {
 async fn a_request_whose_client_leaves_is_counted_and_no_longer_in_flight() {
     let (builder, gate) = Gate::before(service());
     let server = builder.start();
-    gate.hold(Step::Lookup);
+    gate.hold(Step::LookUp);
     let mut reader = Raw::leaver(server.url(), Leave::Reset);
     reader.mega_stats("a");
-    gate.reached(Step::Lookup, 1).await;
+    gate.reached(Step::LookUp, 1).await;
     let during = scrape(&server).await;
     assert_eq!(
         during
@@ -107,7 +107,7 @@ async fn a_request_whose_client_leaves_is_counted_and_no_longer_in_flight() {
             && now.value("megastats_http_requests_in_flight") < 2.0
     })
     .await;
-    gate.open(Step::Lookup);
+    gate.open(Step::LookUp);
 }
 
 #[tokio::test]

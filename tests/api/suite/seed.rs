@@ -158,13 +158,13 @@ async fn teste_5_without_a_cache_every_answer_is_computed_and_right() {
 /// ends only when all of them have arrived and none has been answered.
 async fn hundred_at_once(server: &TestServer, gate: &Gate, tenant: &str) -> Vec<Reply> {
     gate.hold_nth(Step::Store, 1);
-    let lookups = gate.arrivals(Step::Lookup);
+    let lookups = gate.arrivals(Step::LookUp);
     let mut clients: Vec<_> = (0..100).map(|_| Raw::connect(server.url())).collect();
     for client in &mut clients {
         client.mega_stats(tenant);
     }
     // One for each request, and one for the computation.
-    gate.reached(Step::Lookup, lookups + 101).await;
+    gate.reached(Step::LookUp, lookups + 101).await;
     assert!(!clients.iter().any(Raw::is_answered));
     gate.open(Step::Store);
     clients.iter_mut().map(Raw::reply).collect()

@@ -112,8 +112,8 @@ async fn it_stands_back_while_the_tenant_is_written_to_and_counts_the_write_afte
     let mut writer = Raw::connect(server.url());
     writer.post(&appointment("clinic"));
     gate.reached(Step::Release, 1).await;
-    let (stored, looked) = (gate.arrivals(Step::Store), gate.arrivals(Step::Lookup));
-    gate.reached(Step::Lookup, looked + 3).await;
+    let (stored, looked) = (gate.arrivals(Step::Store), gate.arrivals(Step::LookUp));
+    gate.reached(Step::LookUp, looked + 3).await;
     assert_eq!(gate.arrivals(Step::Store), stored, "it was fenced");
     gate.open(Step::Release);
     writer.reply();
@@ -151,9 +151,9 @@ async fn a_service_that_stops_computes_nothing_anew() {
     server.begin_stop();
     eventually("nobody is let in", async || is_refused(server.url())).await;
     // It goes on for as long as the writer does.
-    let looked = gate.arrivals(Step::Lookup);
+    let looked = gate.arrivals(Step::LookUp);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(gate.arrivals(Step::Lookup), looked);
+    assert_eq!(gate.arrivals(Step::LookUp), looked);
     gate.open(Step::Release);
     writer.reply();
     eventually("the service stops", async || server.has_stopped()).await;

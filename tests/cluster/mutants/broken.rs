@@ -2,16 +2,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, LazyLock, Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use megastats::{
-    cache::{
-        CacheError, DisabledCache, Entry, Fence, Generation, KeyPage, Lifetime, Lookup,
-        MemoryCache, StatsCache, StatsKey,
-    },
+    cache::{CacheError, Entry, Fence, Generation, Lookup, Permit, Released, StatsCache, StatsKey},
     tenant::TenantId,
 };
 
@@ -33,7 +30,7 @@ pub enum Rule {
     /// A write deletes what is kept, and what is stored later is hit.
     Delete(Kept),
     /// A request joins a computation that began before the tenant changed.
-    OldFlight(Arc<Mutex<HashMap<StatsKey, Generation>>>),
+    OldFlight(Arc<Mutex<HashMap<StatsKey, Permit>>>),
     /// A fence goes down by itself, in the Redis at this URL, before its write ends.
     ShortFence(String),
     /// Redis, at this URL, is believed as soon as it can be reached again.
@@ -83,24 +80,14 @@ impl Kept {
     }
 }
 
-/// A fence that nothing knows of.
-async fn no_fence(tenant: &TenantId) -> Result<Fence, CacheError> {
-    DisabledCache.fence(tenant).await
+/// A fence that only [`Broken`] knows of.
+fn no_fence(tenant: &TenantId) -> Fence {
+    Fence::new(tenant.clone(), None)
 }
 
-/// A generation for a hit that knows of none: only who computes anew what is hit looks at it.
-async fn any_generation(key: &StatsKey) -> Generation {
-    static EMPTY: LazyLock<MemoryCache> = LazyLock::new(|| {
-        let life = Lifetime {
-            fresh: REACHED,
-            stale: REACHED,
-        };
-        MemoryCache::new(life, 1)
-    });
-    match EMPTY.lookup(key).await.unwrap() {
-        Lookup::Miss(generation) => generation,
-        found => panic!("nothing was stored: {found:?}"),
-    }
+/// A permit for a hit that knows of no generation: only who computes anew what is hit looks at it.
+fn any_permit() -> Permit {
+    Permit::new(Generation::new(0))
 }
 
 async fn connection(url: &str) -> Option<redis::aio::MultiplexedConnection> {
@@ -140,58 +127,54 @@ async fn read_at_once(url: &str, key: &StatsKey) -> Option<Entry> {
 
 #[async_trait]
 impl StatsCache for Broken {
-    async fn lookup(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
+    async fn look_up(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
         if let Rule::NoDistrust(url) = &self.rule
             && let Some(entry) = read_at_once(url, key).await
         {
-            return Ok(Lookup::Hit(any_generation(key).await, entry));
+            return Ok(Lookup::Hit(any_permit(), entry));
         }
-        let found = self.inner.lookup(key).await?;
-        let (Lookup::Miss(generation) | Lookup::Expired(generation, _)) = found else {
+        let found = self.inner.look_up(key).await?;
+        let (Lookup::Miss(permit) | Lookup::Expired(permit, _)) = &found else {
             return Ok(found);
         };
         Ok(match &self.rule {
             Rule::NoGeneration(kept) | Rule::Delete(kept) => {
                 let kept = kept.get(key);
-                kept.map_or(found, |entry| Lookup::Hit(generation, entry))
+                kept.map_or(found.clone(), |entry| Lookup::Hit(permit.clone(), entry))
             }
             Rule::OldFlight(first) => {
                 let mut first = first.lock().unwrap();
-                Lookup::Miss(*first.entry(key.clone()).or_insert(generation))
+                let first = first.entry(key.clone()).or_insert_with(|| permit.clone());
+                Lookup::Miss(first.clone())
             }
             _ => found,
         })
     }
 
-    async fn store(
-        &self,
-        key: &StatsKey,
-        seen: Generation,
-        entry: Entry,
-    ) -> Result<(), CacheError> {
+    async fn store(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), CacheError> {
         match &self.rule {
             Rule::NoGeneration(kept) | Rule::Delete(kept) => {
                 kept.put(key, entry);
                 Ok(())
             }
             Rule::OldFlight(_) => Ok(()),
-            Rule::LateGeneration => match self.inner.lookup(key).await? {
-                Lookup::Miss(generation) | Lookup::Expired(generation, _) => {
-                    self.inner.store(key, generation, entry).await
+            Rule::LateGeneration => match self.inner.look_up(key).await? {
+                Lookup::Miss(late) | Lookup::Expired(late, _) => {
+                    self.inner.store(key, &late, entry).await
                 }
-                Lookup::Hit(..) | Lookup::Fenced => Ok(()),
+                Lookup::Hit(..) | Lookup::Bypass(_) => Ok(()),
             },
-            _ => self.inner.store(key, seen, entry).await,
+            _ => self.inner.store(key, permit, entry).await,
         }
     }
 
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
         match &self.rule {
-            Rule::NoFence => no_fence(tenant).await,
+            Rule::NoFence => Ok(no_fence(tenant)),
             Rule::FenceBeforeCommit => {
                 let fence = self.inner.fence(tenant).await?;
                 self.inner.release(fence).await?;
-                no_fence(tenant).await
+                Ok(no_fence(tenant))
             }
             Rule::Dies(of) if of.get().is_some_and(|of| of == tenant.as_str()) => {
                 let _stands = self.inner.fence(tenant).await?;
@@ -208,20 +191,21 @@ impl StatsCache for Broken {
         }
     }
 
-    async fn release(&self, fence: Fence) -> Result<(), CacheError> {
+    async fn release(&self, fence: Fence) -> Result<Released, CacheError> {
         match &self.rule {
-            Rule::FenceBeforeCommit => return Ok(()),
+            Rule::NoFence => {
+                let tenant: TenantId = fence.into_ticket()?;
+                let late = self.inner.fence(&tenant).await?;
+                return self.inner.release(late).await;
+            }
+            Rule::FenceBeforeCommit => return Ok(Released::Everywhere),
             Rule::Delete(kept) => kept.delete(),
             _ => {}
         }
         self.inner.release(fence).await
     }
 
-    async fn forget_all(&self) -> Result<(), CacheError> {
-        self.inner.forget_all().await
-    }
-
-    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
-        self.inner.keys(after, limit).await
+    async fn forget(&self) -> Result<(), CacheError> {
+        self.inner.forget().await
     }
 }

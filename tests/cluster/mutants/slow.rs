@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use megastats::{
-    cache::{CacheError, Entry, Fence, Generation, KeyPage, Lookup, StatsCache, StatsKey},
+    cache::{CacheError, Entry, Fence, Lookup, Permit, Released, StatsCache, StatsKey},
     tenant::TenantId,
 };
 use rand::Rng;
@@ -42,16 +42,11 @@ async fn wait(milliseconds: RangeInclusive<u64>) {
 
 #[async_trait]
 impl StatsCache for Slow {
-    async fn lookup(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
-        self.inner.lookup(key).await
+    async fn look_up(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
+        self.inner.look_up(key).await
     }
 
-    async fn store(
-        &self,
-        key: &StatsKey,
-        seen: Generation,
-        entry: Entry,
-    ) -> Result<(), CacheError> {
+    async fn store(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), CacheError> {
         wait(match self.slower {
             Slower::Writes => 0..=40,
             Slower::Computations => 0..=150,
@@ -60,7 +55,7 @@ impl StatsCache for Slow {
         if rand::rng().random_ratio(1, LEFT_OUT) {
             return Ok(());
         }
-        self.inner.store(key, seen, entry).await
+        self.inner.store(key, permit, entry).await
     }
 
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
@@ -71,18 +66,14 @@ impl StatsCache for Slow {
         fence
     }
 
-    async fn release(&self, fence: Fence) -> Result<(), CacheError> {
+    async fn release(&self, fence: Fence) -> Result<Released, CacheError> {
         if self.slower == Slower::Writes {
             wait(0..=200).await;
         }
         self.inner.release(fence).await
     }
 
-    async fn forget_all(&self) -> Result<(), CacheError> {
-        self.inner.forget_all().await
-    }
-
-    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
-        self.inner.keys(after, limit).await
+    async fn forget(&self) -> Result<(), CacheError> {
+        self.inner.forget().await
     }
 }

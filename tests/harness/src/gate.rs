@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use megastats::{
-    cache::{CacheError, Entry, Fence, Generation, KeyPage, Lease, Lookup, StatsCache, StatsKey},
+    cache::{CacheError, Entry, Fence, Lookup, Permit, Released, StatsCache, StatsKey},
     tenant::TenantId,
 };
 use tokio::sync::watch;
@@ -15,9 +15,9 @@ use super::{server::Builder, within};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// The beginning of a lookup.
-    Lookup,
-    /// The end of a lookup: what it found is known, but not yet told.
-    Found,
+    LookUp,
+    /// The end of a lookup: what it found is known, but its caller does not go on yet.
+    LookedUp,
     /// The beginning of a store.
     Store,
     /// The beginning of a fence's raising.
@@ -131,21 +131,16 @@ impl Gate {
 
 #[async_trait]
 impl StatsCache for Gated {
-    async fn lookup(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
-        self.gate.pass(Step::Lookup).await;
-        let found = self.inner.lookup(key).await;
-        self.gate.pass(Step::Found).await;
+    async fn look_up(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
+        self.gate.pass(Step::LookUp).await;
+        let found = self.inner.look_up(key).await;
+        self.gate.pass(Step::LookedUp).await;
         found
     }
 
-    async fn store(
-        &self,
-        key: &StatsKey,
-        seen: Generation,
-        entry: Entry,
-    ) -> Result<(), CacheError> {
+    async fn store(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), CacheError> {
         self.gate.pass(Step::Store).await;
-        self.inner.store(key, seen, entry).await
+        self.inner.store(key, permit, entry).await
     }
 
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
@@ -155,20 +150,12 @@ impl StatsCache for Gated {
         fence
     }
 
-    async fn release(&self, fence: Fence) -> Result<(), CacheError> {
+    async fn release(&self, fence: Fence) -> Result<Released, CacheError> {
         self.gate.pass(Step::Release).await;
         self.inner.release(fence).await
     }
 
-    async fn forget_all(&self) -> Result<(), CacheError> {
-        self.inner.forget_all().await
-    }
-
-    async fn lease(&self, key: &StatsKey, seen: Generation) -> Result<Lease, CacheError> {
-        self.inner.lease(key, seen).await
-    }
-
-    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
-        self.inner.keys(after, limit).await
+    async fn forget(&self) -> Result<(), CacheError> {
+        self.inner.forget().await
     }
 }

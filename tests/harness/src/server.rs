@@ -91,7 +91,7 @@ impl Reply {
 async fn settled(cache: &dyn StatsCache) {
     let key = StatsKey::new("settled", &TenantId::parse("nobody").unwrap(), &[]);
     eventually("the cache is used", async || {
-        matches!(cache.lookup(&key).await, Ok(Lookup::Miss(_)))
+        matches!(cache.look_up(&key).await, Ok(Lookup::Miss(_)))
     })
     .await;
 }
@@ -154,16 +154,16 @@ impl Builder {
             runtime.block_on(async move {
                 let tasks = Tasks::new(Handle::current());
                 let is_shared = settings.cache.backend == CacheBackend::Redis;
-                let inner =
+                let mut parts =
                     cache::from_settings(&settings.cache, Arc::clone(&clock), &tasks).unwrap();
-                let cache = match wrap {
-                    Some(wrap) => wrap(Arc::clone(&inner)),
-                    None => Arc::clone(&inner),
-                };
+                let inner = Arc::clone(&parts.cache);
+                if let Some(wrap) = wrap {
+                    parts.cache = wrap(parts.cache);
+                }
                 let stop = async move {
                     let _ = stopped.await;
                 };
-                let server = Server::bind(settings, clock, cache, tasks, stop)
+                let server = Server::bind(settings, clock, parts, tasks, stop)
                     .await
                     .unwrap();
                 if is_shared && until_settled {

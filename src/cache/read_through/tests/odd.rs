@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use super::*;
-use crate::cache::Generation;
+use crate::cache::Permit;
 
 /// A backend that misbehaves as told.
 struct Odd {
@@ -39,9 +39,9 @@ impl Odd {
 
 #[async_trait]
 impl StatsCache for Odd {
-    async fn lookup(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
+    async fn look_up(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
         self.check()?;
-        let found = self.inner.lookup(key).await;
+        let found = self.inner.look_up(key).await;
         let late = self.late.lock().unwrap().take();
         if let Some(late) = late {
             self.was_late.store(true, Ordering::SeqCst);
@@ -50,14 +50,9 @@ impl StatsCache for Odd {
         found
     }
 
-    async fn store(
-        &self,
-        key: &StatsKey,
-        seen: Generation,
-        entry: Entry,
-    ) -> Result<(), CacheError> {
+    async fn store(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), CacheError> {
         self.check()?;
-        self.inner.store(key, seen, entry).await
+        self.inner.store(key, permit, entry).await
     }
 
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
@@ -65,17 +60,13 @@ impl StatsCache for Odd {
         self.inner.fence(tenant).await
     }
 
-    async fn release(&self, fence: Fence) -> Result<(), CacheError> {
+    async fn release(&self, fence: Fence) -> Result<Released, CacheError> {
         self.inner.release(fence).await
     }
 
-    async fn forget_all(&self) -> Result<(), CacheError> {
+    async fn forget(&self) -> Result<(), CacheError> {
         self.check()?;
-        self.inner.forget_all().await
-    }
-
-    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
-        self.inner.keys(after, limit).await
+        self.inner.forget().await
     }
 }
 

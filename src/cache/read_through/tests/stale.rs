@@ -5,14 +5,14 @@ use super::*;
 /// Reads that find an expired entry `old`.
 async fn expired() -> Cached {
     let cached = memory();
-    let Lookup::Miss(seen) = cached.cache.lookup(&key()).await.unwrap() else {
+    let Lookup::Miss(permit) = cached.cache.look_up(&key()).await.unwrap() else {
         panic!("not a miss")
     };
     let entry = Entry {
         body: Bytes::from_static(b"old"),
         age: LIFE.fresh + Duration::from_secs(5),
     };
-    cached.cache.store(&key(), seen, entry).await.unwrap();
+    cached.cache.store(&key(), &permit, entry).await.unwrap();
     cached
 }
 

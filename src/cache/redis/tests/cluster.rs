@@ -88,7 +88,7 @@ async fn shared() -> Arc<Cluster> {
     cluster
 }
 
-async fn handles() -> Handles {
+async fn handles() -> Handles<Instance> {
     let cluster = shared().await;
     let mut settings = cluster.settings();
     settings.key_prefix = format!("{}:", commands::new_mark());
@@ -100,6 +100,7 @@ async fn handles() -> Handles {
 
 conformance::safety!(handles());
 conformance::caching!(handles());
+conformance::listing!(handles());
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tenants_lie_on_all_nodes_and_the_keys_of_each_on_one() {
@@ -110,12 +111,12 @@ async fn tenants_lie_on_all_nodes_and_the_keys_of_each_on_one() {
         let tenant = TenantId::parse(&format!("clinic {{{n}}}")).unwrap();
         let key = StatsKey::new("mega_stats", &tenant, &[]);
         let seen = seen(&a, &key).await;
-        a.store(&key, seen, entry("x")).await.unwrap();
+        a.store(&key, &seen, entry("x")).await.unwrap();
         assert!(matches!(found(&b, &key).await, Lookup::Hit(..)));
         let fence = b.fence(&tenant).await.unwrap();
         b.release(fence).await.unwrap();
         let seen = self::seen(&a, &key).await;
-        a.store(&key, seen, entry("y")).await.unwrap();
+        a.store(&key, &seen, entry("y")).await.unwrap();
         nodes.insert(cluster.node_of(&TenantId::parse(&format!("clinic-{n}")).unwrap()));
     }
     assert_eq!(nodes.len(), 3);
@@ -134,17 +135,17 @@ async fn one_node_fails_and_returns(fail: impl Fn(&mut Server), come_back: impl 
         .await
         .expect("a write goes on without its node");
     for _ in 0..100 {
-        let looks = tokio::time::timeout(bound, b.lookup(&key())).await;
+        let looks = tokio::time::timeout(bound, b.look_up(&key())).await;
         assert!(!matches!(
             looks.expect("in time"),
             Ok(Lookup::Hit(..) | Lookup::Expired(..))
         ));
     }
     come_back(&mut cluster.nodes[node]);
-    until(async || match b.lookup(&key()).await {
+    until(async || match b.look_up(&key()).await {
         Ok(Lookup::Hit(_, entry) | Lookup::Expired(_, entry)) => panic!("{entry:?}"),
         Ok(Lookup::Miss(_)) => true,
-        Ok(Lookup::Fenced) | Err(_) => false,
+        Ok(Lookup::Bypass(_)) | Err(_) => false,
     })
     .await;
     until(async || !a.link.owed.holds(&tenant(), Instant::now())).await;
@@ -223,7 +224,7 @@ async fn a_slot_that_is_being_moved_takes_the_cache_from_its_own_tenants_only() 
 
     let epoch = trusted(&cache);
     // Its generation is there, its entry and fence are not: neither node can answer.
-    assert!(cache.lookup(&key_of_moved).await.is_err());
+    assert!(cache.look_up(&key_of_moved).await.is_err());
     assert!(cache.fence(&moved).await.is_err());
     assert!(is_hit(&cache, "kept").await);
     assert_eq!(trusted(&cache), epoch, "Redis was there all the time");
@@ -231,7 +232,7 @@ async fn a_slot_that_is_being_moved_takes_the_cache_from_its_own_tenants_only() 
     to.run::<()>(&["CLUSTER", "SETSLOT", &slot.to_string(), "STABLE"]);
     // What was refused is made good.
     until(async || {
-        let lookup = cache.lookup(&key_of_moved).await;
+        let lookup = cache.look_up(&key_of_moved).await;
         matches!(lookup, Ok(Lookup::Miss(later)) if later != seen)
     })
     .await;

@@ -18,10 +18,10 @@ async fn write_in_time(cache: &RedisCache) {
 pub(super) async fn is_not_hit_until_believed(cache: &RedisCache) {
     let looks = async {
         loop {
-            match cache.lookup(&key()).await {
+            match cache.look_up(&key()).await {
                 Ok(Lookup::Hit(_, entry) | Lookup::Expired(_, entry)) => panic!("{entry:?}"),
                 Ok(Lookup::Miss(_)) => break,
-                Ok(Lookup::Fenced) | Err(_) => tokio::time::sleep(PERIOD / 100).await,
+                Ok(Lookup::Bypass(_)) | Err(_) => tokio::time::sleep(PERIOD / 100).await,
             }
         }
     };
@@ -30,7 +30,7 @@ pub(super) async fn is_not_hit_until_believed(cache: &RedisCache) {
 
 /// Asserts that `cache` answers with no entry now, whether or not it believes Redis.
 async fn offers_nothing(cache: &RedisCache) {
-    let found = cache.lookup(&key()).await;
+    let found = cache.look_up(&key()).await;
     assert!(!matches!(found, Ok(Lookup::Hit(..) | Lookup::Expired(..))));
 }
 
@@ -57,7 +57,7 @@ async fn fill_expired(cache: &RedisCache, body: &'static str) {
     until(async || {
         if let Lookup::Miss(seen) = found(cache, &key()).await {
             let expired = Entry { age, ..entry(body) };
-            cache.store(&key(), seen, expired).await.unwrap();
+            cache.store(&key(), &seen, expired).await.unwrap();
         }
         matches!(found(cache, &key()).await, Lookup::Expired(..))
     })
@@ -91,7 +91,7 @@ async fn what_a_dead_writer_owed_is_not_hit_by_an_instance_that_starts_later() {
     let mut server = Server::start();
     let (a, b) = open_two(&server).await;
     // Its mark stays, and must not vouch for what followed it.
-    a.forget_all().await.unwrap();
+    a.forget().await.unwrap();
     fill(&b, "before").await;
     // It comes back with what it held.
     server.run::<()>(&["SAVE"]);
@@ -110,11 +110,11 @@ async fn what_a_dead_writer_owed_is_not_hit_by_an_instance_that_starts_later() {
 async fn a_restart_that_lost_an_invalidation_is_noticed_however_short_it_was() {
     let mut server = Server::start();
     let (a, b) = open_two(&server).await;
-    a.forget_all().await.unwrap();
+    a.forget().await.unwrap();
     fill(&b, "before").await;
     server.run::<()>(&["SAVE"]);
     // So that the mark of the first purge, which comes back, is another than the last one seen.
-    a.forget_all().await.unwrap();
+    a.forget().await.unwrap();
     write(&a).await;
     server.kill();
     server.restart();
@@ -155,7 +155,7 @@ async fn a_fence_that_redis_missed_is_raised_before_others_believe_it_again() {
     server.restart();
     believes(&b).await;
     // The write has not committed yet, so nothing that is computed now may be kept.
-    assert_eq!(b.lookup(&key()).await.unwrap(), Lookup::Fenced);
+    assert!(is_bypass(&b.look_up(&key()).await.unwrap()));
     a.release(fence).await.unwrap();
     seen(&b, &key()).await;
 }
@@ -166,14 +166,16 @@ async fn a_fence_that_was_released_is_not_raised_by_words_that_come_late() {
     let (a, b) = open_two(&server).await;
     server.stop();
     let fence = a.fence(&tenant()).await.unwrap();
-    assert!(fence.late);
-    let (mark, life) = (fence.mark.clone().unwrap(), a.settings.fence_life());
-    a.release(fence).await.unwrap();
+    let ticket: RedisFence = fence.into_ticket().unwrap();
+    assert!(ticket.may_be_raised_late);
+    let id = ticket.id.clone();
+    a.release(Fence::new(ticket, None)).await.unwrap();
     server.resume();
     until(async || !a.link.owed.holds(&tenant(), Instant::now())).await;
 
     let era = a.link.eras.current();
-    let late = a.link.commands.fence(&tenant(), &mark, life, era);
+    let life = a.settings.fence_life();
+    let late = a.link.commands.fence(&tenant(), &id, life, era);
     a.link.ask::<i64>(&late, FOREVER).await.unwrap();
     believes(&b).await;
     seen(&b, &key()).await;
@@ -190,16 +192,18 @@ async fn the_fences_of_all_writes_past_a_paused_redis_are_taken_down_when_it_ret
     }
     // Redis has read the words that raise them, and not those that take them down.
     let (life, era) = (a.settings.fence_life(), a.link.eras.current());
-    let marks = fences.iter().map(|fence| fence.mark.clone().unwrap());
-    let marks: Vec<_> = marks.collect();
+    let mut ids = Vec::new();
     for fence in fences {
-        a.release(fence).await.unwrap();
+        let ticket: RedisFence = fence.into_ticket().unwrap();
+        ids.push(ticket.id.clone());
+        let released = a.release(Fence::new(ticket, None)).await.unwrap();
+        assert_eq!(released, Released::Pending);
     }
-    let raised = marks
+    let raised = ids
         .iter()
-        .map(|mark| a.link.commands.fence(&tenant(), mark, life, era));
+        .map(|id| a.link.commands.fence(&tenant(), id, life, era));
     let raised: Vec<_> = raised.collect();
-    assert_eq!(a.link.owed.left(Instant::now())[0].1.fences, marks);
+    assert_eq!(a.link.owed.left(Instant::now())[0].1.fences, ids);
     server.resume();
     for command in &raised {
         a.link.ask::<i64>(command, FOREVER).await.unwrap();
@@ -253,7 +257,7 @@ fn a_writer_that_was_stalled_does_not_take_its_own_stall_for_redis() {
     main.block_on(fill(&b, "before"));
     std::thread::sleep(a.settings.invalidation_wait() + 3 * PERIOD);
     stalled.block_on(write(&a));
-    let answer = main.block_on(b.lookup(&key())).unwrap();
+    let answer = main.block_on(b.look_up(&key())).unwrap();
     assert!(
         !matches!(answer, Lookup::Hit(..) | Lookup::Expired(..)),
         "{answer:?}"
@@ -266,7 +270,7 @@ async fn an_instance_that_starts_without_redis_uses_it_when_it_comes() {
     server.kill();
     let cache = open(&server.settings());
     assert!(!matches!(
-        cache.lookup(&key()).await,
+        cache.look_up(&key()).await,
         Ok(Lookup::Hit(..) | Lookup::Miss(_))
     ));
     write_in_time(&cache).await;
@@ -279,11 +283,12 @@ async fn nothing_from_before_flushall_is_hit_and_the_cache_goes_on() {
     let server = Server::start();
     let (a, b) = open_two(&server).await;
     fill(&a, "before").await;
-    let (before, fence) = (seen_of(&server), a.fence(&tenant()).await.unwrap());
+    let before = Permit::new(seen_of(&server));
+    let fence = a.fence(&tenant()).await.unwrap();
     server.run::<()>(&["FLUSHALL"]);
     // The fence is gone, and with it every generation from before: a store of then is not hit.
     let late = entry("late");
-    b.store(&key(), before, late).await.unwrap();
+    b.store(&key(), &before, late).await.unwrap();
     assert!(matches!(found(&b, &key()).await, Lookup::Miss(_)));
     fill(&b, "between").await;
     a.release(fence).await.unwrap();

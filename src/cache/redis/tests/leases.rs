@@ -36,7 +36,7 @@ async fn read_after_a_death(lease_ms: u64, meanwhile: impl Fn(&Server)) -> Holde
         let epochs = [trusted(&dead), trusted(&reader)];
         let seen = seen(&dead, &key()).await;
         server.run::<()>(&["CONFIG", "RESETSTAT"]);
-        assert_eq!(dead.lease(&key(), seen).await.unwrap(), Lease::Granted);
+        assert!(seen.claim_lease(&key()).await.unwrap());
 
         let through = read_through(Arc::new(Instance {
             cache: reader.clone(),
@@ -54,10 +54,10 @@ async fn read_after_a_death(lease_ms: u64, meanwhile: impl Fn(&Server)) -> Holde
             continue;
         }
         assert_eq!(answer.outcome, Outcome::Miss);
-        if answer.body == reader.holder {
+        if answer.body == reader.leases.holder {
             return Holder::Reader;
         }
-        assert_eq!(answer.body, dead.holder);
+        assert_eq!(answer.body, dead.leases.holder);
         return Holder::Dead;
     }
 }

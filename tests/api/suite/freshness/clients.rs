@@ -88,7 +88,7 @@ async fn a_reader_that_leaves_takes_its_computation_from_nobody() {
         gate.reached(Step::Store, 1).await;
         let mut others: Vec<_> = (0..OTHERS).map(|_| ask(&server, "clinic")).collect();
         // Two lookups are the first's.
-        gate.reached(Step::Lookup, 2 + OTHERS).await;
+        gate.reached(Step::LookUp, 2 + OTHERS).await;
         settle(&server).await;
         drop(first);
         settle(&server).await;

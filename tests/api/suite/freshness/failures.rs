@@ -28,21 +28,21 @@ async fn a_failed_computation_reaches_everybody_who_waits_and_is_not_kept() {
     server.book("clinic", TODAY, "pending").await;
     let mut database = server.database();
     // The computation's own lookup is the last step before the database.
-    gate.hold_nth(Step::Lookup, 2);
+    gate.hold_nth(Step::LookUp, 2);
     let mut readers = vec![ask(&server, "clinic")];
-    gate.reached(Step::Lookup, 2).await;
+    gate.reached(Step::LookUp, 2).await;
     readers.extend((0..OTHERS).map(|_| ask(&server, "clinic")));
-    gate.reached(Step::Lookup, 2 + OTHERS).await;
+    gate.reached(Step::LookUp, 2 + OTHERS).await;
     settle(&server).await;
     database.hide_appointments();
-    gate.open(Step::Lookup);
+    gate.open(Step::LookUp);
     for reader in &mut readers {
         let reply = reader.reply();
         assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert_tells_nothing(&reply);
     }
     assert_eq!(
-        gate.arrivals(Step::Lookup),
+        gate.arrivals(Step::LookUp),
         2 + OTHERS,
         "one computation failed for all"
     );

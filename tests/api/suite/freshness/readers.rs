@@ -120,11 +120,11 @@ async fn of_two_computations_the_newer_is_kept_even_if_the_older_stores_last() {
 #[tokio::test]
 async fn a_reader_that_was_slow_after_its_lookup_computes_nothing_again() {
     let (server, gate) = gated();
-    gate.hold_nth(Step::Found, 1);
+    gate.hold_nth(Step::LookedUp, 1);
     let mut slow = ask(&server, "clinic");
-    gate.reached(Step::Found, 1).await;
+    gate.reached(Step::LookedUp, 1).await;
     assert_eq!(server.mega_stats("clinic").await.today(), ("MISS", 0));
-    gate.open(Step::Found);
+    gate.open(Step::LookedUp);
     assert_eq!(slow.reply().today(), ("HIT", 0));
     assert_eq!(gate.arrivals(Step::Store), 1, "one computation");
 }
@@ -132,11 +132,11 @@ async fn a_reader_that_was_slow_after_its_lookup_computes_nothing_again() {
 #[tokio::test]
 async fn a_reader_that_was_slow_after_its_lookup_caches_what_it_counts_after_a_write() {
     let (server, gate) = gated();
-    gate.hold_nth(Step::Found, 1);
+    gate.hold_nth(Step::LookedUp, 1);
     let mut slow = ask(&server, "clinic");
-    gate.reached(Step::Found, 1).await;
+    gate.reached(Step::LookedUp, 1).await;
     server.book("clinic", TODAY, "pending").await;
-    gate.open(Step::Found);
+    gate.open(Step::LookedUp);
     assert_eq!(slow.reply().today(), ("MISS", 1));
     assert_eq!(server.mega_stats("clinic").await.today(), ("HIT", 1));
 }
@@ -149,7 +149,7 @@ async fn a_request_that_arrives_during_a_computation_shares_it() {
     gate.reached(Step::Store, 1).await;
     let mut second = ask(&server, "clinic");
     // Two lookups are the first's.
-    gate.reached(Step::Lookup, 3).await;
+    gate.reached(Step::LookUp, 3).await;
     settle(&server).await;
     gate.open(Step::Store);
     let (first, second) = (first.reply(), second.reply());
