@@ -1,34 +1,43 @@
-//! The log. Lives here: starting it, and what of others it leaves out. `line` has the form of a line,
-//! `request` whose request it is of, `queue` how it is written. Not here: what is logged.
+//! The log: starting it, and which lines of libraries it leaves out.
 //!
-//! Nothing that a client sends is logged but the method, an id of the request that is fit for it, and
-//! which route it was for. What libraries say below a warning, such as the values of a statement, is
-//! left out whatever `log.filter` says.
+//! | file | what lives there |
+//! |---|---|
+//! | `line` | the form of a line, as text or as JSON |
+//! | `request` | the id of the request that a line belongs to |
+//! | `writer` | the thread that writes the lines |
+//!
+//! Of what a client sends, the log has only the method, the route that was found for the path, and
+//! the request's id, if its characters are harmless. Lines of libraries below a warning are left out,
+//! whatever `log.filter` says: they may hold the values of a statement.
 
 mod line;
-mod queue;
 mod request;
+mod writer;
 
 use std::{io::Write, panic};
 
 use log::{Level, Log, Metadata, Record, SetLoggerError};
 
 pub use self::{
-    queue::Writing,
-    request::{RequestId, of_request},
+    request::{RequestId, with_request_id},
+    writer::{LogGuard, dropped_lines},
 };
 use crate::settings::LogSettings;
 
-/// What the targets of this program's own lines begin with.
-const OWN: &str = env!("CARGO_CRATE_NAME");
+/// The targets of this program's own lines begin with this.
+const OWN_TARGET: &str = env!("CARGO_CRATE_NAME");
 
-/// Starts the log, which writes to `to` on a thread of its own until what is returned is dropped.
-/// Panics are logged, too.
+/// Starts the log. A thread of its own writes the lines to `to`, until the guard is dropped. Panics
+/// are logged, too.
+///
+/// # Errors
+/// The process has a log already.
 pub fn start(
     settings: &LogSettings,
     to: impl Write + Send + 'static,
-) -> Result<Writing, SetLoggerError> {
-    let (queue, writing) = queue::start(to);
+) -> Result<LogGuard, SetLoggerError> {
+    let (writer, guard) = writer::start(to);
+    writer::count_dropped(&writer);
     let format = settings.format;
     let logger = env_logger::Builder::new()
         .parse_filters(&settings.filter)
@@ -36,18 +45,18 @@ pub fn start(
             let time = buffer.timestamp_millis();
             buffer.write_all(line::line(format, &time, record).as_bytes())
         })
-        .target(env_logger::Target::Pipe(Box::new(queue)))
+        .target(env_logger::Target::Pipe(Box::new(writer)))
         .build();
     log::set_max_level(logger.filter());
-    log::set_boxed_logger(Box::new(Discreet(logger)))?;
+    log::set_boxed_logger(Box::new(QuietLibraries(logger)))?;
     panic::set_hook(Box::new(|panic| log::error!("{panic}")));
-    Ok(writing)
+    Ok(guard)
 }
 
-/// Logs of libraries no more than warnings.
-struct Discreet(env_logger::Logger);
+/// Logs only warnings and errors of libraries.
+struct QuietLibraries(env_logger::Logger);
 
-impl Log for Discreet {
+impl Log for QuietLibraries {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         (metadata.level() <= Level::Warn || is_own(metadata.target())) && self.0.enabled(metadata)
     }
@@ -62,6 +71,6 @@ impl Log for Discreet {
 }
 
 fn is_own(target: &str) -> bool {
-    let rest = target.strip_prefix(OWN);
+    let rest = target.strip_prefix(OWN_TARGET);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }

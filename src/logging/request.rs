@@ -41,7 +41,7 @@ impl RequestId {
 }
 
 /// Does `work`, all of whose lines carry `id`. Those of tasks that it starts do not.
-pub fn of_request<F: Future>(id: RequestId, work: F) -> impl Future<Output = F::Output> {
+pub fn with_request_id<F: Future>(id: RequestId, work: F) -> impl Future<Output = F::Output> {
     CURRENT.scope(id, work)
 }
 
@@ -83,7 +83,7 @@ mod tests {
     async fn the_id_is_known_within_its_request_and_nowhere_else() {
         let (one, two) = (RequestId::random(), RequestId::random());
         let seen = |id: &RequestId| {
-            of_request(id.clone(), async {
+            with_request_id(id.clone(), async {
                 tokio::task::yield_now().await;
                 current(str::to_owned)
             })

@@ -19,7 +19,7 @@ use super::measure::method_name;
 use crate::{
     error::ApiError,
     health,
-    logging::{RequestId, of_request},
+    logging::{RequestId, with_request_id},
 };
 
 /// What `log.filter` knows these lines by.
@@ -58,7 +58,7 @@ impl Request {
         mut self,
         call: impl Future<Output = Result<ServiceResponse<B>, Error>>,
     ) -> impl Future<Output = Result<ServiceResponse<B>, Error>> {
-        of_request(self.id.clone(), async move {
+        with_request_id(self.id.clone(), async move {
             let answer = call.await;
             self.is_answered = true;
             match answer {
