@@ -87,8 +87,7 @@ impl<W: Write> Write for Batches<W> {
 
     /// Is called when no more lines wait.
     fn flush(&mut self) -> io::Result<()> {
-        // Whoever read the log has gone: nobody is left to be told.
-        let _ = self.to.flush();
+        // Before writing, which may take so long that again there is no room for this line.
         let dropped = dropped_lines();
         if dropped > self.reported {
             log::warn!(
@@ -97,6 +96,8 @@ impl<W: Write> Write for Batches<W> {
             );
             self.reported = dropped;
         }
+        // An error: whoever read the log has gone, and nobody is left to be told.
+        let _ = self.to.flush();
         thread::sleep(BATCH_INTERVAL);
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::sync::{
 use crate::{
     cache::{CacheParts, LinkState, RedisCache},
     db::{Db, PoolState},
+    logging,
     metrics::Metrics,
     stats::{service::StatsService, warm::WarmingCounts},
     tasks::Tasks,
@@ -22,6 +23,12 @@ pub(super) fn show(metrics: &Metrics, db: &Db, cache: &CacheParts, tasks: &Tasks
         "Computations and writes under way, also those whose clients have left.",
         &[],
         move || tasks.running() as u64,
+    );
+    metrics.counter(
+        "megastats_log_dropped_lines_total",
+        "Lines of the log that were dropped because its reader was too slow.",
+        &[],
+        logging::dropped_lines,
     );
     show_pool(metrics, db);
     if let Some(memory) = cache.memory.clone() {

@@ -2,12 +2,14 @@
 
 use std::{
     collections::BTreeSet,
-    io::Read,
-    process::{Child, Stdio},
+    io::{BufRead, BufReader, Read},
+    process::{Child, ChildStderr, Stdio},
+    sync::mpsc,
 };
 
 use harness::{
-    Database, Folder, PREFIX, Process, Raw, Reply, TODAY, TestServer, command, poll, signal,
+    Database, Exposition, Folder, PREFIX, Process, Raw, Reply, TODAY, TestServer, command, poll,
+    signal,
 };
 use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
@@ -348,36 +350,110 @@ impl Drop for Killed {
     }
 }
 
-#[tokio::test]
-async fn a_reader_of_the_log_that_hangs_or_is_gone_stops_nobody() {
-    for is_gone in [false, true] {
+/// A service whose log has been read up to where it listens: its process, the log, and its URL.
+struct Unread {
+    process: Killed,
+    log: Option<ChildStderr>,
+    url: String,
+    _folder: Folder,
+}
+
+impl Unread {
+    fn start() -> Self {
         let folder = Folder::new();
         let mut command = command(folder.path());
-        command.env("MEGASTATS__SERVER__PORT", "0");
+        command.envs([("MEGASTATS__SERVER__PORT", "0"), JSON]);
         let mut process = Killed(command.stderr(Stdio::piped()).spawn().unwrap());
-        let child = &mut process.0;
-        let mut stderr = child.stderr.take().unwrap();
+        let mut log = process.0.stderr.take().unwrap();
         let mut seen = String::new();
         let url = loop {
             let mut byte = [0];
-            stderr.read_exact(&mut byte).unwrap();
+            log.read_exact(&mut byte).unwrap();
             seen.push(byte[0].into());
             if let Some((_, url)) = seen.split_once("listening on ")
-                && let Some((url, _)) = url.split_once(' ')
+                && let Some((url, rest)) = url.split_once(' ')
+                && rest.ends_with('\n')
             {
                 break url.to_owned();
             }
         };
-        // From here on nobody reads, and a pipe holds 64 KiB.
-        let kept = (!is_gone).then_some(stderr);
-        let mut client = Raw::connect(&url);
-        for _ in 0..2000 {
-            client.mega_stats("clinic");
-            assert_eq!(client.reply().status, StatusCode::OK);
+        Self {
+            url,
+            process,
+            log: Some(log),
+            _folder: folder,
         }
-        signal(child.id(), "TERM");
-        let status = poll("it ends", || child.try_wait().unwrap());
-        assert_eq!(status.code(), Some(0));
-        drop(kept);
     }
+
+    /// Stops the service, which must end with 0.
+    fn stop(&mut self) {
+        let process = &mut self.process.0;
+        signal(process.id(), "TERM");
+        let status = poll("it ends", || process.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0));
+    }
+}
+
+/// Sends `requests` of the same, many at a time, all of which must be answered.
+fn ask(url: &str, requests: usize) {
+    const AT_ONCE: usize = 100;
+    let mut client = Raw::connect(url);
+    for _ in 0..requests / AT_ONCE {
+        for _ in 0..AT_ONCE {
+            client.get("/no/such/route");
+        }
+        for _ in 0..AT_ONCE {
+            assert_eq!(client.reply().status, StatusCode::NOT_FOUND);
+        }
+    }
+}
+
+/// More lines than may wait to be written, with those in the pipe.
+const MANY: usize = 10_000;
+
+#[test]
+fn a_reader_of_the_log_that_hangs_or_is_gone_stops_nobody() {
+    for is_gone in [false, true] {
+        let mut service = Unread::start();
+        if is_gone {
+            service.log = None;
+        }
+        ask(&service.url, MANY);
+        service.stop();
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_is_too_slow_gets_whole_lines_and_learns_how_many_were_dropped() {
+    let mut service = Unread::start();
+    ask(&service.url, MANY);
+    let metrics = Exposition::of(&service.url).await;
+    assert!(metrics.value("megastats_log_dropped_lines_total") > 0.0);
+    let (told, telling) = mpsc::channel();
+    let mut log = BufReader::new(service.log.take().unwrap());
+    let read = std::thread::spawn(move || {
+        let mut all = String::new();
+        while log.read_line(&mut all).unwrap() > 0 {
+            if all.ends_with('\n') && all.contains("log lines were dropped") {
+                let _ = told.send(());
+            }
+        }
+        all
+    });
+    telling.recv().unwrap();
+    service.stop();
+    let log = read.join().unwrap();
+    let all = lines(&log);
+    let dropped: usize = all
+        .iter()
+        .filter_map(|line| {
+            line["message"]
+                .as_str()
+                .unwrap()
+                .split_once(" log lines were dropped")
+        })
+        .map(|(count, _)| count.parse::<usize>().unwrap())
+        .sum();
+    // The request for the metrics has a line, too.
+    assert_eq!(requests(&log).len() + dropped, MANY + 1);
 }
