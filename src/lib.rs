@@ -19,7 +19,7 @@
 //! | [`metrics`] | what is counted while serving |
 //! | [`db`] | connections, pool, migrations, schema and column types |
 //! | [`settings`] | what ops configure, read from file and environment |
-//! | [`clock`], [`tenant`], [`tasks`] | the time of day; who an appointment belongs to; work that outlives its request |
+//! | [`clock`], [`tenant`], [`tasks`], [`text`] | the time of day; who an appointment belongs to; work that outlives its request; text from elsewhere |
 //!
 //! SQL is written in `store` files and `db`, HTTP in `http` files, [`error`], [`input`] and
 //! [`server`], and nowhere else.
@@ -40,3 +40,4 @@ pub mod settings;
 pub mod stats;
 pub mod tasks;
 pub mod tenant;
+pub mod text;

@@ -1,5 +1,5 @@
-//! The `megastats` program. Lives here: starting what the command line asks for, and saying in one
-//! line why that failed. Not here: any of the work, which is the library's.
+//! The `megastats` program: it starts what the command line asks for, and says in one line why that
+//! failed. The work itself is the library's.
 
 mod cli;
 
@@ -14,13 +14,14 @@ use megastats::{
     logging,
     server::{self, StartError},
     settings::{Settings, SettingsError},
+    text::one_line,
 };
 use thiserror::Error;
 use tokio::runtime::Runtime;
 
 use crate::cli::{Cli, Command};
 
-/// Threads for what is not a request: each of the server's workers brings its own.
+/// Threads for what is not a request: each of the server's workers has a runtime of its own.
 const RUNTIME_THREADS: usize = 2;
 
 fn main() -> ExitCode {
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             let line = one_line(&failure.to_string());
-            // With standard error gone there is nobody left to tell.
+            // If standard error cannot be written to, nobody can be told.
             let _ = writeln!(io::stderr(), "megastats: {line}");
             ExitCode::FAILURE
         }
@@ -45,16 +46,16 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Serve => {
-            // Whatever happens, what was logged is written before the program ends.
+            // When this is dropped, all lines that were logged have been written.
             let _log = logging::start(&settings.log, io::stderr()).map_err(Failure::Log)?;
             let runtime = runtime()?;
             let served = runtime.block_on(server::run(settings));
-            // What still runs has had its time: dropping the runtime would wait for it.
+            // Dropping the runtime would wait for the tasks that still run, which have had their time.
             runtime.shutdown_background();
             served?;
             Ok(ExitCode::SUCCESS)
         }
-        // Without a log: whatever goes wrong is in the one line that it prints.
+        // No log is started: the one line that this prints has whatever went wrong.
         Command::Import(args) => {
             let report = runtime()?.block_on(import::run(&settings, &args.into()))?;
             writeln!(io::stdout(), "{}", one_line(&report.to_string())).map_err(Failure::Output)?;
@@ -76,21 +77,6 @@ fn runtime() -> Result<Runtime, Failure> {
         .map_err(Failure::Runtime)
 }
 
-/// Messages of other crates may have several lines.
-fn one_line(message: &str) -> String {
-    message
-        .split(char::is_control)
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .fold(String::new(), |mut line, part| {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(part);
-            line
-        })
-}
-
 /// Why the program stopped.
 #[derive(Debug, Error)]
 enum Failure {
@@ -106,17 +92,4 @@ enum Failure {
     Output(io::Error),
     #[error(transparent)]
     Import(#[from] ImportError),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_of_several_lines_is_told_in_one() {
-        assert_eq!(
-            one_line("cannot open:\n  disk full\r\n\tsorry\n"),
-            "cannot open: disk full sorry"
-        );
-    }
 }

@@ -14,13 +14,12 @@ use actix_web::{
     http::{StatusCode, header},
     web,
 };
-use percent_encoding::percent_decode_str;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use crate::error::ApiError;
+use crate::{error::ApiError, text::is_percent_encoded};
 
 /// How long it takes at most to answer a client that was too slow, and to close its connection.
 const PARTING: Duration = Duration::from_secs(2);
@@ -118,14 +117,6 @@ fn read_query<T: DeserializeOwned>(raw: &str) -> Result<T, ApiError> {
     Ok(web::Query::<T>::from_query(raw)?.into_inner())
 }
 
-fn is_percent_encoded(raw: &str) -> bool {
-    let is_escape = |rest: &[u8]| rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit);
-    raw.split('%')
-        .skip(1)
-        .all(|rest| is_escape(rest.as_bytes()))
-        && percent_decode_str(raw).decode_utf8().is_ok()
-}
-
 /// A JSON object. Read as `T` itself, an array would do as well: its elements for the fields of `T`
 /// in their order.
 #[derive(Debug)]
@@ -153,7 +144,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 
 #[cfg(test)]
 mod tests {
-    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
     use proptest::prelude::*;
     use serde_json::Value;
 

@@ -10,7 +10,7 @@ use log::{
 };
 
 use super::request;
-use crate::settings::LogFormat;
+use crate::{settings::LogFormat, text::breaks_line};
 
 /// Room for the line of a request.
 const USUAL_LENGTH: usize = 320;
@@ -125,7 +125,7 @@ struct OneLine<'a>(&'a mut String);
 
 impl Write for OneLine<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        escape(self.0, text, breaks)
+        escape(self.0, text, breaks_line)
     }
 }
 
@@ -134,13 +134,8 @@ struct Quoted<'a>(&'a mut String);
 
 impl Write for Quoted<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        escape(self.0, text, |c| breaks(c) || c == '"' || c == '\\')
+        escape(self.0, text, |c| breaks_line(c) || c == '"' || c == '\\')
     }
-}
-
-/// Also what only some programs take for the end of a line, or a terminal for a command.
-fn breaks(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 fn escape(line: &mut String, text: &str, is_special: fn(char) -> bool) -> fmt::Result {
@@ -220,7 +215,10 @@ mod tests {
             let [text, json] = lines(&[("field", Value::from(forged))], forged);
             for line in [&text, &json] {
                 let (last, rest) = (line.chars().last(), &line[..line.len() - 1]);
-                assert!(last == Some('\n') && !rest.contains(breaks), "{line:?}");
+                assert!(
+                    last == Some('\n') && !rest.contains(breaks_line),
+                    "{line:?}"
+                );
             }
             let json: Json = serde_json::from_str(&json).unwrap();
             assert_eq!(json["message"], forged);

@@ -13,7 +13,7 @@ use super::{error::SettingsError, value};
 const MIN_SECRET_BYTES: usize = 32;
 
 /// Who may ask, and what for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthSettings {
     /// Whether callers need a token; none by default.

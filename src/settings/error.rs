@@ -1,5 +1,5 @@
 //! Why settings were refused. Every message is one line and shows no secret, so that it can be
-//! printed as it is. Not here: finding the fault (`load`, `value`).
+//! printed as it is.
 
 use std::io;
 
@@ -56,18 +56,4 @@ pub enum SettingsError {
         /// What does not fit.
         problem: String,
     },
-}
-
-/// `text` with whatever would begin a new line, or disturb a terminal, made visible.
-pub(super) fn one_line(text: &str) -> String {
-    let disturbs = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    text.chars()
-        .fold(String::with_capacity(text.len()), |mut line, c| {
-            if disturbs(c) {
-                line.extend(c.escape_default());
-            } else {
-                line.push(c);
-            }
-            line
-        })
 }

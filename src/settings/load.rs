@@ -11,10 +11,8 @@ use std::{
 
 use config::{Config, ConfigError, FileFormat, Format, Map, Source, Value, ValueKind};
 
-use super::{
-    Settings,
-    error::{SettingsError, one_line},
-};
+use super::{Settings, error::SettingsError};
+use crate::text::one_line;
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 

@@ -19,13 +19,13 @@ pub use self::{
     database_url::{DatabaseUrl, InvalidDatabaseUrl},
     error::SettingsError,
     postgres_url::{InvalidPostgresUrl, PostgresUrl, SslMode},
-    redis::{RedisSettings, RedisUrl},
+    redis::{InvalidRedisUrl, RedisSettings, RedisUrl},
 };
 
 /// The effective settings: `config/default.toml`, then the file given, then the environment.
 ///
 /// `Debug` and [`Settings::to_toml`] show no secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Where and how the service listens.
@@ -45,7 +45,7 @@ pub struct Settings {
 }
 
 /// Where and how the service listens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerSettings {
     /// The address or host name to listen on, without a port; `127.0.0.1` by default.
@@ -110,7 +110,7 @@ impl ServerSettings {
 }
 
 /// Where the appointments are kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseSettings {
     /// The database; `sqlite://data/megastats.db` by default.
@@ -176,7 +176,7 @@ impl DatabaseSettings {
 }
 
 /// Where computed statistics are kept, and for how long.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CacheSettings {
     /// What keeps the entries; memory by default.
@@ -214,7 +214,7 @@ impl CacheSettings {
 }
 
 /// Computing what is polled before it expires.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WarmingSettings {
     /// Whether it is done; false by default.
@@ -267,7 +267,7 @@ impl value::Choice for CacheBackend {
 }
 
 /// How the statistics are computed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StatsSettings {
     /// Whose time zone rules say when a day begins; bundled by default.
@@ -291,7 +291,7 @@ impl value::Choice for Tzdb {
 }
 
 /// Which web pages of other origins may call the service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CorsSettings {
     /// Each `scheme://host[:port]` as a browser sends it; with none, no other origin may call. The
@@ -301,7 +301,7 @@ pub struct CorsSettings {
 }
 
 /// What is logged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogSettings {
     /// Comma-separated `LEVEL` or `TARGET=LEVEL`, where a level is off, error, warn, info, debug or

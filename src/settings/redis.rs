@@ -2,13 +2,20 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use redis::{ConnectionInfo, IntoConnectionInfo, parse_redis_url};
 use serde::{Deserialize, Serialize, Serializer};
+use thiserror::Error;
+use url::{
+    Position::{BeforeHost, BeforeUsername},
+    Url,
+};
 
-use super::value;
+use super::value::{self, parameter};
+use crate::text::{breaks_line, is_percent_encoded};
 
 /// The Redis that instances share. It is told of every write as soon as `url` is set, whatever
 /// backend answers reads: so instances can change over one by one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisSettings {
     /// `redis://` or `rediss://` (TLS) with user, password and database number; empty by default:
@@ -52,7 +59,7 @@ impl RedisSettings {
     /// Whether there is a Redis.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        !self.url.0.is_empty()
+        self.url.info.is_some()
     }
 
     /// How long a connection may take.
@@ -86,43 +93,109 @@ impl RedisSettings {
     }
 }
 
-/// Where Redis is. `Display`, `Debug` and `Serialize` show no password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RedisUrl(String);
+/// Where Redis is. `Display`, `Debug` and `Serialize` show neither user nor password.
+#[derive(Clone)]
+pub struct RedisUrl {
+    info: Option<ConnectionInfo>,
+    shown: String,
+}
 
 impl RedisUrl {
-    /// Takes `redis[s]://[user:password@]host[:port][/number]` or nothing. Whatever else could
-    /// hold a password, such as a query, is refused: it would be shown.
-    #[must_use]
-    pub fn parse(raw: &str) -> Option<Self> {
-        let fits = raw.is_empty()
-            || ["redis://", "rediss://"]
-                .iter()
-                .find_map(|scheme| raw.strip_prefix(scheme))
-                .is_some_and(is_address);
-        fits.then(|| Self(raw.to_owned()))
+    /// Reads nothing, or what the `redis` crate reads:
+    /// `redis://[user:password@]host[:port][/number][?protocol=resp3]`, `rediss://` for TLS, or
+    /// `redis+unix:///path[?db=number][&user=…][&pass=…]` for a Unix socket; `valkey` does for
+    /// `redis`, and `unix` for `redis+unix`.
+    ///
+    /// # Errors
+    /// For everything else, and for a parameter or a fragment that would be ignored, such as one that
+    /// was to switch the check of certificates off.
+    pub fn parse(raw: &str) -> Result<Self, InvalidRedisUrl> {
+        if raw.is_empty() {
+            return Ok(Self {
+                info: None,
+                shown: String::new(),
+            });
+        }
+        let is_shown_as_read =
+            is_percent_encoded(raw) && !raw.contains(|c| breaks_line(c) || c == ' ');
+        let url = parse_redis_url(raw).filter(|_| is_shown_as_read);
+        let url = url.ok_or(InvalidRedisUrl::NotRedis)?;
+        let parameters: &[_] = match url.scheme() {
+            "redis" | "rediss" | "valkey" | "valkeys" => &["protocol"],
+            _ => &["db", "user", "pass", "protocol"],
+        };
+        if let Some((name, _)) = url
+            .query_pairs()
+            .find(|(name, _)| !parameters.contains(&name.as_ref()))
+        {
+            return Err(InvalidRedisUrl::Unknown(
+                parameter(&name),
+                parameters.join(", "),
+            ));
+        }
+        if url.fragment().is_some() {
+            return Err(InvalidRedisUrl::Fragment);
+        }
+        let shown = shown(url.clone(), raw);
+        let info = url
+            .into_connection_info()
+            .map_err(|error| InvalidRedisUrl::Unfit(error.to_string()))?;
+        Ok(Self {
+            info: Some(info),
+            shown,
+        })
     }
 
-    /// With the password.
+    /// How to connect, with the password; `None` where there is no Redis.
     #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
+    pub fn connection_info(&self) -> Option<&ConnectionInfo> {
+        self.info.as_ref()
     }
+}
+
+/// `raw` without what may be a secret.
+fn shown(mut url: Url, raw: &str) -> String {
+    let is_secret = |name: &str| ["user", "pass"].contains(&name);
+    let has_secret = url.query_pairs().any(|(name, _)| is_secret(&name));
+    if url.username().is_empty() && url.password().is_none() && !has_secret {
+        return raw.to_owned();
+    }
+    // These fail for a URL without a host only, which has no user either.
+    let _ = url.set_password(None);
+    if !url[BeforeUsername..BeforeHost].is_empty() || !has_secret {
+        let _ = url.set_username("***");
+    }
+    if has_secret {
+        let pairs = url.query_pairs().into_owned();
+        let pairs: Vec<_> = pairs
+            .map(|(name, value)| {
+                if is_secret(&name) {
+                    (name, "***".to_owned())
+                } else {
+                    (name, value)
+                }
+            })
+            .collect();
+        url.query_pairs_mut().clear().extend_pairs(pairs);
+    }
+    url.into()
 }
 
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The last @: a password may hold one.
-        match (self.0.split_once("://"), self.0.rsplit_once('@')) {
-            (Some((scheme, _)), Some((_, host))) => write!(f, "{scheme}://***@{host}"),
-            _ => f.write_str(&self.0),
-        }
+        f.write_str(&self.shown)
     }
 }
 
 impl fmt::Debug for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.to_string())
+        write!(f, "{:?}", self.shown)
+    }
+}
+
+impl PartialEq for RedisUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.shown == other.shown
     }
 }
 
@@ -132,71 +205,123 @@ impl Serialize for RedisUrl {
     }
 }
 
-/// What comes after the scheme.
-fn is_address(text: &str) -> bool {
-    let (user, place) = text.rsplit_once('@').unwrap_or(("", text));
-    let (authority, number) = place.split_once('/').unwrap_or((place, ""));
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let ends = |c: char| c.is_control() || c == ' ' || "/?#".contains(c);
-    let is_host = |c: char| c.is_ascii_alphanumeric() || "-_.:[]".contains(c);
-    !user.contains(ends)
-        && !host.is_empty()
-        && host.chars().all(is_host)
-        && port.is_none_or(|port| port.parse::<u16>().is_ok())
-        && number.chars().all(|c| c.is_ascii_digit())
+/// Not the URL of a Redis. Shows nothing of what was given but a parameter's name.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum InvalidRedisUrl {
+    /// It is something else altogether.
+    #[error("given something else, {ALLOWED}")]
+    NotRedis,
+    /// It has a parameter that is not known; the second names those that are.
+    #[error("given {0} that is not known, allowed are {1}")]
+    Unknown(String, String),
+    /// It has a fragment.
+    #[error("given a \"#\", which must be percent-encoded, {ALLOWED}")]
+    Fragment,
+    /// A part of it is not understood.
+    #[error("{0}, {ALLOWED}")]
+    Unfit(String),
 }
+
+const ALLOWED: &str = "allowed is redis://[user:password@]host[:port][/number], rediss:// for TLS, \
+                       redis+unix:///path, or nothing";
 
 #[cfg(test)]
 mod tests {
+    use redis::{ConnectionAddr, ProtocolVersion};
+
     use super::*;
 
     #[test]
     fn a_password_is_never_shown() {
-        for raw in [
-            "redis://ana:hun@ter2@h:6379/1",
-            "rediss://:hunter2@h",
-            "redis://hunter2@h",
+        for (raw, shown) in [
+            ("redis://ana:hun@ter2@h:6379/1", "redis://***@h:6379/1"),
+            ("rediss://:hunter2@h", "rediss://***@h"),
+            ("redis://hunter2@h", "redis://***@h"),
+            (
+                "redis://ana:hun%74er2@h?protocol=resp3",
+                "redis://***@h?protocol=resp3",
+            ),
+            (
+                "unix:///run/redis.sock?db=1&user=ana&pass=hun%74er2",
+                "unix:///run/redis.sock?db=1&user=***&pass=***",
+            ),
         ] {
             let url = RedisUrl::parse(raw).unwrap();
-            for shown in [url.to_string(), format!("{url:?}")] {
-                assert!(!shown.contains("hun") && !shown.contains("ter2"), "{shown}");
-                assert!(shown.contains("@h"), "{shown}");
-            }
-            assert_eq!(url.reveal(), raw);
+            assert_eq!(url.to_string(), shown);
+            assert_eq!(format!("{url:?}"), format!("{shown:?}"));
+            let info = url.connection_info().unwrap();
+            assert!(info.redis_settings().username().is_some() || raw.contains("/:"));
+            assert!(!format!("{info:?}").contains("hunter2") || raw == "redis://hunter2@h");
         }
     }
 
     #[test]
-    fn only_redis_is_redis() {
-        for raw in [
-            "redis://",
-            "http://h",
-            "h:6379",
-            "redis:/h",
-            "redis://h\n",
-            " redis://h",
-            "redis://h/x",
-            "redis://h/1?password=x",
-            "redis://h#insecure",
-            "redis://ana:hunter2",
-            "redis://:a/b@h",
-            "redis://:a?b@h",
-            "redis://ana@",
+    fn whatever_the_client_understands_is_read() {
+        for (raw, number, protocol) in [
+            ("redis://h:6379", 0, ProtocolVersion::RESP2),
+            ("rediss://cache.clinic.example/3", 3, ProtocolVersion::RESP2),
+            (
+                "valkey://127.0.0.1/2?protocol=resp3",
+                2,
+                ProtocolVersion::RESP3,
+            ),
+            ("valkeys://[::1]:6379/0", 0, ProtocolVersion::RESP2),
+            (
+                "redis+unix:///run/redis.sock?db=4",
+                4,
+                ProtocolVersion::RESP2,
+            ),
+            (
+                "unix:///run/redis.sock?protocol=3",
+                0,
+                ProtocolVersion::RESP3,
+            ),
         ] {
-            assert_eq!(RedisUrl::parse(raw), None, "{raw:?}");
+            let url = RedisUrl::parse(raw).unwrap();
+            assert_eq!(url.to_string(), raw);
+            let info = url.connection_info().unwrap();
+            assert_eq!(info.redis_settings().db(), number, "{raw}");
+            assert_eq!(info.redis_settings().protocol(), protocol, "{raw}");
+            let is_socket = matches!(info.addr(), ConnectionAddr::Unix(_));
+            assert_eq!(is_socket, raw.contains("unix"), "{raw}");
+        }
+        assert!(RedisUrl::parse("").unwrap().connection_info().is_none());
+    }
+
+    #[test]
+    fn only_redis_is_redis() {
+        use InvalidRedisUrl as E;
+        let unknown = |name: &str, allowed: &str| {
+            E::Unknown(format!("the parameter \"{name}\""), allowed.into())
+        };
+        for (raw, error) in [
+            ("http://h", E::NotRedis),
+            ("h:6379", E::NotRedis),
+            ("redis://h\n", E::NotRedis),
+            (" redis://h", E::NotRedis),
+            ("redis://ana:hunter2", E::NotRedis),
+            ("redis://:a/b@h", E::NotRedis),
+            ("redis://:a?b@h", E::NotRedis),
+            ("redis://:100%@h", E::NotRedis),
+            ("redis://h/1?password=x", unknown("password", "protocol")),
+            ("redis://h?db=1", unknown("db", "protocol")),
+            (
+                "unix:///s?number=1",
+                unknown("number", "db, user, pass, protocol"),
+            ),
+            ("redis://h#insecure", E::Fragment),
+            ("rediss://h#insecure", E::Fragment),
+        ] {
+            assert_eq!(RedisUrl::parse(raw).unwrap_err(), error, "{raw:?}");
         }
         for raw in [
-            "",
-            "redis://h:6379",
-            "rediss://cache.clinic.example/3",
-            "redis://127.0.0.1",
-            "redis://[::1]",
-            "redis://[::1]:6379/0",
+            "redis://",
+            "redis:/h",
+            "redis://h/x",
+            "redis://ana@",
+            "redis://h?protocol=4",
         ] {
-            assert_eq!(RedisUrl::parse(raw).unwrap().to_string(), raw);
+            assert!(RedisUrl::parse(raw).is_err(), "{raw:?}");
         }
     }
 }

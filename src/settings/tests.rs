@@ -40,10 +40,7 @@ fn a_password_is_not_shown() {
     let mut settings = Settings::default();
     settings.database.url = DatabaseUrl::parse("postgres://ana:hunter2@db/clinic").unwrap();
     let shown = settings.to_toml();
-    assert!(
-        shown.contains("postgres://ana:***@db:5432/clinic"),
-        "{shown}"
-    );
+    assert!(shown.contains("postgres://ana:***@db/clinic"), "{shown}");
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(!format!("{settings:?}").contains("hunter2"));
 }

@@ -2,12 +2,18 @@
 //! shown. `config` would take `true` or `"on"` for 1 and round 30.7; nothing here does. Not here:
 //! where the value comes from (`load`).
 
-use std::{net::IpAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use config::{Value, ValueKind};
+use rustls::pki_types::ServerName;
 use serde::{Deserialize, Deserializer, de::Error};
+use url::{
+    Position::{AfterPort, BeforeHost},
+    Url,
+};
 
-use super::{DatabaseUrl, RedisUrl, error::one_line};
+use super::{DatabaseUrl, RedisUrl, redis::InvalidRedisUrl};
+use crate::text::one_line;
 
 /// A setting that is one of a few words.
 pub(super) trait Choice: Copy + 'static {
@@ -75,16 +81,10 @@ pub(super) fn database_url<'de, D: Deserializer<'de>>(from: D) -> Result<Databas
 
 /// Reads the URL of a Redis, or nothing.
 pub(super) fn redis_url<'de, D: Deserializer<'de>>(from: D) -> Result<RedisUrl, D::Error> {
-    // What was given is not shown: it may hold a password anywhere.
-    let refused = || {
-        D::Error::custom(
-            "given something else, allowed is redis://[user:password@]host[:port][/number], \
-             rediss:// for TLS, or nothing",
-        )
-    };
     match Value::deserialize(from)?.kind {
-        ValueKind::String(url) => RedisUrl::parse(&url).ok_or_else(refused),
-        _ => Err(refused()),
+        ValueKind::String(url) => RedisUrl::parse(&url).map_err(D::Error::custom),
+        // What was given is not shown: it may hold a password anywhere.
+        _ => Err(D::Error::custom(InvalidRedisUrl::NotRedis)),
     }
 }
 
@@ -154,21 +154,18 @@ pub(super) fn text<'de, D: Deserializer<'de>>(
 }
 
 pub(super) fn is_host(text: &str) -> bool {
-    text.parse::<IpAddr>().is_ok() || is_host_name(text)
+    ServerName::try_from(text).is_ok()
 }
 
-fn is_host_name(text: &str) -> bool {
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
-    };
-    // A last label of digits is a mistyped address, such as 127.0.0.
-    let is_number = |label: &str| label.chars().all(|c| c.is_ascii_digit());
-    text.len() <= 253
-        && text.split('.').all(is_label)
-        && !text.rsplit('.').next().is_some_and(is_number)
+/// How a message names a parameter of a URL: by its name, unless that may be a piece of a password
+/// whose `?` or `&` was not percent-encoded.
+pub(super) fn parameter(name: &str) -> String {
+    let is_name = name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    if is_name && (1..=32).contains(&name.len()) {
+        format!("the parameter \"{name}\"")
+    } else {
+        "a parameter".into()
+    }
 }
 
 fn is_log_directive(directive: &str) -> bool {
@@ -184,39 +181,15 @@ fn is_log_directive(directive: &str) -> bool {
 
 /// Browsers compare origins byte by byte, so one that they would write otherwise never matches.
 fn is_origin(text: &str) -> bool {
-    let Some((scheme, authority)) = text.split_once("://") else {
+    let Ok(url) = Url::parse(text) else {
         return false;
     };
-    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
-        && scheme
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c));
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let is_host = match host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
-        Some(address) => address
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_ipv6()),
-        None => is_host(host) && !host.contains(':'),
-    };
-    let own_port = match scheme {
-        "http" => Some("80"),
-        "https" => Some("443"),
-        _ => None,
-    };
-    is_scheme
-        && is_host
-        && !host.contains(|c: char| c.is_ascii_uppercase())
-        && (port.is_none() || port != own_port)
-        && port.is_none_or(|port| {
-            port.parse::<u16>()
-                .is_ok_and(|number| number > 0 && number.to_string() == port)
-        })
+    let host = url.host_str().unwrap_or_default();
+    let as_sent = format!("{}://{}", url.scheme(), &url[BeforeHost..AfterPort]);
+    as_sent == text
+        && is_host(host.trim_matches(['[', ']']))
+        && url.port() != Some(0)
+        && !text.contains(|c: char| c.is_ascii_uppercase())
 }
 
 fn refused<E: Error>(given: &ValueKind, allowed: &str) -> E {
@@ -368,7 +341,7 @@ mod tests {
     fn a_refused_value_is_shown_on_one_short_line_without_secrets() {
         for (given, expected) in [
             ("abc", "\"abc\""),
-            ("a\nb\u{1b}[1m", "\"a\\nb\\u{1b}[1m\""),
+            ("a\nb\u{1b}[1m", "\"a b [1m\""),
             ("postgres://ana:hunter2@db/clinic", "\"postgres://***\""),
             (
                 "postgres://db/clinic?password=hunter2",

@@ -14,5 +14,6 @@ mod import;
 mod load;
 mod outage;
 mod start;
+mod urls;
 
 use harness::postgres as server;

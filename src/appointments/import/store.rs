@@ -28,6 +28,7 @@ use crate::{
     appointments::model::Appointment,
     db::{AnyConn, ConnectError, Dialect, on_db, schema::appointments},
     settings::{DatabaseSettings, DatabaseUrl},
+    text::one_line,
 };
 
 /// An `AlignWork` database, as it was when it was opened.
@@ -49,10 +50,10 @@ pub enum SourceError {
     #[error("not a file")]
     NotAFile,
     /// `SQLite` could not open it.
-    #[error("{}", on_one_line(.0))]
+    #[error("{}", one_line(&.0.to_string()))]
     Open(#[from] ConnectionError),
     /// `SQLite` could not read it.
-    #[error("{}{hint}", on_one_line(.0), hint = hint(.0))]
+    #[error("{}{hint}", one_line(&.0.to_string()), hint = hint(.0))]
     Read(#[from] diesel::result::Error),
     /// There is no table of appointments.
     #[error("it has no table named appointments: is it AlignWork's database?")]
@@ -60,12 +61,6 @@ pub enum SourceError {
     /// The table of appointments lacks a column.
     #[error("its table appointments has no column {0}: is it AlignWork's database?")]
     NoColumn(&'static str),
-}
-
-/// `SQLite` quotes what it cannot read, and that may have any number of lines.
-fn on_one_line(message: &impl ToString) -> String {
-    let message = message.to_string();
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// `SQLite` does not say why it would write.

@@ -13,8 +13,8 @@ use futures_util::{
     future::{self, BoxFuture, Shared},
 };
 use redis::{
-    Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisError,
-    ServerErrorKind, TlsCertificates,
+    Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, ServerErrorKind,
+    TlsCertificates,
     aio::{ConnectionManager, ConnectionManagerConfig},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
@@ -54,6 +54,9 @@ impl ClientError {
 /// The settings cannot be turned into a client.
 #[derive(Debug, Error)]
 pub enum ClientSetUpError {
+    /// There is no Redis.
+    #[error("cache.redis.url is empty")]
+    NoUrl,
     /// The URL or the TLS settings do not fit.
     #[error("{0}")]
     Url(#[from] RedisError),
@@ -102,7 +105,11 @@ impl RedisClient {
             path if path.is_empty() => None,
             _ => Some(read_certificates(&settings.tls_ca)?),
         };
-        let info = settings.url.reveal().into_connection_info()?;
+        let info = settings
+            .url
+            .connection_info()
+            .ok_or(ClientSetUpError::NoUrl)?;
+        let info = info.clone();
         // Every call here has a time-out of its own; the client's only bounds what is left behind.
         let response_timeout = 2 * settings.invalidation_wait();
         let target = if settings.cluster {

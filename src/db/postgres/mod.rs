@@ -26,7 +26,7 @@ use diesel_async::{
     async_connection_wrapper::{AsyncConnectionWrapper, BlockOn},
 };
 use tokio::{runtime::Handle, task::JoinHandle};
-use tokio_postgres::{Config, config::TargetSessionAttrs};
+use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -36,17 +36,6 @@ use crate::settings::{DatabaseSettings, PostgresUrl};
 /// A session of a PostgreSQL server, as Diesel sees it. It blocks its thread, so it is for threads
 /// made for that, or at least for a runtime with several.
 pub type PgConn = AsyncConnectionWrapper<AsyncPgConnection, Blocking>;
-
-/// What this program is called in `pg_stat_activity`.
-const APPLICATION_NAME: &str = "megastats";
-
-/// How long an idle connection is left alone before TCP asks whether the server is still there;
-/// below what firewalls forget connections after.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
-/// How long TCP waits before it asks again.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// How long TCP sends without an answer before the connection is lost.
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// After this long a connection is replaced, so that those of a server that was moved or split are
 /// shared out anew.
@@ -80,26 +69,18 @@ impl Server {
         url: &PostgresUrl,
         settings: &DatabaseSettings,
     ) -> Result<Self, ConnectError> {
-        let mut config = Config::new();
-        config
-            .host(&url.host)
-            .port(url.port)
-            .user(&url.user)
-            .dbname(&url.database)
-            .application_name(APPLICATION_NAME)
-            .ssl_mode(tls::mode(url.ssl_mode))
-            .keepalives_idle(KEEPALIVE_IDLE)
-            .keepalives_interval(KEEPALIVE_INTERVAL)
-            .tcp_user_timeout(TCP_USER_TIMEOUT)
-            // After a failover the old primary, or a name that still leads to it, is no use.
-            .target_session_attrs(TargetSessionAttrs::ReadWrite);
-        if let Some(password) = &url.password {
-            config.password(password);
-        }
+        let mut config = url.config().clone();
+        config.ssl_mode(tls::mode(url.ssl_mode()));
+        // The URL's is libpq's: for one host after the other.
+        let per_host = config.get_connect_timeout().copied();
+        let per_host = per_host.unwrap_or(settings.connect_timeout());
+        config.connect_timeout(per_host);
+        let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
+        let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
         Ok(Self {
             config,
-            tls: tls::connector(url.ssl_mode, url.ssl_root_cert.as_deref())?,
-            connect_timeout: settings.connect_timeout(),
+            tls: tls::connector(url)?,
+            connect_timeout: per_host.saturating_mul(hosts),
             statement_timeout: settings.statement_timeout(),
             runtime: Handle::try_current().map_err(|_none| ConnectError::NoRuntime)?,
         })

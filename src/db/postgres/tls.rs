@@ -1,7 +1,7 @@
-//! TLS to a `PostgreSQL` server. Lives here: what each `sslmode` checks, and whom it trusts. Not
-//! here: when TLS is used at all, which tokio-postgres settles with the server.
+//! TLS to a `PostgreSQL` server: what each `sslmode` checks, and whom it trusts. Whether TLS is used
+//! at all is what tokio-postgres agrees with the server.
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -19,9 +19,12 @@ use rustls::{
 use tokio_postgres::config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{db::error::TlsError, settings::SslMode};
+use crate::{
+    db::error::TlsError,
+    settings::{PostgresUrl, SslMode},
+};
 
-/// tokio-postgres's part of `mode`: it does not look at certificates.
+/// What tokio-postgres does of `mode`: it does not look at certificates.
 pub(super) fn mode(mode: SslMode) -> config::SslMode {
     match mode {
         SslMode::Disable => config::SslMode::Disable,
@@ -30,30 +33,31 @@ pub(super) fn mode(mode: SslMode) -> config::SslMode {
     }
 }
 
-/// What checks the server as `mode` asks. `roots` is a PEM file; without one the machine says whom
-/// it trusts. Reads files.
-pub(super) fn connector(
-    mode: SslMode,
-    roots: Option<&Path>,
-) -> Result<MakeRustlsConnect, TlsError> {
+/// What checks the server as the URL asks. Reads files.
+pub(super) fn connector(url: &PostgresUrl) -> Result<MakeRustlsConnect, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
-    let trusted = if mode.verifies() {
-        Some(Arc::new(trusted(roots)?))
-    } else {
-        None
+    let mode = url.ssl_mode();
+    let trusted = match mode {
+        SslMode::VerifyCa | SslMode::VerifyFull => Some(Arc::new(trusted(url.ssl_root_cert())?)),
+        SslMode::Disable | SslMode::Prefer | SslMode::Require => None,
     };
-    let config = match trusted {
+    let builder = match trusted {
         Some(roots) if mode == SslMode::VerifyFull => builder.with_root_certificates(roots),
         trusted => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyHost::new(trusted, &provider))),
     };
-    Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
+    let mut tls = builder.with_no_client_auth();
+    if url.config().get_ssl_negotiation() == config::SslNegotiation::Direct {
+        // The server refuses TLS from the first byte without this.
+        tls.alpn_protocols = vec![b"postgresql".to_vec()];
+    }
+    Ok(MakeRustlsConnect::new(tls))
 }
 
-fn trusted(file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+fn trusted(file: Option<&PathBuf>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     let Some(file) = file else {
         let found = rustls_native_certs::load_native_certs();
@@ -154,10 +158,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.pem");
         let refusal = || {
-            connector(SslMode::VerifyFull, Some(&file))
-                .err()
-                .unwrap()
-                .to_string()
+            let roots = file.display();
+            let url = format!("postgres://ana@h/d?sslmode=verify-full&sslrootcert={roots}");
+            connector(&url.parse().unwrap()).err().unwrap().to_string()
         };
         assert!(refusal().contains("No such file"), "{}", refusal());
         for text in [

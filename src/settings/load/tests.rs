@@ -250,7 +250,7 @@ fn an_unknown_key_in_the_file_is_named_in_full() {
         ),
         (
             "\"a\\nb\" = 5",
-            "a\\nb in ops.toml is not a setting: there are ",
+            "a b in ops.toml is not a setting: there are ",
         ),
     ] {
         let message = refusal(Some(file), &[]);

@@ -7,7 +7,7 @@ fn a_file_that_cannot_be_read_is_named() {
     let missing = Settings::load_from(Some(Path::new("/nowhere/a\nb.toml")), []).unwrap_err();
     assert_eq!(
         missing.to_string(),
-        "cannot read the config file /nowhere/a\\nb.toml: No such file or directory (os error 2)"
+        "cannot read the config file /nowhere/a b.toml: No such file or directory (os error 2)"
     );
 }
 
