@@ -1,4 +1,4 @@
-//! A cluster of the test's own, by `scripts/cluster`. One runs at a time: the machine is shared.
+//! A cluster of the test's own, started by `scripts/cluster`.
 
 use std::{
     collections::BTreeMap,
@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, PoisonError},
     thread,
 };
 
@@ -22,8 +22,6 @@ pub const INSTANCES: usize = 3;
 /// Lines of each log that a failed test shows.
 const SHOWN: usize = 15;
 
-static TURN: Mutex<()> = Mutex::new(());
-
 /// Runs until it is dropped.
 pub struct Cluster {
     child: Child,
@@ -32,7 +30,6 @@ pub struct Cluster {
     urls: BTreeMap<String, String>,
     /// Of the parts' processes, as they were started last.
     pids: Mutex<BTreeMap<String, u32>>,
-    _turn: MutexGuard<'static, ()>,
 }
 
 struct Pipes {
@@ -44,7 +41,6 @@ struct Pipes {
 impl Cluster {
     /// Starts one whose instances have these settings.
     pub fn start(settings: &[(&str, &str)]) -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         // A shell does not heed a signal that was ignored when it began, as in a background job.
         let mut script = Command::new("env");
         script
@@ -80,7 +76,6 @@ impl Cluster {
             folder,
             urls,
             pids: Mutex::new(pids),
-            _turn: turn,
         }
     }
 
