@@ -18,16 +18,16 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{calendar::Calendar, cluster::Cluster, count::Count, database};
 
-/// The last one is written to only by those who leave.
+/// The last one is written to only by clients that leave before they are answered.
 const TENANTS: usize = 4;
 const QUIET: usize = TENANTS - 1;
 
-/// Each is held up by a lock on the appointments sooner or later.
+/// All of them write, so a lock on the appointments holds all of them up.
 pub const WRITERS: usize = 3;
 
 const READERS: usize = 6;
 
-/// Appointments of a tenant whose status is turned to and fro, all of next month.
+/// Appointments of a tenant whose status changes again and again, all of next month.
 const TURNED: usize = WRITERS;
 
 /// Other appointments of a tenant, all of next month, so that counting takes long enough for writes
@@ -37,7 +37,7 @@ const OTHERS: usize = 20_000;
 /// Hits on its tenant that a writer waits for before it writes again.
 const HITS_BETWEEN_WRITES: usize = 6;
 
-/// How long a writer waits for them: not for ever, since the cache may be gone.
+/// How long a writer waits for them at most: there are none while the cache is not used.
 const WITH_FAULTS: Duration = Duration::from_millis(250);
 const WITHOUT_FAULTS: Duration = Duration::from_secs(1);
 
@@ -93,12 +93,12 @@ struct Clients {
 }
 
 impl Checker {
-    /// Lets everybody loose on the instances of `cluster`.
+    /// Starts the writers and readers, which use the instances of `cluster`.
     pub async fn begin(cluster: &Cluster) -> Self {
         Self::begin_with(cluster, cluster.instances(), Duration::ZERO).await
     }
 
-    /// As [`Checker::begin`], asking at `urls`; an answer may be `lag` old.
+    /// As [`Checker::begin`], at `urls`; an answer may be `lag` old.
     pub async fn begin_with(cluster: &Cluster, urls: Vec<String>, lag: Duration) -> Self {
         Self::begin_paced(cluster, urls, lag, WITH_FAULTS).await
     }
@@ -219,7 +219,8 @@ impl Checker {
         &self.clients.tally
     }
 
-    /// Books an appointment of today at instance number `instance`, from 0, by a client that does not wait for the answer.
+    /// Creates an appointment of today at instance number `instance`, from 0, by a client that does not
+    /// wait for the answer.
     pub fn book_and_leave(&self, instance: usize) {
         let clients = &self.clients;
         let tenant = &clients.tenants[QUIET];
@@ -252,12 +253,12 @@ impl Checker {
 }
 
 impl Tally {
-    /// How many went without an answer.
+    /// How many reads and writes had no answer.
     pub fn unanswered(&self) -> usize {
         self.failed_reads.load(SeqCst) + self.failed_writes.load(SeqCst)
     }
 
-    /// Whoever asked was answered, and whoever wrote was told so.
+    /// Asserts that every read was answered and every write acknowledged.
     pub fn assert_all_answered(&self) {
         assert_eq!(self.unanswered(), 0, "{self:?}");
     }

@@ -90,8 +90,8 @@ impl Cluster {
         names.map(|name| self.urls[&name].clone()).collect()
     }
 
-    /// Gives the script a command, which must succeed, and waits until it is done.
-    pub fn tell(&self, command: &str) {
+    /// Has the script run one of its commands, which must succeed, and waits until it has.
+    pub fn run(&self, command: &str) {
         let done = tokio::task::block_in_place(|| {
             let mut pipes = self.pipes.lock().unwrap();
             let mut input = pipes.input.as_ref().unwrap();

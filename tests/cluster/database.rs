@@ -1,4 +1,4 @@
-//! A PostgreSQL that restarts, dies or is slow; and locks, by which a test holds writers up.
+//! A PostgreSQL that restarts, dies or is slow, and locks by which a test holds up writers.
 
 use harness::eventually;
 use tokio_postgres::{Client, NoTls};
@@ -6,7 +6,7 @@ use tokio_postgres::{Client, NoTls};
 use crate::{
     checker::{Checker, WRITERS},
     cluster::Cluster,
-    instances::unhurried_cluster,
+    instances::cluster_with_long_locks,
 };
 
 /// Hits of each tenant before and after a fault.
@@ -60,8 +60,8 @@ pub async fn insert(url: &str, tenant: &str, starts_at: &str, appointments: usiz
     );
     let session = connect(url).await;
     session.batch_execute(&sql).await.unwrap();
-    let settle = "VACUUM ANALYZE appointments";
-    session.batch_execute(settle).await.unwrap();
+    let vacuum = "VACUUM ANALYZE appointments";
+    session.batch_execute(vacuum).await.unwrap();
 }
 
 async fn connect(url: &str) -> Client {
@@ -75,13 +75,13 @@ async fn count(session: &Client, sql: &str) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_database_restarts() {
+async fn no_answer_is_stale_while_the_database_restarts() {
     let cluster = Cluster::start(&[]);
     let checker = Checker::begin(&cluster).await;
     for _ in 0..2 {
         checker.hits(HITS).await;
-        cluster.tell("stop postgres");
-        cluster.tell("start postgres");
+        cluster.run("stop postgres");
+        cluster.run("start postgres");
         checker.writes(12).await;
     }
     checker.hits(HITS).await;
@@ -89,25 +89,25 @@ async fn the_database_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_database_is_killed_and_started_again() {
+async fn no_answer_is_stale_after_the_database_was_killed() {
     let cluster = Cluster::start(&[]);
     let checker = Checker::begin(&cluster).await;
     checker.hits(HITS).await;
-    cluster.tell("kill postgres");
-    cluster.tell("start postgres");
+    cluster.run("kill postgres");
+    cluster.run("start postgres");
     checker.writes(12).await;
     checker.hits(HITS).await;
     checker.end(20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_database_is_slow() {
-    let cluster = unhurried_cluster(&[]);
+async fn no_answer_is_stale_while_writers_wait_for_a_lock() {
+    let cluster = cluster_with_long_locks(&[]);
     let checker = Checker::begin(&cluster).await;
     for _ in 0..6 {
         checker.hits(HITS / 2).await;
         let locked = Locked::table(cluster.url("postgres")).await;
-        // All who write: none of them is acknowledged, and reads of their tenants see them not.
+        // No writer is acknowledged, and no read counts its write.
         locked.until_writers_wait(WRITERS).await;
         locked.release().await;
     }

@@ -45,13 +45,13 @@ async fn a_create_whose_instance_died_before_its_answer_is_answered_by_another_a
     let mut first = Raw::connect(&instances[0]);
     first.write(request(&body));
     locked.until_writers_wait(1).await;
-    // Redis takes no new generation, so whoever commits is not answered.
-    cluster.tell("kill redis STOP");
+    // Redis accepts no new generation, so a writer that commits is not answered.
+    cluster.run("kill redis STOP");
     locked.release().await;
     Locked::until_nobody_writes(database).await;
     assert!(!first.is_answered());
-    cluster.tell("kill instance-1");
-    cluster.tell("kill redis CONT");
+    cluster.run("kill instance-1");
+    cluster.run("kill redis CONT");
 
     let mut answers = Vec::new();
     for instance in &instances[1..] {
@@ -67,6 +67,6 @@ async fn a_create_whose_instance_died_before_its_answer_is_answered_by_another_a
         }
     }
     assert_eq!(answers[0], answers[1]);
-    cluster.tell("start instance-1");
+    cluster.run("start instance-1");
     assert_eq!(counted(&instances[0], zone).await, 1);
 }

@@ -1,4 +1,5 @@
-//! Instances that are killed, also within a write, that change their backend, and whose clients go.
+//! Instances that are killed, also in the middle of a write, or that change their backend, and
+//! clients that leave.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use harness::eventually;
 use crate::{
     checker::{Checker, WRITERS},
     cluster::{Cluster, INSTANCES},
-    cut::Way,
+    cut::Proxy,
     database::Locked,
     redis::is_there,
 };
@@ -15,9 +16,9 @@ use crate::{
 /// Hits of each tenant before and after a fault.
 const HITS: usize = 40;
 
-/// A cluster in which the fence of a writer that died ends while a test waits. It must outlast the
-/// longest write, so that is short as well.
-pub fn cluster() -> Cluster {
+/// A cluster in which the fence of a writer that died expires soon. A fence must outlast the longest
+/// write, so that is short as well.
+pub fn cluster_with_short_fences() -> Cluster {
     Cluster::start(&[
         ("MEGASTATS__DATABASE__POOL_WAIT_MS", "500"),
         ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "4000"),
@@ -26,9 +27,9 @@ pub fn cluster() -> Cluster {
     ])
 }
 
-/// As [`cluster`], with more time to hold writers in: whoever is given up before all of them are
-/// there may not come again.
-pub fn patient_cluster() -> Cluster {
+/// A cluster in which writers can be held up for longer: a writer whose statement times out before
+/// all of them are held may not come again.
+pub fn cluster_with_long_writes() -> Cluster {
     Cluster::start(&[
         ("MEGASTATS__DATABASE__POOL_WAIT_MS", "500"),
         ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "12000"),
@@ -39,7 +40,7 @@ pub fn patient_cluster() -> Cluster {
 }
 
 /// A cluster in which a lock on the appointments may last and costs nobody an answer.
-pub fn unhurried_cluster(settings: &[(&str, &str)]) -> Cluster {
+pub fn cluster_with_long_locks(settings: &[(&str, &str)]) -> Cluster {
     let unhurried = [
         ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "15000"),
         ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "45"),
@@ -47,7 +48,7 @@ pub fn unhurried_cluster(settings: &[(&str, &str)]) -> Cluster {
     Cluster::start(&[&unhurried, settings].concat())
 }
 
-/// Holds everybody's writes between fence and commit, one of instance 1 among them.
+/// Holds the writes of all writers between fence and commit, and one more at instance 1.
 pub async fn hold_writers(cluster: &Cluster, checker: &Checker) -> Locked {
     let locked = Locked::table(cluster.url("postgres")).await;
     tokio::task::block_in_place(|| checker.book_and_leave(0));
@@ -55,17 +56,17 @@ pub async fn hold_writers(cluster: &Cluster, checker: &Checker) -> Locked {
     locked
 }
 
-/// Lets those commit who are held, and kills instance 1 before it can tell Redis of it.
+/// Lets the held writers commit, and kills instance 1 before it can release its fence.
 pub async fn commit_and_die(cluster: &Cluster, checker: &Checker, locked: Locked) {
-    // Redis takes no new generation, but is back before anybody takes it for gone.
-    cluster.tell("kill redis STOP");
+    // Redis accepts no new generation, and goes on before an instance notices its silence.
+    cluster.run("kill redis STOP");
     locked.release().await;
     Locked::until_nobody_writes(cluster.url("postgres")).await;
-    // What these say, from the database, nobody may take back.
+    // No later answer may count less than these, which come from the database.
     checker.reads(60).await;
-    cluster.tell("kill instance-1");
-    cluster.tell("kill redis CONT");
-    cluster.tell("start instance-1");
+    cluster.run("kill instance-1");
+    cluster.run("kill redis CONT");
+    cluster.run("start instance-1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,36 +79,36 @@ async fn without_a_fault_everybody_is_answered_and_mostly_by_the_cache() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_is_killed_and_started_again_and_again() {
-    let cluster = cluster();
+async fn no_answer_is_stale_while_instances_are_killed_and_started_again() {
+    let cluster = cluster_with_short_fences();
     let checker = Checker::begin(&cluster).await;
     for round in 0..4 {
         checker.hits(HITS).await;
         let name = format!("instance-{}", round % INSTANCES + 1);
-        cluster.tell(&format!("kill {name}"));
+        cluster.run(&format!("kill {name}"));
         checker.writes(4).await;
-        cluster.tell(&format!("start {name}"));
+        cluster.run(&format!("start {name}"));
     }
     checker.hits(HITS).await;
     checker.end(20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_is_killed_after_its_fence_and_before_its_commit() {
-    let cluster = patient_cluster();
+async fn no_answer_is_stale_after_an_instance_was_killed_between_fence_and_commit() {
+    let cluster = cluster_with_long_writes();
     let checker = Checker::begin(&cluster).await;
     checker.hits(HITS).await;
     let locked = hold_writers(&cluster, &checker).await;
-    cluster.tell("kill instance-1");
+    cluster.run("kill instance-1");
     locked.release().await;
-    cluster.tell("start instance-1");
+    cluster.run("start instance-1");
     checker.hits(HITS).await;
     checker.end(20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_is_killed_after_its_commit_and_before_its_answer() {
-    let cluster = patient_cluster();
+async fn no_answer_is_stale_after_an_instance_was_killed_between_commit_and_answer() {
+    let cluster = cluster_with_long_writes();
     let checker = Checker::begin(&cluster).await;
     checker.hits(HITS).await;
     let locked = hold_writers(&cluster, &checker).await;
@@ -117,33 +118,33 @@ async fn an_instance_is_killed_after_its_commit_and_before_its_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_is_killed_after_its_release_and_before_its_answer() {
-    let cluster = patient_cluster();
-    let way = Way::to(cluster.url("redis")).await;
-    cluster.tell("stop instance-1");
-    cluster.tell(&format!(
+async fn no_answer_is_stale_after_an_instance_was_killed_between_release_and_answer() {
+    let cluster = cluster_with_long_writes();
+    let proxy = Proxy::before(cluster.url("redis")).await;
+    cluster.run("stop instance-1");
+    cluster.run(&format!(
         "start instance-1 MEGASTATS__CACHE__REDIS__URL={}",
-        way.url()
+        proxy.url()
     ));
     let checker = Checker::begin(&cluster).await;
     checker.hits(HITS).await;
     let locked = hold_writers(&cluster, &checker).await;
     let fence = format!("megastats:{{{}}}:fence", checker.quiet());
     assert!(is_there(&cluster, &fence).await, "it writes");
-    // Redis does what it is told, and the instance does not hear so, and waits.
-    way.mute();
+    // Redis releases the fence, and the instance waits for its answer.
+    proxy.hold_answers_back();
     locked.release().await;
     eventually("the release", async || !is_there(&cluster, &fence).await).await;
-    // What these say, from a cache that is open again, nobody may take back.
+    // No later answer may count less than these, which come from a cache that is open again.
     checker.reads(60).await;
-    cluster.tell("kill instance-1");
-    cluster.tell("start instance-1");
+    cluster.run("kill instance-1");
+    cluster.run("start instance-1");
     checker.hits(HITS).await;
     checker.end(20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_go_away_in_the_middle_of_writes() {
+async fn no_answer_is_stale_when_clients_leave_before_their_writes_are_answered() {
     let cluster = Cluster::start(&[]);
     let checker =
         Checker::begin_without_faults(&cluster, cluster.instances(), Duration::ZERO).await;
@@ -156,14 +157,14 @@ async fn clients_go_away_in_the_middle_of_writes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn backends_are_switched_one_instance_after_another() {
+async fn no_answer_is_stale_while_instances_change_their_backend_one_by_one() {
     let cluster = Cluster::start(&[]);
     let checker = Checker::begin(&cluster).await;
     for backend in ["none", "redis", "none"] {
         for number in 1..=INSTANCES {
             checker.writes(6).await;
-            cluster.tell(&format!("stop instance-{number}"));
-            cluster.tell(&format!(
+            cluster.run(&format!("stop instance-{number}"));
+            cluster.run(&format!(
                 "start instance-{number} MEGASTATS__CACHE__BACKEND={backend}"
             ));
         }
@@ -187,7 +188,7 @@ async fn memory_with_postgresql_starts_with_a_warning_and_is_stale_for_no_longer
             "{log}"
         );
     }
-    // A second more for what is on its way.
+    // A second more for answers that take that long to arrive.
     let lag = Duration::from_secs(2);
     let checker = Checker::begin_without_faults(&cluster, cluster.instances(), lag).await;
     checker.hits(5 * HITS).await;

@@ -66,7 +66,7 @@ async fn a_redis_that_fails_and_what_it_has_missed_are_shown_until_it_is_back() 
         })
         .await;
 
-        cluster.tell(stop);
+        cluster.run(stop);
         write(writer).await;
         write(writer).await;
         for (instance, owed) in [(writer, "1"), (other, "0")] {
@@ -82,7 +82,7 @@ async fn a_redis_that_fails_and_what_it_has_missed_are_shown_until_it_is_back() 
         })
         .await;
 
-        cluster.tell(go_on);
+        cluster.run(go_on);
         for instance in [writer, other] {
             eventually("all is delivered", async || {
                 values(instance, [BREAKER, UNDELIVERED]).await == ["0", "0"]

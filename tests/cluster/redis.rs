@@ -1,5 +1,5 @@
-//! A Redis that dies, hangs, forgets or is full: nobody is answered from before an acknowledged
-//! write, and nobody goes without an answer.
+//! A Redis that dies, hangs, loses its keys or is full: no answer is older than an acknowledged
+//! write, and every request is answered.
 
 use std::time::Duration;
 
@@ -9,87 +9,89 @@ use redis::FromRedisValue;
 use crate::{
     checker::Checker,
     cluster::{Cluster, INSTANCES},
-    instances::{cluster, commit_and_die, hold_writers, patient_cluster},
+    instances::{
+        cluster_with_long_writes, cluster_with_short_fences, commit_and_die, hold_writers,
+    },
 };
 
 /// Hits of each tenant before and after a fault.
 const HITS: usize = 40;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_is_killed_and_started_again() {
+async fn no_answer_is_stale_after_redis_was_killed() {
     let cluster = Cluster::start(&[]);
     let checker = Checker::begin(&cluster).await;
     for _ in 0..2 {
         checker.hits(HITS).await;
-        cluster.tell("kill redis");
+        cluster.run("kill redis");
         checker.writes(12).await;
-        cluster.tell("start redis");
+        cluster.run("start redis");
     }
     checker.hits(HITS).await;
     checker.end(2).await.assert_all_answered();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_hangs_for_longer_than_a_write_waits_and_goes_on() {
+async fn no_answer_is_stale_after_writes_went_on_without_redis() {
     let cluster = Cluster::start(&[]);
     let checker = Checker::begin(&cluster).await;
     for _ in 0..3 {
         checker.hits(HITS).await;
-        cluster.tell("kill redis STOP");
-        // Writes go on once they have given it up.
+        cluster.run("kill redis STOP");
+        // Writes go on without Redis once they have given it up.
         checker.writes(12).await;
-        cluster.tell("kill redis CONT");
+        cluster.run("kill redis CONT");
     }
     checker.hits(HITS).await;
     checker.end(2).await.assert_all_answered();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_hangs_and_all_who_know_what_it_has_missed_die() {
-    let cluster = cluster();
+async fn no_answer_is_stale_after_redis_hung_and_all_instances_were_killed() {
+    let cluster = cluster_with_short_fences();
     let checker = Checker::begin(&cluster).await;
     checker.hits(HITS).await;
-    cluster.tell("kill redis STOP");
+    cluster.run("kill redis STOP");
     checker.writes(12).await;
     let instances = (1..=INSTANCES).map(|number| format!("instance-{number}"));
     let instances: Vec<_> = instances.collect();
     for instance in &instances {
-        cluster.tell(&format!("kill {instance}"));
+        cluster.run(&format!("kill {instance}"));
     }
-    cluster.tell("kill redis CONT");
+    cluster.run("kill redis CONT");
     for instance in &instances {
-        cluster.tell(&format!("start {instance}"));
+        cluster.run(&format!("start {instance}"));
     }
     checker.hits(HITS).await;
     checker.end(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_hangs_for_as_long_as_it_takes_to_be_noticed_or_not() {
+async fn no_answer_is_stale_however_long_redis_hangs() {
     let cluster = Cluster::start(&[]);
     let checker = Checker::begin(&cluster).await;
     for milliseconds in [100, 300, 600, 850, 950, 1050, 1200] {
         checker.hits(HITS / 2).await;
-        cluster.tell("kill redis STOP");
+        cluster.run("kill redis STOP");
         // The length of the silence is what is tested.
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
-        cluster.tell("kill redis CONT");
+        cluster.run("kill redis CONT");
     }
     checker.hits(HITS).await;
     checker.end(2).await.assert_all_answered();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_restarts_during_writes_of_which_one_is_not_told_of_ever() {
-    let cluster = patient_cluster();
+async fn no_answer_is_stale_after_redis_lost_the_fence_of_a_writer_that_died() {
+    let cluster = cluster_with_long_writes();
     let checker = Checker::begin(&cluster).await;
     checker.hits(HITS).await;
     let locked = hold_writers(&cluster, &checker).await;
-    // All fences are gone.
-    cluster.tell("kill redis");
-    cluster.tell("start redis");
+    // All fences are lost.
+    cluster.run("kill redis");
+    cluster.run("start redis");
     for url in cluster.instances() {
-        believes(&url).await;
+        trusts_redis(&url).await;
     }
     checker.reads(60).await;
     commit_and_die(&cluster, &checker, locked).await;
@@ -98,10 +100,10 @@ async fn redis_restarts_during_writes_of_which_one_is_not_told_of_ever() {
 }
 
 /// Waits until an instance answers from Redis.
-async fn believes(instance: &str) {
+async fn trusts_redis(instance: &str) {
     let tenant = format!("probe-{:016x}", rand::random::<u64>());
     let url = format!("{instance}{PREFIX}/mega-stats?tenantId={tenant}");
-    eventually("an instance believes Redis", async || {
+    eventually("an instance trusts Redis", async || {
         let answer = reqwest::get(&url).await.unwrap();
         answer.headers()["x-cache"] == "HIT"
     })
@@ -109,7 +111,7 @@ async fn believes(instance: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_forgets_everything() {
+async fn no_answer_is_stale_after_redis_lost_all_keys() {
     let cluster = Cluster::start(&[]);
     let checker = Checker::begin(&cluster).await;
     for _ in 0..30 {
@@ -121,7 +123,7 @@ async fn redis_forgets_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_evicts_what_it_has_no_room_for() {
+async fn no_answer_is_stale_while_redis_evicts_keys() {
     let cluster = Cluster::start(&[]);
     let checker = Checker::begin(&cluster).await;
     checker.hits(HITS).await;
@@ -142,7 +144,7 @@ async fn redis_evicts_what_it_has_no_room_for() {
     checker.end(2).await;
 }
 
-/// Runs a command as an operator would.
+/// Runs a command of Redis.
 pub async fn ask(cluster: &Cluster, command: &str, arguments: &[&str]) {
     answer::<()>(cluster, command, arguments).await;
 }

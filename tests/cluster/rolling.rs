@@ -98,9 +98,9 @@ async fn instances_are_replaced_one_after_another_and_no_request_fails() {
         for round in 0..2 * INSTANCES {
             crowd.answers(BETWEEN).await;
             let name = format!("instance-{}", round % INSTANCES + 1);
-            cluster.tell(&format!("stop {name}"));
+            cluster.run(&format!("stop {name}"));
             crowd.answers(BETWEEN).await;
-            cluster.tell(&format!("start {name}"));
+            cluster.run(&format!("start {name}"));
         }
         crowd.answers(BETWEEN).await;
         let times = crowd.leave().await;
@@ -114,15 +114,15 @@ async fn instances_are_replaced_one_after_another_and_no_request_fails() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_instances_are_ready() {
     let cluster = Cluster::start(&[]);
-    cluster.tell("kill redis");
+    cluster.run("kill redis");
     for url in cluster.instances() {
         let reply = Reply::to(reqwest::Client::new().get(format!("{url}/readyz"))).await;
         assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
     }
-    cluster.tell("start redis");
+    cluster.run("start redis");
     let name = "instance-1";
-    cluster.tell(&format!("stop {name}"));
-    cluster.tell("kill redis");
+    cluster.run(&format!("stop {name}"));
+    cluster.run("kill redis");
     // It starts without, too: the script waits until it is ready.
-    cluster.tell(&format!("start {name}"));
+    cluster.run(&format!("start {name}"));
 }

@@ -10,7 +10,7 @@ use crate::{
     checker::{Checker, WRITERS},
     cluster::Cluster,
     database::Locked,
-    instances::unhurried_cluster,
+    instances::cluster_with_long_locks,
     redis::ask,
     stale::all_answer,
 };
@@ -81,19 +81,19 @@ impl Fault {
                 } else {
                     "stop"
                 };
-                cluster.tell(&format!("{how} instance-1"));
+                cluster.run(&format!("{how} instance-1"));
                 checker.writes(WRITES).await;
-                cluster.tell("start instance-1");
+                cluster.run("start instance-1");
             }
             RedisKilled => {
-                cluster.tell("kill redis");
+                cluster.run("kill redis");
                 checker.writes(WRITES).await;
-                cluster.tell("start redis");
+                cluster.run("start redis");
             }
             RedisPaused => {
-                cluster.tell("kill redis STOP");
+                cluster.run("kill redis STOP");
                 checker.writes(WRITES).await;
-                cluster.tell("kill redis CONT");
+                cluster.run("kill redis CONT");
             }
             RedisEmptied => ask(cluster, "FLUSHALL", &[]).await,
             RedisFull => {
@@ -104,13 +104,13 @@ impl Fault {
                 set(cluster, "maxmemory", "0").await;
             }
             DatabaseRestarted => {
-                cluster.tell("stop postgres");
-                cluster.tell("start postgres");
+                cluster.run("stop postgres");
+                cluster.run("start postgres");
             }
             DatabaseAway => {
                 let expire = expire(cluster, checker.quiet());
                 within("what has expired is answered", expire).await;
-                cluster.tell("start postgres");
+                cluster.run("start postgres");
             }
             DatabaseSlow => {
                 let locked = Locked::table(cluster.url("postgres")).await;
@@ -139,13 +139,13 @@ async fn expire(cluster: &Cluster, tenant: &str) {
     let instances = cluster.instances();
     loop {
         all_answer(&instances[..1], tenant, "HIT").await;
-        cluster.tell("stop postgres");
+        cluster.run("stop postgres");
         let stale = all_answer(&instances, tenant, "STALE");
         if tokio::time::timeout(3 * TTL, stale).await.is_ok() {
             return;
         }
         // An instance that was stalled believes no entry from before, and nobody can compute others.
-        cluster.tell("start postgres");
+        cluster.run("start postgres");
     }
 }
 
@@ -161,9 +161,9 @@ fn soaking() -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_one_after_another_give_no_stale_answer_no_unexplained_error_and_no_leak() {
+async fn faults_one_after_another_cause_no_stale_answer_no_unexplained_error_and_no_leak() {
     let ttl = TTL.as_secs().to_string();
-    let cluster = unhurried_cluster(&[
+    let cluster = cluster_with_long_locks(&[
         ("MEGASTATS__CACHE__TTL_SECONDS", &ttl),
         ("MEGASTATS__DATABASE__POOL_WAIT_MS", "1000"),
         ("MEGASTATS__CACHE__WARMING__ENABLED", "true"),

@@ -86,7 +86,7 @@ async fn every_instance_answers_what_has_expired_but_no_tenant_that_was_written_
         is_kept(&instances, tenant).await;
     }
     assert_eq!(book(&instances[1], "written").await, StatusCode::CREATED);
-    cluster.tell("stop postgres");
+    cluster.run("stop postgres");
     all_are_stale(&instances, "untouched").await;
     all_are_503(&instances, "written").await;
     // Whether this one took place nobody can tell.
@@ -96,7 +96,7 @@ async fn every_instance_answers_what_has_expired_but_no_tenant_that_was_written_
     all_are_503(&instances, "unknown").await;
     all_are_stale(&instances, "untouched").await;
 
-    cluster.tell("start postgres");
+    cluster.run("start postgres");
     for instance in &instances {
         for tenant in ["untouched", "written", "unknown"] {
             eventually("the database is used again", async || {
@@ -112,14 +112,14 @@ async fn past_the_window_the_answer_is_503_until_the_database_is_back() {
     let cluster = cluster("15");
     let instances = cluster.instances();
     is_kept(&instances, "clinic").await;
-    cluster.tell("stop postgres");
+    cluster.run("stop postgres");
     all_are_stale(&instances[..1], "clinic").await;
     eventually("the window passes", async || {
         let is_503 = |reply: &Reply| reply.status == StatusCode::SERVICE_UNAVAILABLE;
         all(&instances, "clinic", is_503).await
     })
     .await;
-    cluster.tell("start postgres");
+    cluster.run("start postgres");
     for instance in &instances {
         eventually("the database is used again", async || {
             read(instance, "clinic").await.status == StatusCode::OK
@@ -129,13 +129,13 @@ async fn past_the_window_the_answer_is_503_until_the_database_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_answered_from_before_a_write_while_entries_expire_and_the_database_restarts() {
+async fn no_answer_is_stale_while_entries_expire_and_the_database_restarts() {
     let cluster = cluster("300");
     let checker = Checker::begin(&cluster).await;
     for _ in 0..3 {
         checker.hits(HITS).await;
-        cluster.tell("kill postgres");
-        cluster.tell("start postgres");
+        cluster.run("kill postgres");
+        cluster.run("start postgres");
         checker.writes(12).await;
     }
     checker.hits(HITS).await;

@@ -21,7 +21,7 @@ use self::{
 use crate::{
     checker::Checker,
     cluster::{Cluster, INSTANCES},
-    cut::Way,
+    cut::Proxy,
 };
 
 /// The shortest life of a fence that outlasts an instance's writes here, in seconds.
@@ -38,7 +38,7 @@ const ENOUGH: usize = 4 * WRITES;
 struct Instances {
     running: Vec<TestServer>,
     /// From each to Redis.
-    ways: Vec<Way>,
+    proxies: Vec<Proxy>,
     /// Outlives those who use it.
     cluster: Cluster,
 }
@@ -47,14 +47,14 @@ impl Instances {
     /// `fence` is in seconds; `wrap` gets each instance's URL of Redis.
     async fn start(fence: u64, wrap: impl Wrap) -> Self {
         let cluster = Cluster::start(&[]);
-        let mut ways = Vec::new();
+        let mut proxies = Vec::new();
         let mut running = Vec::new();
         for _ in 0..INSTANCES {
-            let way = Way::to(cluster.url("redis")).await;
+            let proxy = Proxy::before(cluster.url("redis")).await;
             let service = TestServer::builder().settings(|settings| {
                 settings.database.url = DatabaseUrl::parse(cluster.url("postgres")).unwrap();
                 settings.cache.backend = CacheBackend::Redis;
-                settings.cache.redis.url = RedisUrl::parse(&way.url()).unwrap();
+                settings.cache.redis.url = RedisUrl::parse(&proxy.url()).unwrap();
                 settings.cache.redis.fence_seconds = fence;
                 // As long as the fence outlasts them.
                 let (pool, statement) = if fence > SHORTEST {
@@ -67,14 +67,14 @@ impl Instances {
                 settings.database.statement_timeout_ms = statement;
                 settings.server.shutdown_timeout_seconds = 1;
             });
-            let (wrap, url) = (wrap.clone(), way.url());
+            let (wrap, url) = (wrap.clone(), proxy.url());
             let service = service.cache(move |cache| Arc::new(wrap(Slow::around(cache), &url)));
             running.push(tokio::task::block_in_place(|| service.start()));
-            ways.push(way);
+            proxies.push(proxy);
         }
         Self {
             running,
-            ways,
+            proxies,
             cluster,
         }
     }
@@ -188,10 +188,13 @@ async fn is_wrong_once_redis_is_back(wrap: impl Wrap) -> bool {
     let mut instances = Instances::start(30, wrap).await;
     let checker = instances.checker().await;
     checker.hits(20).await;
-    instances.ways.iter().for_each(|way| way.set_open(false));
+    instances
+        .proxies
+        .iter()
+        .for_each(|proxy| proxy.set_open(false));
     checker.writes(12).await;
     tokio::task::block_in_place(|| instances.running.truncate(1));
-    instances.ways[0].set_open(true);
+    instances.proxies[0].set_open(true);
     checker.wrong_within(12).await.is_some()
 }
 
