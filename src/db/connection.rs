@@ -11,12 +11,12 @@ use diesel::{
 
 use super::{
     error::{ConnectError, DbError, kind_and_message},
-    postgres::{self, Link, PgConn, Server},
+    postgres::{self, PgConn, PgDriver, PgServer},
     sqlite,
 };
 use crate::settings::{DatabaseSettings, DatabaseUrl};
 
-/// A connection to whichever database is configured. `store` files take it apart with `on_db!`.
+/// A connection to the configured database. `store` files use it through `on_db!`.
 #[expect(
     missing_debug_implementations,
     reason = "Diesel's connections have none"
@@ -49,7 +49,7 @@ pub(super) enum Manager {
         path: String,
         busy_timeout: Duration,
     },
-    Postgres(Box<Server>),
+    Postgres(Box<PgServer>),
 }
 
 impl Manager {
@@ -59,7 +59,7 @@ impl Manager {
         let path = match &settings.url {
             DatabaseUrl::Sqlite(path) => path,
             DatabaseUrl::Postgres(url) => {
-                return Ok(Self::Postgres(Box::new(Server::new(url, settings)?)));
+                return Ok(Self::Postgres(Box::new(PgServer::new(url, settings)?)));
             }
         };
         let path = sqlite::prepare(path)?;
@@ -76,33 +76,33 @@ impl Manager {
                 let conn = AnyConn::Sqlite(sqlite::connect(path, *busy_timeout)?);
                 Ok(Connected {
                     conn,
-                    link: None,
+                    driver: None,
                     is_lost: false,
                 })
             }
             Self::Postgres(server) => {
-                let (conn, link) = server.connect()?;
+                let (conn, driver) = server.connect()?;
                 Ok(Connected {
                     conn: AnyConn::Pg(Box::new(conn)),
-                    link: Some(link),
+                    driver: Some(driver),
                     is_lost: false,
                 })
             }
         }
     }
 
-    /// Whether writers come one at a time.
+    /// Whether only one writer writes at a time.
     pub(super) fn has_one_writer(&self) -> bool {
         matches!(self, Self::Sqlite { .. })
     }
 }
 
-/// A connection, and what there is to know of what carries it.
+/// A connection, and whether it still works.
 pub(super) struct Connected {
     pub(super) conn: AnyConn,
-    /// Of a PostgreSQL server.
-    pub(super) link: Option<Link>,
-    /// Whether a statement found it of no more use.
+    /// That of a PostgreSQL connection.
+    pub(super) driver: Option<PgDriver>,
+    /// Whether a statement has failed because the connection was lost.
     pub(super) is_lost: bool,
 }
 
@@ -110,7 +110,7 @@ impl Connected {
     /// Whether it can serve again: it is up, and was not left inside a transaction.
     pub(super) fn is_usable(&mut self) -> bool {
         !self.is_lost
-            && self.link.as_ref().is_none_or(Link::is_usable)
+            && self.driver.as_ref().is_none_or(PgDriver::is_usable)
             && !on_db!(&mut self.conn, |c| is_inside_transaction(c))
     }
 
@@ -122,47 +122,47 @@ impl Connected {
         work: impl FnOnce(&mut AnyConn) -> QueryResult<T>,
     ) -> Result<T, DbError> {
         let began = Instant::now();
-        let watch = self.link.as_ref().map(|link| link.watch(until));
+        let watch = self.driver.as_ref().map(|driver| driver.watch(until));
         let result = work(&mut self.conn);
         drop(watch);
-        let result = result.map_err(|error| explain(error, self.link.as_mut(), began.elapsed()));
-        self.is_lost = matches!(result, Err(DbError::Lost(_)));
+        let result = result.map_err(|error| explain(error, self.driver.as_mut(), began.elapsed()));
+        self.is_lost = matches!(result, Err(DbError::ConnectionLost(_)));
         result
     }
 }
 
-/// What became of work that failed with `error` after `took` on a connection carried by `link`.
-fn explain(error: Error, link: Option<&mut Link>, took: Duration) -> DbError {
-    let Some(link) = link else {
+/// Why work failed with `error` after `took` on a connection that `driver` serves.
+fn explain(error: Error, driver: Option<&mut PgDriver>, took: Duration) -> DbError {
+    let Some(driver) = driver else {
         return error.into();
     };
     let is_lost = match kind_and_message(&error) {
-        // The server was demoted below us: the connection is of no more use than a lost one.
+        // The server has become a standby: the connection is as useless as a lost one.
         Some((DatabaseErrorKind::ReadOnlyTransaction, _)) => true,
-        // Also of connections that are well.
+        // These errors also come from connections that still work.
         Some((
             DatabaseErrorKind::ClosedConnection
             | DatabaseErrorKind::UnableToSendCommand
             | DatabaseErrorKind::Unknown,
             _,
-        )) => link.is_lost(),
+        )) => driver.is_lost(),
         Some(_) => false,
-        // A transaction that could neither go on nor back.
-        None => matches!(error, Error::BrokenTransactionManager) && link.is_lost(),
+        // The transaction could neither be continued nor rolled back.
+        None => matches!(error, Error::BrokenTransactionManager) && driver.is_lost(),
     };
     if is_lost {
-        return DbError::Lost(error);
+        return DbError::ConnectionLost(error);
     }
     match DbError::from(error) {
-        // It has no other sign in every language than the time it takes.
+        // A server that speaks another language tells a statement time-out only by the time it takes.
         DbError::Statement(error)
-            if took >= link.statement_timeout()
+            if took >= driver.statement_timeout()
                 && matches!(
                     kind_and_message(&error),
                     Some((DatabaseErrorKind::Unknown, _))
                 ) =>
         {
-            DbError::GivenUp(error)
+            DbError::Aborted(error)
         }
         explained => explained,
     }
@@ -174,16 +174,16 @@ fn is_inside_transaction<C: Connection>(conn: &mut C) -> bool {
 }
 
 impl AnyConn {
-    /// A connection of its own to a PostgreSQL database that is left as it is: it is not migrated,
-    /// and its transactions cannot write. `None` where it has no appointments yet. Blocks.
-    pub(crate) fn look_at_postgres(
+    /// A new connection to a PostgreSQL database that cannot write, and does not migrate the database.
+    /// `None` if the database has no table of appointments. Blocks.
+    pub(crate) fn read_only_postgres(
         settings: &DatabaseSettings,
     ) -> Result<Option<Self>, ConnectError> {
         let DatabaseUrl::Postgres(url) = &settings.url else {
             return Ok(None);
         };
-        let (mut conn, _link) = Server::new(url, settings)?.connect()?;
-        let has_appointments = postgres::look_only(&mut conn)?;
+        let (mut conn, _link) = PgServer::new(url, settings)?.connect()?;
+        let has_appointments = postgres::set_read_only(&mut conn)?;
         Ok(has_appointments.then(|| Self::Pg(Box::new(conn))))
     }
 }

@@ -1,4 +1,4 @@
-//! What the databases do differently, for the closures of `on_db!`. Not here: statements.
+//! What SQLite and PostgreSQL do differently, for the closures of `on_db!`.
 
 use diesel::{
     Connection, QueryResult, RunQueryDsl, SqliteConnection,
@@ -10,24 +10,24 @@ use diesel_async::{AnsiTransactionManager, AsyncPgConnection, async_connection_w
 
 use super::postgres::{Blocking, PgConn};
 
-/// Transactions by what they are for, and identifiers that come from elsewhere.
+/// Transactions by their purpose, identifiers that an import brings, and locking.
 pub(crate) trait Dialect: Connection {
     /// Runs `work`, which only reads, in a transaction whose statements all see the same moment.
     fn snapshot<T>(&mut self, work: impl FnOnce(&mut Self) -> QueryResult<T>) -> QueryResult<T>;
 
-    /// Runs `work`, which writes, in a transaction. `SQLite` gives it the write lock before `work`
-    /// begins, for which it waits; on PostgreSQL others may write at the same time.
+    /// Runs `work`, which writes, in a transaction. On `SQLite` it waits for the write lock before `work`
+    /// begins. On PostgreSQL others may write at the same time.
     fn write_transaction<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> QueryResult<T>,
     ) -> QueryResult<T>;
 
-    /// To be called in a write transaction before it inserts appointments whose ids are given, of
-    /// which `last` is the largest: until it ends nobody else inserts, and after it new appointments
-    /// get larger ids.
+    /// Is called in a write transaction before it inserts appointments with ids of their own, of which
+    /// `last` is the largest. Until the transaction ends nobody else inserts, and after it new
+    /// appointments get larger ids.
     fn reserve_ids(&mut self, last: i64) -> QueryResult<()>;
 
-    /// The end of a SELECT that leaves out rows which another transaction is about to change.
+    /// The end of a SELECT that skips rows which another transaction has locked.
     fn skip_locked(&self) -> &'static str;
 }
 
@@ -43,12 +43,12 @@ impl Dialect for SqliteConnection {
         self.immediate_transaction(work)
     }
 
-    /// There is one writer, and a new id is above all there are.
+    /// There is one writer, and a new id is larger than all existing ones.
     fn reserve_ids(&mut self, _last: i64) -> QueryResult<()> {
         Ok(())
     }
 
-    /// There is no other transaction that writes.
+    /// No other transaction writes at the same time.
     fn skip_locked(&self) -> &'static str {
         ""
     }
@@ -72,8 +72,8 @@ impl Dialect for PgConn {
     }
 
     fn reserve_ids(&mut self, last: i64) -> QueryResult<()> {
-        // Inserts take their id after their lock on the table, so with this lock held nobody can be
-        // between the two, and the sequence moves only here.
+        // An insert locks the table before it takes its id. So while this lock is held no insert is
+        // between the two, and only this statement changes the sequence.
         self.batch_execute("LOCK TABLE appointments IN SHARE ROW EXCLUSIVE MODE")?;
         sql_query(
             "SELECT setval(ids, $1) \

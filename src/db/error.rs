@@ -1,5 +1,5 @@
 //! Why the database could not be opened, or gave no answer. Lives here: the errors, and what a
-//! statement's error says by itself. What its connection adds is in `connection`.
+//! statement's error says by itself.
 
 use std::{io, path::PathBuf, time::Duration};
 
@@ -45,7 +45,7 @@ pub enum ConnectError {
     /// The database refused the connection.
     #[error(transparent)]
     Refused(#[from] ConnectionError),
-    /// The database refused a connection's first settings.
+    /// The database refused the first statements of a connection.
     #[error(transparent)]
     SetUp(#[from] DieselError),
     /// The PostgreSQL server could not be reached, or refused the connection.
@@ -57,10 +57,10 @@ pub enum ConnectError {
     /// TLS cannot be used as configured.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// An idle connection has ended.
+    /// A connection of the pool was lost.
     #[error("the connection has ended")]
     Ended,
-    /// PostgreSQL was asked for outside of an asynchronous runtime.
+    /// There is no tokio runtime to serve connections to PostgreSQL.
     #[error("PostgreSQL needs a running tokio runtime")]
     NoRuntime,
 }
@@ -101,69 +101,71 @@ impl From<DieselError> for MigrationError {
 /// A statement gave no answer.
 #[derive(Debug, Error)]
 pub enum DbError {
-    /// Every connection, or the right to write, was taken: for all of the configured wait, or with
-    /// as many waiting as may. Nothing was done. The pool counts and logs these.
+    /// No connection, or not the right to write, became free within the configured time, or too many
+    /// callers waited for it already. Nothing was done. The pool counts and logs these.
     #[error("no connection or write lock became free in time")]
     Busy,
-    /// The time in which a write must have been done was too short for it. Nothing was done.
-    #[error("too late to write: its fence might have ended before it")]
-    Late,
-    /// The database gave the work up, and undid it: it took too long, or stood in another's way.
-    #[error("the database gave up: {0}")]
-    GivenUp(DieselError),
+    /// The write might not have ended before the given time. Nothing was done.
+    #[error("too late to write: the fence could expire before the write has ended")]
+    TooLate,
+    /// The database cancelled the statement and rolled it back: it took too long, or was part of a
+    /// deadlock.
+    #[error("the database cancelled the statement: {0}")]
+    Aborted(DieselError),
     /// No connection could be made, for the reason given.
     #[error("cannot connect: {0}")]
     Unavailable(String),
-    /// The connection ended before the answer came. A write may have happened or not.
+    /// The connection was lost before the answer came. A write may or may not have been done.
     #[error("the connection was lost: {0}")]
-    Lost(DieselError),
+    ConnectionLost(DieselError),
     /// The database refused the statement.
     #[error(transparent)]
     Statement(DieselError),
     /// The statement's thread panicked: its transaction was rolled back.
-    #[error("the statement's thread stopped: {0}")]
-    Stopped(#[from] tokio::task::JoinError),
+    #[error("the statement's thread panicked: {0}")]
+    Panicked(#[from] tokio::task::JoinError),
 }
 
 impl DbError {
-    /// Whether the database could not answer, but the same may be answered in a while: it is not
-    /// the statement's fault, nor the service's.
+    /// Whether the same statement may succeed a while later: neither it nor the service is at fault.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Busy | Self::Late | Self::GivenUp(_) | Self::Unavailable(_) | Self::Lost(_) => {
-                true
-            }
-            Self::Statement(_) | Self::Stopped(_) => false,
+            Self::Busy
+            | Self::TooLate
+            | Self::Aborted(_)
+            | Self::Unavailable(_)
+            | Self::ConnectionLost(_) => true,
+            Self::Statement(_) | Self::Panicked(_) => false,
         }
     }
 }
 
 impl From<DieselError> for DbError {
-    /// What the error says by itself; see `connection` for what its connection adds.
+    /// What the error says by itself. `connection` also looks at the connection.
     fn from(error: DieselError) -> Self {
         match kind_and_message(&error) {
             _ if is_locked(&error) => Self::Busy,
-            Some((DatabaseErrorKind::SerializationFailure, _)) => Self::GivenUp(error),
-            Some((DatabaseErrorKind::Unknown, text)) if GIVEN_UP.contains(&text) => {
-                Self::GivenUp(error)
+            Some((DatabaseErrorKind::SerializationFailure, _)) => Self::Aborted(error),
+            Some((DatabaseErrorKind::Unknown, text)) if CANCELLED.contains(&text) => {
+                Self::Aborted(error)
             }
             _ => Self::Statement(error),
         }
     }
 }
 
-/// What PostgreSQL says when it ends a statement for a reason that passes. Diesel hides its codes,
-/// and a server may be set to say these in another language, so nothing that must be noticed is
-/// noticed by them: see `connection`.
-const GIVEN_UP: [&str; 4] = [
+/// PostgreSQL's messages when it ends a statement for a reason that passes. Diesel hides the error codes,
+/// and a server may send these in another language, so nothing that must be noticed depends on them:
+/// see `connection`.
+const CANCELLED: [&str; 4] = [
     "canceling statement due to statement timeout",
     "canceling statement due to lock timeout",
     "canceling statement due to user request",
     "deadlock detected",
 ];
 
-/// The database's own words, where it said any.
+/// The kind and message that the database sent, if it sent one.
 pub(super) fn kind_and_message(error: &DieselError) -> Option<(&DatabaseErrorKind, &str)> {
     match error {
         DieselError::DatabaseError(kind, info) => Some((kind, info.message())),
@@ -174,8 +176,8 @@ pub(super) fn kind_and_message(error: &DieselError) -> Option<(&DatabaseErrorKin
     }
 }
 
-/// Whether the statement was refused since another connection holds a lock it needs. Diesel has no
-/// kind for `SQLITE_BUSY`.
+/// Whether SQLite refused the statement because another connection holds a lock it needs. Diesel has no
+/// kind of error for `SQLITE_BUSY`.
 pub(super) fn is_locked(error: &DieselError) -> bool {
     matches!(
         error,

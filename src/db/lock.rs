@@ -1,5 +1,5 @@
-//! Who serves a SQLite file. A cache in one process does not notice what another writes, so a
-//! process with such a cache serves its file alone.
+//! The lock of a SQLite file that is served. A cache in one process does not notice what another process
+//! writes, so a process with such a cache serves its file alone.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::settings::DatabaseUrl;
 
-/// Held for as long as the file is served; the system lets go of it when the process ends.
+/// Is held while the file is served. The operating system releases it when the process ends.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "held, not used")] File);
 
@@ -24,7 +24,7 @@ pub enum LockError {
          the cache of one does not notice what the other writes"
     )]
     Taken,
-    /// The lock could not be tried.
+    /// The lock file cannot be made or locked.
     #[error("cannot lock {}: {source}", path.display())]
     Failed {
         /// The file that stands for the lock.
@@ -35,12 +35,11 @@ pub enum LockError {
 }
 
 impl Lock {
-    /// Takes the file for this process `alone`, or together with others that do not want it alone.
+    /// Takes the lock for this process `alone`, or shares it with others that do not need it alone.
+    /// `None` for PostgreSQL, whose instances share a cache.
     ///
-    /// A database that is a server has none: its instances share a cache, or are told so.
-    ///
-    /// The lock is on a file beside it: SQLite has locks of its own on the file itself, which the
-    /// system drops when anything in the process closes it.
+    /// The lock is on a file beside the database: SQLite locks the database file itself, and the system
+    /// drops such locks when anything in the process closes that file.
     pub fn take(url: &DatabaseUrl, alone: bool) -> Result<Option<Self>, LockError> {
         let DatabaseUrl::Sqlite(path) = url else {
             return Ok(None);

@@ -1,5 +1,5 @@
-//! Brings the database's schema up to this build's. Several instances may start on one database at
-//! once: the first one in does the work.
+//! Brings the database's schema up to this build's. If several instances start on one database at once,
+//! the first of them migrates it and the others wait.
 
 use diesel::{
     QueryResult, QueryableByName, RunQueryDsl, SqliteConnection,
@@ -22,19 +22,19 @@ use super::{
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
-/// Whom PostgreSQL's advisory lock keeps apart: those who migrate this program's database.
+/// The key of PostgreSQL's advisory lock, which one instance holds while it migrates the database.
 const LOCK: i64 = i64::from_be_bytes(*b"megastat");
 
 /// Brings the schema up to date; returns how many migrations ran. Blocks.
 pub(super) fn migrate(manager: &Manager) -> Result<usize, OpenError> {
-    // A connection of its own: on PostgreSQL it has other time-outs and, should anything go wrong, a
-    // lock, both of which end with it.
+    // A connection of its own, since on PostgreSQL migrating changes its time-outs, and takes a lock that
+    // must not outlive a failure.
     let mut connected = manager.open()?;
     Ok(run(&mut connected.conn)?)
 }
 
-/// Runs what has not run yet; returns how many migrations that were. On PostgreSQL `conn` is of no
-/// use for anything else.
+/// Runs the migrations that have not run yet; returns how many. On PostgreSQL `conn` is then to be closed,
+/// because its time-outs are off.
 fn run(conn: &mut AnyConn) -> Result<usize, MigrationError> {
     match conn {
         AnyConn::Sqlite(conn) => run_on_sqlite(conn),
@@ -51,7 +51,7 @@ fn run_on_sqlite(conn: &mut SqliteConnection) -> Result<usize, MigrationError> {
 }
 
 fn run_on_postgres(conn: &mut PgConn) -> Result<usize, MigrationError> {
-    // Building an index may take minutes, and so may waiting for whoever does.
+    // Building an index may take minutes, and so may waiting for another instance that builds it.
     conn.batch_execute(
         "SET statement_timeout = 0; SET lock_timeout = 0; \
          SET idle_in_transaction_session_timeout = 0",
@@ -61,7 +61,7 @@ fn run_on_postgres(conn: &mut PgConn) -> Result<usize, MigrationError> {
         .run_pending_migrations(POSTGRES)
         .map(|ran| ran.len())
         .map_err(MigrationError);
-    // Should this fail, the lock ends with the session. The migrations' own failure tells more.
+    // If this fails, the lock ends with the session. A failure of the migrations is reported first.
     let unlocked = sql_query("SELECT pg_advisory_unlock($1)")
         .bind::<BigInt, _>(LOCK)
         .execute(conn);
@@ -87,14 +87,14 @@ pub(super) fn are_done(conn: &mut AnyConn) -> QueryResult<bool> {
 
 fn versions<DB: Backend>(migrations: &impl MigrationSource<DB>) -> Vec<String> {
     let migrations = migrations.migrations();
-    let migrations = migrations.expect("what was built in can be read");
+    let migrations = migrations.expect("the embedded migrations can be read");
     let names = migrations
         .iter()
         .map(|migration| migration.name().version());
     names.map(|version| version.to_string()).collect()
 }
 
-/// Takes the lock for the session rather than for a transaction: each migration has its own.
+/// Takes the lock for the session and not for a transaction, since each migration is its own transaction.
 fn lock(conn: &mut PgConn) -> Result<(), MigrationError> {
     #[derive(QueryableByName)]
     struct Locked {

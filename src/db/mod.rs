@@ -1,6 +1,5 @@
 //! The database: connections, pool, migrations, schema and column types.
-//!
-//! Not here: statements, which live in the `store` file of what they are about.
+//! The statements are in the `store` file of what they are about.
 
 mod connection;
 mod dialect;
@@ -26,15 +25,15 @@ pub(crate) use dialect::Dialect;
 pub use diesel::QueryResult;
 pub use error::{ConnectError, DbError, MigrationError, OpenError, TlsError};
 pub use lock::{Lock, LockError};
-pub use pool::PoolState;
+pub use pool::{ConnectionPermit, PoolState};
 pub use postgres::{Blocking, PgConn};
-pub use queue::Refused;
+pub use queue::BusyCounts;
 pub use readiness::NotReady;
 pub use status::{InvalidStatus, Status};
 pub use time::UtcTime;
 
 use crate::settings::DatabaseSettings;
-use pool::{Permit, Pool};
+use pool::Pool;
 use readiness::Readiness;
 
 /// The configured database, migrated and pooled. Cheap to clone.
@@ -44,13 +43,9 @@ pub struct Db {
     readiness: Arc<Readiness>,
 }
 
-/// The right to write once, and to a connection to do it on.
-#[derive(Debug)]
-pub struct Turn(#[expect(dead_code, reason = "held until the write is done")] Permit);
-
 impl Db {
-    /// Opens the database, makes it if it is a file that is missing, and migrates it. Blocks. Its
-    /// connections to PostgreSQL are served by the runtime that is current here.
+    /// Opens the database and migrates it. A missing SQLite file is made. Blocks. The current tokio runtime
+    /// serves the connections to PostgreSQL.
     pub fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
         Ok(Self {
             pool: Arc::new(Pool::open(settings)?),
@@ -58,45 +53,46 @@ impl Db {
         })
     }
 
-    /// Whether the database answers and has the schema of this build, within a second. Whoever asks
-    /// at the same time gets the same answer, which is at most a second old, and no request's
-    /// connection is used.
+    /// Whether the database answers within a second and has the schema of this build. Callers at the same
+    /// time share one result, which is at most a second old. No connection of the pool is used.
     pub async fn ready(&self) -> Result<(), NotReady> {
         self.readiness.ask().await
     }
 
     /// Runs `work`, which only reads, on a connection of the pool, off the async threads. It may
-    /// run twice: see [`DbError::Lost`].
+    /// run twice: see [`DbError::ConnectionLost`].
     pub async fn read<T, F>(&self, work: F) -> Result<T, DbError>
     where
         T: Send + 'static,
         F: FnMut(&mut AnyConn) -> diesel::QueryResult<T> + Send + 'static,
     {
-        let (pool, permit) = (Arc::clone(&self.pool), self.pool.reader().await?);
+        let pool = Arc::clone(&self.pool);
+        let permit = self.pool.read_permit().await?;
         tokio::task::spawn_blocking(move || {
-            // Given back only when the work is done, not when its caller loses interest.
+            // It is given back when the work is done, and not already when the caller is dropped.
             let _permit = permit;
             pool.run_again(work)
         })
         .await?
     }
 
-    /// What the pool's connections do just now.
+    /// How the pool is used at the moment.
     #[must_use]
     pub fn pool_state(&self) -> PoolState {
         self.pool.state()
     }
 
-    /// Waits for the right to write, which on SQLite one writer has at a time, and for a connection.
-    pub async fn turn(&self) -> Result<Turn, DbError> {
-        self.pool.writer().await.map(Turn)
+    /// Waits for the right to use a connection, and on SQLite for the right to write, which one caller
+    /// has at a time.
+    pub async fn write_permit(&self) -> Result<ConnectionPermit, DbError> {
+        self.pool.write_permit().await
     }
 
-    /// Runs `work`, which writes, as [`Db::read`] does, but never twice. Once begun it runs to its
-    /// end, even if the caller is dropped. It is not begun if it might end after `until`.
+    /// Runs `work`, which writes, as [`Db::read`] does, but never twice. Once begun it runs to its end,
+    /// even if the caller is dropped. With `until` it is not begun if it might end after that time.
     pub async fn write<T, F>(
         &self,
-        turn: Turn,
+        permit: ConnectionPermit,
         until: Option<Instant>,
         work: F,
     ) -> Result<T, DbError>
@@ -106,7 +102,7 @@ impl Db {
     {
         let pool = Arc::clone(&self.pool);
         tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+            let _permit = permit;
             pool.run_until(until, work)
         })
         .await?

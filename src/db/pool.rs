@@ -1,5 +1,5 @@
-//! The connections that wait to be used. Lives here: who may use one, and which of them can be used
-//! again. Not here: making them (`connection`), and waiting for one (`queue`).
+//! The pool of connections: who may use one, and which of them can be used again. `connection` makes
+//! them, and callers wait for them in a `queue`.
 
 use std::{
     future::Future,
@@ -15,63 +15,64 @@ use super::{
     connection::{AnyConn, Connected, Manager},
     error::{ConnectError, DbError, OpenError},
     migrations,
-    postgres::Link,
-    queue::{Queue, Reason, Refusals, Refused},
+    postgres::PgDriver,
+    queue::{BusyCounters, BusyCounts, BusyReason, Queue},
 };
 use crate::settings::DatabaseSettings;
 
-/// Between two attempts to connect, at most, so that a database that is back is used again at once.
-const MAX_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause between two attempts to connect, so that a database that has come back is used soon.
+const MAX_CONNECT_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long the first connection may take.
-const START_WAIT: Duration = Duration::from_secs(30);
+const FIRST_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Connections, at most as many as configured.
 #[derive(Debug)]
 pub(super) struct Pool {
     idle: r2d2::Pool<Connector>,
-    refusal: Refusal,
-    /// Callers queue here, not on threads of the blocking pool.
+    last_error: LastConnectError,
+    /// Callers wait here, and do not occupy threads of the blocking pool meanwhile.
     connections: Queue,
-    /// Where there is one writer at a time, writers queue here, and do not sit on connections that
-    /// readers could use.
+    /// On SQLite, where one writer writes at a time, writers wait here, and do not hold connections
+    /// meanwhile that readers could use.
     writer: Option<Queue>,
     wait: Duration,
     longest_transaction: Duration,
-    refusals: Refusals,
+    busy: BusyCounters,
 }
 
-/// What the pool's connections do.
+/// How the pool is used at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolState {
-    /// As many as there may be.
+    /// How many connections there may be.
     pub size: u64,
-    /// Connections that are used.
+    /// Connections in use.
     pub in_use: u64,
-    /// Connections that wait to be used.
+    /// Open connections that are not in use.
     pub idle: u64,
-    /// Callers that wait for one, or for their turn to write.
+    /// Callers that wait for a connection or for the right to write.
     pub waiting: u64,
-    /// Requests that were sent away since the start.
-    pub refused: Refused,
+    /// Callers that were sent away since the start.
+    pub refused: BusyCounts,
 }
 
-/// The right to use a connection, and perhaps to write.
+/// The right to use a connection. On SQLite that of a writer is also the right to write, which one
+/// caller has at a time. Dropping it gives both back.
 #[derive(Debug)]
-pub(super) struct Permit(
-    #[expect(dead_code, reason = "dropping it gives it back")]
-    (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
-);
+pub struct ConnectionPermit {
+    _connection: OwnedSemaphorePermit,
+    _writer: Option<OwnedSemaphorePermit>,
+}
 
-/// Why the last attempt to connect failed, if it did. r2d2 tells that to one of those who wait, and
-/// to nobody else.
-type Refusal = Arc<Mutex<Option<String>>>;
+/// Why the last attempt to connect failed, if it did. r2d2 reports that to only one of the callers that
+/// wait.
+type LastConnectError = Arc<Mutex<Option<String>>>;
 
-/// Makes the connections.
+/// Makes the connections for r2d2, and checks them.
 #[derive(Debug)]
 struct Connector {
     manager: Manager,
-    refusal: Refusal,
+    last_error: LastConnectError,
 }
 
 impl ManageConnection for Connector {
@@ -80,8 +81,11 @@ impl ManageConnection for Connector {
 
     fn connect(&self) -> Result<Connected, ConnectError> {
         let made = self.manager.open();
-        let refusal = made.as_ref().err().map(ToString::to_string);
-        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+        let last_error = made.as_ref().err().map(ToString::to_string);
+        *self
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = last_error;
         made
     }
 
@@ -106,73 +110,91 @@ impl Pool {
         if migrated > 0 {
             log::info!("database: ran {migrated} migration(s)");
         }
-        let (size, length) = (settings.pool_size as usize, settings.pool_queue);
+        let size = settings.pool_size as usize;
+        let length = settings.pool_queue;
         let writer = manager.has_one_writer().then(|| Queue::new(1, length));
-        let refusal = Refusal::default();
+        let last_error = LastConnectError::default();
         let connector = Connector {
             manager,
-            refusal: Arc::clone(&refusal),
+            last_error: Arc::clone(&last_error),
         };
         let idle = r2d2::Pool::builder()
             .max_size(settings.pool_size)
-            // Nothing is connected in the background, where it could outlast the runtime.
+            // Without idle connections to keep up r2d2 connects nothing in the background, where it could
+            // outlive the runtime.
             .min_idle(Some(0))
-            // Its half is the longest pause. Requests wait as long as they want: see `get`.
-            .connection_timeout(2 * MAX_PAUSE)
-            // Requests say themselves that they got no connection, and why.
+            // r2d2 pauses at most half of this time between attempts to connect. How long a request waits
+            // is given to `get`.
+            .connection_timeout(2 * MAX_CONNECT_PAUSE)
+            // The request that gets no connection reports why.
             .error_handler(Box::new(NopErrorHandler))
             .build_unchecked(connector);
         let pool = Self {
             idle,
-            refusal,
+            last_error,
             connections: Queue::new(size, length),
             writer,
             wait: settings.pool_wait(),
             longest_transaction: settings.longest_transaction(),
-            refusals: Refusals::default(),
+            busy: BusyCounters::default(),
         };
-        drop(pool.get(START_WAIT).map_err(OpenError::Pool)?);
+        drop(
+            pool.get(FIRST_CONNECTION_TIMEOUT)
+                .map_err(OpenError::Pool)?,
+        );
         Ok(pool)
     }
 
     /// Waits for the right to read.
-    pub(super) async fn reader(&self) -> Result<Permit, DbError> {
-        let permit = async { Some(Permit((self.connections.enter().await?, None))) };
+    pub(super) async fn read_permit(&self) -> Result<ConnectionPermit, DbError> {
+        let permit = async {
+            Some(ConnectionPermit {
+                _connection: self.connections.enter().await?,
+                _writer: None,
+            })
+        };
         self.in_time(permit).await
     }
 
     /// Waits for the right to write.
-    pub(super) async fn writer(&self) -> Result<Permit, DbError> {
+    pub(super) async fn write_permit(&self) -> Result<ConnectionPermit, DbError> {
         let permit = async {
             let Some(writer) = &self.writer else {
-                return Some(Permit((self.connections.enter().await?, None)));
+                return Some(ConnectionPermit {
+                    _connection: self.connections.enter().await?,
+                    _writer: None,
+                });
             };
             let writer = writer.enter().await?;
-            // There is one of these, and it has waited already: readers must not keep it out.
-            Some(Permit((self.connections.wait().await, Some(writer))))
+            // Here comes one caller at a time, which has waited already. So it is not sent away even if
+            // readers fill the queue.
+            Some(ConnectionPermit {
+                _connection: self.connections.wait().await,
+                _writer: Some(writer),
+            })
         };
         self.in_time(permit).await
     }
 
     async fn in_time(
         &self,
-        permit: impl Future<Output = Option<Permit>>,
-    ) -> Result<Permit, DbError> {
+        permit: impl Future<Output = Option<ConnectionPermit>>,
+    ) -> Result<ConnectionPermit, DbError> {
         let permit = tokio::time::timeout(self.wait, permit).await;
         permit
-            .map_err(|_elapsed| self.refusals.refuse(Reason::Late))?
-            .ok_or_else(|| self.refusals.refuse(Reason::Full))
+            .map_err(|_elapsed| self.busy.count(BusyReason::TimedOut))?
+            .ok_or_else(|| self.busy.count(BusyReason::QueueFull))
     }
 
     pub(super) fn state(&self) -> PoolState {
-        let (size, now) = (self.idle.max_size(), self.idle.state());
+        let now = self.idle.state();
         let writers = self.writer.as_ref().map_or(0, Queue::waiting);
         PoolState {
-            size: size.into(),
+            size: self.idle.max_size().into(),
             in_use: self.connections.in_use() as u64,
             idle: now.idle_connections.into(),
             waiting: (self.connections.waiting() + writers) as u64,
-            refused: self.refusals.so_far(),
+            refused: self.busy.counts(),
         }
     }
 
@@ -183,26 +205,26 @@ impl Pool {
         work: impl FnOnce(&mut AnyConn) -> QueryResult<T>,
     ) -> Result<T, DbError> {
         let mut connected = self.connection()?;
-        // Last of all: this process may have been stopped for any time.
+        // This is checked last, since the process may have been suspended for any time before.
         if until.is_some_and(|until| Instant::now() + self.longest_transaction > until) {
-            return Err(DbError::Late);
+            return Err(DbError::TooLate);
         }
         self.run_on(&mut connected, until, work)
     }
 
-    /// Runs `work`, which changes nothing. Blocks. If the connection turns out to be dead, which idle
-    /// ones can be without anybody's knowing, it is run once more on another.
+    /// Runs `work`, which only reads. Blocks. An idle connection may have been lost unnoticed: if this one
+    /// was, `work` is run once more on another.
     pub(super) fn run_again<T>(
         &self,
         mut work: impl FnMut(&mut AnyConn) -> QueryResult<T>,
     ) -> Result<T, DbError> {
         let began = Instant::now();
         let mut connected = self.connection()?;
-        let patience = connected.link.as_ref().map(Link::statement_timeout);
+        let limit = connected.driver.as_ref().map(PgDriver::statement_timeout);
         match self.run_on(&mut connected, None, &mut work) {
-            // Not after a wait, which is likely to be in vain again.
-            Err(DbError::Lost(_))
-                if patience.is_some_and(|patience| began.elapsed() < patience) =>
+            // After a long wait a second attempt is likely to fail in the same way.
+            Err(DbError::ConnectionLost(_))
+                if limit.is_some_and(|limit| began.elapsed() < limit) =>
             {
                 drop(connected);
                 let mut another = self.connection()?;
@@ -212,7 +234,7 @@ impl Pool {
         }
     }
 
-    /// A connection for a request.
+    /// A connection, which a request waits for as long as is configured.
     fn connection(&self) -> Result<PooledConnection<Connector>, DbError> {
         self.get(self.wait).map_err(DbError::Unavailable)
     }
@@ -220,9 +242,12 @@ impl Pool {
     /// A connection, or why there was none in time.
     fn get(&self, wait: Duration) -> Result<PooledConnection<Connector>, String> {
         self.idle.get_timeout(wait).map_err(|_elapsed| {
-            let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-            let refusal = refusal.clone();
-            refusal.unwrap_or_else(|| format!("no answer within {wait:?}"))
+            let last_error = self
+                .last_error
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let last_error = last_error.clone();
+            last_error.unwrap_or_else(|| format!("no answer within {wait:?}"))
         })
     }
 
@@ -233,7 +258,7 @@ impl Pool {
         work: impl FnOnce(&mut AnyConn) -> QueryResult<T>,
     ) -> Result<T, DbError> {
         connected.run(until, work).map_err(|error| match error {
-            DbError::Busy => self.refusals.refuse(Reason::Locked),
+            DbError::Busy => self.busy.count(BusyReason::FileLocked),
             error => error,
         })
     }

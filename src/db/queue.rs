@@ -1,5 +1,4 @@
-//! Waiting for a connection. Lives here: how many may wait, and what is known of those who wait or
-//! were refused. Not here: what they wait for (`pool`).
+//! Waiting for a connection: how many callers may wait, and counting those that were sent away.
 
 use std::{
     sync::{
@@ -13,123 +12,124 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::DbError;
 
-/// How often refusals are logged at most: there may be thousands in a second.
-const BETWEEN_LOGS: Duration = Duration::from_secs(10);
+/// The shortest time between two log lines about callers that were sent away: there may be thousands of
+/// them in a second.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What there is only so much of, and those who wait for it, in the order in which they came.
+/// A limited number of permits, and the callers that wait for one, in the order in which they came.
 #[derive(Debug)]
 pub(super) struct Queue {
-    free: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     places: Semaphore,
     size: usize,
     length: usize,
 }
 
 impl Queue {
-    /// For `size` at once, while `length` wait at most.
+    /// Has `size` permits, for which at most `length` callers wait.
     pub(super) fn new(size: usize, length: usize) -> Self {
         Self {
-            free: Arc::new(Semaphore::new(size)),
+            permits: Arc::new(Semaphore::new(size)),
             places: Semaphore::new(length),
             size,
             length,
         }
     }
 
-    /// Waits, unless too many do: then the answer is `None`, at once.
+    /// Waits for a permit. `None`, at once, if `length` callers wait already.
     pub(super) async fn enter(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Some(permit);
         }
         let _place = self.places.try_acquire().ok()?;
         Some(self.wait().await)
     }
 
-    /// Waits, however many do.
+    /// Waits for a permit, however many callers wait already.
     pub(super) async fn wait(&self) -> OwnedSemaphorePermit {
-        let permit = Arc::clone(&self.free).acquire_owned().await;
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
         permit.expect("a queue is never closed")
     }
 
-    /// How many are in.
+    /// How many permits are in use.
     pub(super) fn in_use(&self) -> usize {
-        self.size - self.free.available_permits()
+        self.size - self.permits.available_permits()
     }
 
-    /// How many have a place in the queue.
+    /// How many callers wait in the queue.
     pub(super) fn waiting(&self) -> usize {
         self.length - self.places.available_permits()
     }
 }
 
-/// Why a request that needs the database was sent away.
+/// Why a caller that needs the database was sent away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
-    /// As many as may wait did so already.
-    Full,
-    /// It had waited for as long as it may.
-    Late,
-    /// Another process held the lock of the SQLite file.
-    Locked,
+pub(super) enum BusyReason {
+    /// The queue was full.
+    QueueFull,
+    /// It waited for as long as is allowed.
+    TimedOut,
+    /// Another process held the lock of the SQLite file for too long.
+    FileLocked,
 }
 
-/// How many requests were sent away since the start, by reason.
+/// How many callers were sent away since the start, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Refused {
-    /// As many as `database.pool_queue` waited already.
-    pub full: u64,
-    /// They had waited for `database.pool_wait_ms`.
-    pub late: u64,
+pub struct BusyCounts {
+    /// `database.pool_queue` callers waited already.
+    pub queue_full: u64,
+    /// They waited for `database.pool_wait_ms`.
+    pub timed_out: u64,
     /// Another process held the lock of the SQLite file for `database.busy_timeout_ms`.
-    pub locked: u64,
+    pub file_locked: u64,
 }
 
-/// Counts those who were sent away, and logs them together.
+/// Counts the callers that were sent away, and logs them in summary.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
-    full: AtomicU64,
-    late: AtomicU64,
-    locked: AtomicU64,
-    logged: Mutex<Option<(Instant, Refused)>>,
+pub(super) struct BusyCounters {
+    queue_full: AtomicU64,
+    timed_out: AtomicU64,
+    file_locked: AtomicU64,
+    logged: Mutex<Option<(Instant, BusyCounts)>>,
 }
 
-impl Refusals {
-    /// Counts one; it is told [`DbError::Busy`].
-    pub(super) fn refuse(&self, reason: Reason) -> DbError {
+impl BusyCounters {
+    /// Counts a caller, and returns the error for it.
+    pub(super) fn count(&self, reason: BusyReason) -> DbError {
         let count = match reason {
-            Reason::Full => &self.full,
-            Reason::Late => &self.late,
-            Reason::Locked => &self.locked,
+            BusyReason::QueueFull => &self.queue_full,
+            BusyReason::TimedOut => &self.timed_out,
+            BusyReason::FileLocked => &self.file_locked,
         };
         count.fetch_add(1, Ordering::Relaxed);
         self.log();
         DbError::Busy
     }
 
-    pub(super) fn so_far(&self) -> Refused {
-        Refused {
-            full: self.full.load(Ordering::Relaxed),
-            late: self.late.load(Ordering::Relaxed),
-            locked: self.locked.load(Ordering::Relaxed),
+    pub(super) fn counts(&self) -> BusyCounts {
+        BusyCounts {
+            queue_full: self.queue_full.load(Ordering::Relaxed),
+            timed_out: self.timed_out.load(Ordering::Relaxed),
+            file_locked: self.file_locked.load(Ordering::Relaxed),
         }
     }
 
     fn log(&self) {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         let before = match *logged {
-            Some((at, _)) if at.elapsed() < BETWEEN_LOGS => return,
+            Some((at, _)) if at.elapsed() < LOG_INTERVAL => return,
             Some((_, before)) => before,
-            None => Refused::default(),
+            None => BusyCounts::default(),
         };
-        let now = self.so_far();
+        let now = self.counts();
         *logged = Some((Instant::now(), now));
         log::warn!(
             "database busy: since the last such line {} requests were sent away as \
              database.pool_queue was full, {} after database.pool_wait_ms, {} after \
              database.busy_timeout_ms",
-            now.full - before.full,
-            now.late - before.late,
-            now.locked - before.locked,
+            now.queue_full - before.queue_full,
+            now.timed_out - before.timed_out,
+            now.file_locked - before.file_locked,
         );
     }
 }
@@ -189,16 +189,21 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_counted_by_reason() {
-        let refusals = Refusals::default();
-        for reason in [Reason::Full, Reason::Full, Reason::Late, Reason::Locked] {
-            assert!(matches!(refusals.refuse(reason), DbError::Busy));
+    fn callers_that_were_sent_away_are_counted_by_reason() {
+        let counters = BusyCounters::default();
+        for reason in [
+            BusyReason::QueueFull,
+            BusyReason::QueueFull,
+            BusyReason::TimedOut,
+            BusyReason::FileLocked,
+        ] {
+            assert!(matches!(counters.count(reason), DbError::Busy));
         }
-        let counted = Refused {
-            full: 2,
-            late: 1,
-            locked: 1,
+        let counted = BusyCounts {
+            queue_full: 2,
+            timed_out: 1,
+            file_locked: 1,
         };
-        assert_eq!(refusals.so_far(), counted);
+        assert_eq!(counters.counts(), counted);
     }
 }

@@ -1,5 +1,5 @@
-//! Whether the database can be worked with, for whoever decides where requests go. Lives here: one
-//! check at a time, on a connection of its own, shared by all who ask. Not here: what they are told.
+//! Whether the database can be used, for `/readyz`. One check runs at a time, on a connection of its own,
+//! and all who ask meanwhile share its result.
 
 use std::{
     fmt,
@@ -20,24 +20,24 @@ use super::{
 };
 use crate::settings::DatabaseSettings;
 
-/// How old an answer may be.
-const LIFE: Duration = Duration::from_secs(1);
+/// How old a result may be that is given again.
+const MAX_RESULT_AGE: Duration = Duration::from_secs(1);
 
-/// How long an answer is waited for. A check that takes longer goes on, for who asks later.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a caller waits for a result. A check that takes longer goes on for callers that come later.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The database cannot be worked with.
+/// The database cannot be used.
 #[derive(Debug, Clone, Error)]
 pub enum NotReady {
-    /// It cannot be reached, or fails.
+    /// It cannot be reached, or a statement failed.
     #[error("{0}")]
     Failed(Arc<str>),
-    /// A migration was taken back.
+    /// Its schema is older than this build's: a migration was reverted.
     #[error("the schema is older than this build")]
-    Schema,
+    OldSchema,
     /// It has not answered yet.
-    #[error("no answer within {PATIENCE:?}")]
-    Silent,
+    #[error("no answer within {CHECK_TIMEOUT:?}")]
+    TimedOut,
 }
 
 impl From<ConnectError> for NotReady {
@@ -52,12 +52,12 @@ impl From<DbError> for NotReady {
     }
 }
 
-type Answer = Result<(), NotReady>;
+type CheckResult = Result<(), NotReady>;
 
-/// The last answer, and who gets the next.
+/// The last result, and what checks again.
 pub(super) struct Readiness {
     checker: Arc<Mutex<Checker>>,
-    last: Arc<watch::Sender<Option<(Instant, Answer)>>>,
+    last: Arc<watch::Sender<Option<(Instant, CheckResult)>>>,
 }
 
 impl fmt::Debug for Readiness {
@@ -68,26 +68,29 @@ impl fmt::Debug for Readiness {
 }
 
 impl Readiness {
-    /// Nothing is connected to before somebody asks.
+    /// Connects only when somebody asks.
     pub(super) fn new(settings: &DatabaseSettings) -> Result<Self, ConnectError> {
-        let (manager, kept) = (Manager::new(settings)?, None);
+        let checker = Checker {
+            manager: Manager::new(settings)?,
+            connection: None,
+        };
         Ok(Self {
-            checker: Arc::new(Mutex::new(Checker { manager, kept })),
+            checker: Arc::new(Mutex::new(checker)),
             last: Arc::default(),
         })
     }
 
     /// See [`super::Db::ready`].
-    pub(super) async fn ask(&self) -> Answer {
+    pub(super) async fn ask(&self) -> CheckResult {
         if let Some(answer) = fresh(self.last.borrow().as_ref()) {
             return answer;
         }
         let mut last = self.last.subscribe();
-        // Whoever cannot have the checker waits for what it is about to say.
+        // If another task holds the checker, its result is about to come.
         if let Ok(mut checker) = Arc::clone(&self.checker).try_lock_owned() {
             let tell = Arc::clone(&self.last);
             tokio::task::spawn_blocking(move || {
-                // Another check may have ended just before.
+                // Another check may have ended just before this one got the checker.
                 if fresh(tell.borrow().as_ref()).is_none() {
                     let answer = checker.check();
                     tell.send_replace(Some((Instant::now(), answer)));
@@ -95,35 +98,35 @@ impl Readiness {
             });
         }
         let answered = last.wait_for(|last| fresh(last.as_ref()).is_some());
-        match timeout(PATIENCE, answered).await {
+        match timeout(CHECK_TIMEOUT, answered).await {
             Ok(Ok(last)) => last
                 .as_ref()
-                .map_or(Err(NotReady::Silent), |(_, answer)| answer.clone()),
-            _ => Err(NotReady::Silent),
+                .map_or(Err(NotReady::TimedOut), |(_, answer)| answer.clone()),
+            _ => Err(NotReady::TimedOut),
         }
     }
 }
 
-fn fresh(last: Option<&(Instant, Answer)>) -> Option<Answer> {
+fn fresh(last: Option<&(Instant, CheckResult)>) -> Option<CheckResult> {
     let (told, answer) = last?;
-    (told.elapsed() < LIFE).then(|| answer.clone())
+    (told.elapsed() < MAX_RESULT_AGE).then(|| answer.clone())
 }
 
-/// Keeps a connection that no request gets, so that a busy pool is not taken for a dead database.
+/// Has a connection that is not in the pool, so that a busy pool is not taken for a dead database.
 struct Checker {
     manager: Manager,
-    kept: Option<Connected>,
+    connection: Option<Connected>,
 }
 
 impl Checker {
     /// Blocks.
-    fn check(&mut self) -> Answer {
-        if let Some(mut kept) = self.kept.take()
+    fn check(&mut self) -> CheckResult {
+        if let Some(mut kept) = self.connection.take()
             && kept.is_usable()
         {
             match kept.run(None, migrations::are_done) {
-                // It may have died long ago.
-                Err(DbError::Lost(_)) => {}
+                // The connection may have been lost long ago: try a new one.
+                Err(DbError::ConnectionLost(_)) => {}
                 done => return self.keep(kept, done),
             }
         }
@@ -132,8 +135,12 @@ impl Checker {
         self.keep(connected, done)
     }
 
-    fn keep(&mut self, connected: Connected, done: Result<bool, DbError>) -> Answer {
-        self.kept = Some(connected);
-        if done? { Ok(()) } else { Err(NotReady::Schema) }
+    fn keep(&mut self, connected: Connected, done: Result<bool, DbError>) -> CheckResult {
+        self.connection = Some(connected);
+        if done? {
+            Ok(())
+        } else {
+            Err(NotReady::OldSchema)
+        }
     }
 }

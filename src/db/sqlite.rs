@@ -1,4 +1,4 @@
-//! An SQLite file. Lives here: opening it. Not here: keeping connections (`pool`), and statements.
+//! Opening a SQLite file.
 
 use std::{
     path::Path,
@@ -10,10 +10,10 @@ use diesel::{Connection, QueryResult, SqliteConnection, connection::SimpleConnec
 
 use super::error::{ConnectError, is_locked};
 
-/// How long to leave another connection alone that is in the way of the switch to WAL.
-const BETWEEN_SWITCHES: Duration = Duration::from_millis(5);
+/// How long to wait before trying again to switch to WAL while another connection prevents it.
+const WAL_RETRY_PAUSE: Duration = Duration::from_millis(5);
 
-/// Makes the file's folder; returns its path, whatever the working directory becomes.
+/// Makes the file's folder; returns the file's absolute path, so that the working directory may change.
 pub(super) fn prepare(path: &Path) -> Result<String, ConnectError> {
     let path = std::path::absolute(path).map_err(|source| ConnectError::Folder {
         folder: path.to_owned(),
@@ -36,8 +36,8 @@ pub(super) fn connect(
     busy_timeout: Duration,
 ) -> Result<SqliteConnection, ConnectError> {
     let mut conn = SqliteConnection::establish(path)?;
-    // The time-out comes before the switch to WAL, which itself waits for a lock when several
-    // connections open at once. FULL: an acknowledged write survives a power cut, too.
+    // The time-out is set before the switch to WAL, since that waits for a lock when several connections
+    // open at once. With FULL an acknowledged write also survives a power cut.
     conn.batch_execute(&format!(
         "PRAGMA busy_timeout = {};",
         busy_timeout.as_millis()
@@ -47,14 +47,15 @@ pub(super) fn connect(
     Ok(conn)
 }
 
-/// A new file is switched by a read that goes on to write, and a reader that meets a writer there
-/// is refused at once, whatever the time-out: two of them would wait for each other.
+/// Switching a new file to WAL is a read that then writes. SQLite refuses such a read at once when it meets
+/// another writer, whatever the time-out, because the two would wait for each other. So it is repeated
+/// here.
 fn switch_to_wal(conn: &mut SqliteConnection, busy_timeout: Duration) -> QueryResult<()> {
     let began = Instant::now();
     loop {
         match conn.batch_execute("PRAGMA journal_mode = WAL;") {
             Err(error) if is_locked(&error) && began.elapsed() < busy_timeout => {
-                thread::sleep(BETWEEN_SWITCHES);
+                thread::sleep(WAL_RETRY_PAUSE);
             }
             done => return done,
         }

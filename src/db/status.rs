@@ -13,7 +13,7 @@ use serde::Serialize;
 use thiserror::Error;
 use utoipa::ToSchema;
 
-/// Where an appointment stands. A cancelled one counts nowhere.
+/// The status of an appointment. Statistics do not count cancelled ones.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, FromSqlRow, Serialize, ToSchema,
 )]
@@ -21,11 +21,11 @@ use utoipa::ToSchema;
 #[serde(rename_all = "lowercase")]
 #[schema(example = "pending")]
 pub enum Status {
-    /// Waits for the patient's word.
+    /// The patient has not confirmed yet.
     Pending,
-    /// The patient will come.
+    /// The patient has confirmed.
     Confirmed,
-    /// Will not take place.
+    /// It will not take place.
     Cancelled,
 }
 
@@ -44,7 +44,7 @@ impl Status {
     }
 }
 
-/// Not a status: the message says what is.
+/// Not a status: the message says what is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("must be one of pending, confirmed, cancelled")]
 pub struct InvalidStatus;

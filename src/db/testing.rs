@@ -1,4 +1,4 @@
-//! Empty databases of either kind for the unit tests of statements. Not here: the tests.
+//! Empty databases of both kinds, for the unit tests of statements.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) struct TestDb {
     _home: Home,
 }
 
-/// What goes when the database does.
+/// What is removed together with the database.
 enum Home {
     Folder(#[expect(dead_code, reason = "removed when dropped")] tempfile::TempDir),
     Server(#[expect(dead_code, reason = "stopped when dropped")] Arc<Postgres>),

@@ -1,5 +1,4 @@
-//! Instants in the database. Lives here: the SQL type, its Rust type and how each database writes it.
-//! Not here: zones and calendars (`stats::windows`).
+//! Instants in the database: the SQL type, its Rust type, and how each database writes it.
 
 use diesel::{
     deserialize::{self, FromSql, FromSqlRow},
@@ -34,7 +33,7 @@ const PG_FIRST_MICROS: i64 = -211_813_488_000_000_000;
 pub struct UtcTime(Timestamp);
 
 impl UtcTime {
-    /// Parses the text of [`UtcTime::to_sql_text`], and nothing else: no offset, no date alone.
+    /// Parses the text of [`UtcTime::to_sql_text`] and no other, such as one with an offset.
     fn from_sql_text(text: &str) -> Option<Self> {
         let civil: DateTime = text.parse().ok()?;
         let time = Self(TimeZone::UTC.to_timestamp(civil).ok()?);

@@ -71,9 +71,12 @@ fn show_pool(metrics: &Metrics, db: &Db) {
     );
     let refusals = "Reads and writes that were sent away with 503, by reason.";
     for (reason, field) in [
-        ("full", (|pool| pool.refused.full) as fn(PoolState) -> u64),
-        ("late", |pool| pool.refused.late),
-        ("locked", |pool| pool.refused.locked),
+        (
+            "full",
+            (|pool| pool.refused.queue_full) as fn(PoolState) -> u64,
+        ),
+        ("late", |pool| pool.refused.timed_out),
+        ("locked", |pool| pool.refused.file_locked),
     ] {
         let name = "megastats_db_pool_refusals_total";
         metrics.counter(name, refusals, &[("reason", reason)], read(field));

@@ -153,7 +153,7 @@ impl StatsService {
         F: FnOnce(&mut AnyConn) -> QueryResult<T> + Send + 'static,
     {
         let (db, waiting) = (self.db.clone(), self.db.clone());
-        let turn = async move { waiting.turn().await };
+        let turn = async move { waiting.write_permit().await };
         let commit = move |turn, until| async move { db.write(turn, until, write).await };
         self.cache.change(tenant, turn, commit).await
     }

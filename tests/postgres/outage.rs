@@ -50,10 +50,11 @@ async fn a_write_that_might_end_after_its_fence_is_not_begun() {
     let db = open(&settings).await.unwrap();
     let write = async |until| {
         let make = |conn: &mut AnyConn| pg(conn).batch_execute("CREATE TABLE made ()");
-        db.write(db.turn().await.unwrap(), Some(until), make).await
+        db.write(db.write_permit().await.unwrap(), Some(until), make)
+            .await
     };
     let enough = Instant::now() + settings.longest_transaction();
-    assert!(matches!(write(enough).await, Err(DbError::Late)));
+    assert!(matches!(write(enough).await, Err(DbError::TooLate)));
     write(enough + Duration::from_secs(60)).await.unwrap();
 }
 
@@ -122,23 +123,32 @@ async fn a_dead_connection_costs_a_read_nothing_and_a_write_is_not_run_twice() {
     assert_eq!(read.await.unwrap(), "alive");
 
     let always = db.read(move |conn| text(conn, end_own)).await;
-    assert!(matches!(always, Err(DbError::Lost(_))), "{always:?}");
+    assert!(
+        matches!(always, Err(DbError::ConnectionLost(_))),
+        "{always:?}"
+    );
     let write = db
-        .write(db.turn().await.unwrap(), None, move |conn| {
+        .write(db.write_permit().await.unwrap(), None, move |conn| {
             text(conn, end_own)
         })
         .await;
-    assert!(matches!(write, Err(DbError::Lost(_))), "{write:?}");
+    assert!(
+        matches!(write, Err(DbError::ConnectionLost(_))),
+        "{write:?}"
+    );
 
     // Also inside a transaction, where the rollback fails, too.
     let write = db
-        .write(db.turn().await.unwrap(), None, move |conn| {
+        .write(db.write_permit().await.unwrap(), None, move |conn| {
             diesel::Connection::transaction(pg(conn), |c| {
                 c.batch_execute("SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(5)")
             })
         })
         .await;
-    assert!(matches!(write, Err(DbError::Lost(_))), "{write:?}");
+    assert!(
+        matches!(write, Err(DbError::ConnectionLost(_))),
+        "{write:?}"
+    );
 
     // The session ends while nobody looks.
     let session = db.read(|conn| text(conn, SESSION)).await.unwrap();
@@ -147,7 +157,9 @@ async fn a_dead_connection_costs_a_read_nothing_and_a_write_is_not_run_twice() {
         &format!("SELECT pg_terminate_backend({session}, 5000)"),
     );
     let write = db
-        .write(db.turn().await.unwrap(), None, |conn| text(conn, SESSION))
+        .write(db.write_permit().await.unwrap(), None, |conn| {
+            text(conn, SESSION)
+        })
         .await;
     assert_ne!(write.unwrap(), session);
 }
@@ -161,12 +173,12 @@ async fn what_takes_too_long_is_given_up_and_its_connection_goes_on() {
     let session = db.read(|conn| text(conn, SESSION)).await.unwrap();
     let began = Instant::now();
     let slow = db.read(|conn| sleep(conn, Duration::from_secs(30))).await;
-    assert!(matches!(slow, Err(DbError::GivenUp(_))), "{slow:?}");
+    assert!(matches!(slow, Err(DbError::Aborted(_))), "{slow:?}");
     assert!(began.elapsed() >= Duration::from_millis(500));
     assert_eq!(db.read(|conn| text(conn, SESSION)).await.unwrap(), session);
 
     // Whoever stops within a transaction loses it.
-    let idle = db.write(db.turn().await.unwrap(), None, |conn| {
+    let idle = db.write(db.write_permit().await.unwrap(), None, |conn| {
         diesel::Connection::transaction(pg(conn), |c| {
             c.batch_execute("SELECT 1")?;
             std::thread::sleep(Duration::from_millis(800));
@@ -174,7 +186,7 @@ async fn what_takes_too_long_is_given_up_and_its_connection_goes_on() {
         })
     });
     let idle = idle.await;
-    assert!(matches!(idle, Err(DbError::Lost(_))), "{idle:?}");
+    assert!(matches!(idle, Err(DbError::ConnectionLost(_))), "{idle:?}");
     assert_ne!(db.read(|conn| text(conn, SESSION)).await.unwrap(), session);
 }
 
@@ -205,7 +217,7 @@ async fn a_server_that_hangs_is_given_up_and_used_again_when_it_goes_on() {
 
     let frozen = server.freeze();
     let hung = db.read(|conn| text(conn, SESSION)).await;
-    assert!(matches!(hung, Err(DbError::Lost(_))), "{hung:?}");
+    assert!(matches!(hung, Err(DbError::ConnectionLost(_))), "{hung:?}");
     let hung = db.read(|conn| text(conn, SESSION)).await;
     assert!(matches!(hung, Err(DbError::Unavailable(_))), "{hung:?}");
 
@@ -233,7 +245,7 @@ async fn no_more_connections_are_made_than_configured_and_writers_share_them() {
     let writers = [(); 2].map(|()| {
         let (db, gate, arrive) = (db.clone(), Arc::clone(&gate), arrive.clone());
         tokio::spawn(async move {
-            db.write(db.turn().await.unwrap(), None, move |conn| {
+            db.write(db.write_permit().await.unwrap(), None, move |conn| {
                 arrive.send(text(conn, SESSION)?).unwrap();
                 drop(gate.blocking_read());
                 Ok(())
@@ -270,7 +282,7 @@ async fn a_server_that_may_only_be_read_from_now_on_is_left() {
 
     // As a session sees it whose server was demoted.
     read_only("on");
-    let demoted = db.write(db.turn().await.unwrap(), None, |conn| {
+    let demoted = db.write(db.write_permit().await.unwrap(), None, |conn| {
         pg(conn).batch_execute("SET default_transaction_read_only = on")?;
         pg(conn).batch_execute("DELETE FROM appointments")
     });
@@ -278,7 +290,7 @@ async fn a_server_that_may_only_be_read_from_now_on_is_left() {
     assert!(
         matches!(
             &demoted,
-            Err(DbError::Lost(DieselError::DatabaseError(_, info)))
+            Err(DbError::ConnectionLost(DieselError::DatabaseError(_, info)))
                 if info.message().contains("read-only")
         ),
         "{demoted:?}"
@@ -293,7 +305,7 @@ async fn a_server_that_may_only_be_read_from_now_on_is_left() {
     }
 
     read_only("off");
-    let write = db.write(db.turn().await.unwrap(), None, |conn| {
+    let write = db.write(db.write_permit().await.unwrap(), None, |conn| {
         pg(conn).batch_execute("DELETE FROM appointments")
     });
     write.await.unwrap();

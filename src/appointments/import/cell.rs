@@ -1,14 +1,13 @@
-//! One value of a source row, whatever its type: `SQLite` keeps any type in any column. Not here:
-//! what a column may hold (`row`).
+//! One value of a source row, whatever its type: `SQLite` stores any type in any column.
 
 use std::fmt::{self, Write};
 
 use serde_json::{Value, json};
 
-/// The longest text that a reason shows, in characters. The row beside it has it whole.
+/// The longest text that a reason shows, in characters. The row in the rejects file has all of it.
 const SHOWN_CHARS: usize = 60;
 
-/// A value as `SQLite` keeps it.
+/// A value as `SQLite` stores it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell {
     Null,
@@ -21,7 +20,7 @@ pub(super) enum Cell {
 }
 
 impl Cell {
-    /// As JSON, from which the value can be told again exactly.
+    /// As JSON, from which the exact value can be read again.
     pub(super) fn to_json(&self) -> Value {
         match self {
             Self::Null => Value::Null,

@@ -1,17 +1,15 @@
-//! Bringing `AlignWork`'s appointments here. Lives here: the run, batch by batch. Not here: the
-//! command line and its output (`main`).
+//! Importing the appointments of `AlignWork`: the run, batch by batch.
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | `cell`, `row`, `statuses` | what a source row says, and whether it can be taken |
+//! | `cell`, `row`, `statuses` | reading a row of the source, and whether it can be imported |
 //! | `store` | statements |
-//! | `rejects` | the file of what was not taken |
-//! | `report`, `error` | what was done, and why not all of it |
+//! | `rejects` | the file of the rows that were not imported |
+//! | `report`, `error` | what was done, and why an import stopped |
 //!
-//! The target is written batch by batch, each in a transaction of its own that checks every id
-//! again, so that a service may run on it meanwhile, and a run that was interrupted is finished by
-//! another. Such a service counts the new appointments at the latest when its cached answers
-//! expire.
+//! Each batch is written in a transaction of its own, which checks every id again. So a service may run
+//! on the database meanwhile, and a run that was interrupted can be repeated. Such a service counts the
+//! new appointments at the latest when its cached answers expire.
 
 mod cell;
 mod error;
@@ -46,11 +44,11 @@ use crate::{
     settings::{DatabaseSettings, DatabaseUrl, Settings},
 };
 
-/// Rows read, and written in one transaction, at once: few enough to hold the write lock for some
-/// milliseconds only, since a service may wait for it.
+/// How many rows are read and written in one transaction: few enough to hold the write lock, for which a
+/// service may wait, for some milliseconds only.
 const BATCH_ROWS: usize = 500;
 
-/// Rows from which on a progress bar is shown: about a second's work.
+/// The number of rows from which on a progress bar is shown: about a second's work.
 const LONG_IMPORT_ROWS: u64 = 50_000;
 
 /// What to import, and how.
@@ -60,17 +58,17 @@ pub struct Options {
     pub source: PathBuf,
     /// Whether to write nothing but the rejects file.
     pub dry_run: bool,
-    /// Where the rows that are not taken go; by default the source's name with `.rejects.jsonl`,
+    /// The file for the rows that are not imported; by default the source's name with `.rejects.jsonl`,
     /// in the working directory. An earlier run's file is replaced.
     pub rejects: Option<PathBuf>,
-    /// `FROM=TO` each: what a status that is none of ours means. An empty FROM stands for NULL.
+    /// `FROM=TO` each: which status stands for another one of the source. An empty FROM means NULL.
     pub statuses: Vec<String>,
 }
 
 /// Imports as `options` say into the database that `settings` name.
 ///
-/// Rows that are not taken do not make it fail: see [`Report::is_complete`]. It blocks its thread
-/// while it reads, so it is for a program that has nothing else to do.
+/// Rows that are not imported do not make it fail: see [`Report::is_complete`]. It blocks its thread while
+/// it reads, so the program must have nothing else to do.
 pub async fn run(settings: &Settings, options: &Options) -> Result<Report, ImportError> {
     let statuses = Statuses::parse(&options.statuses)?;
     let database = &settings.database;
@@ -89,7 +87,7 @@ pub async fn run(settings: &Settings, options: &Options) -> Result<Report, Impor
             reason,
         })?;
     let target =
-        Target::open(database, options.dry_run).map_err(|source| ImportError::Database {
+        ImportTarget::open(database, options.dry_run).map_err(|source| ImportError::Database {
             url: database.url.to_string(),
             source,
         })?;
@@ -151,7 +149,7 @@ fn open_rejects(options: &Options, own: Option<&Path>) -> Result<Rejects, Import
     opened.map_err(|reason| ImportError::Rejects { path, reason })
 }
 
-/// Whether both are there and one.
+/// Whether both exist and are the same file.
 fn is_same_file(a: &Path, b: &Path) -> bool {
     match (a.canonicalize(), b.canonicalize()) {
         (Ok(a), Ok(b)) => a == b,
@@ -159,7 +157,7 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
     }
 }
 
-/// Drawn where standard error is a terminal, and nowhere else.
+/// It is drawn only where standard error is a terminal.
 fn progress(total: u64) -> ProgressBar {
     if total < LONG_IMPORT_ROWS {
         return ProgressBar::hidden();
@@ -171,16 +169,23 @@ fn progress(total: u64) -> ProgressBar {
 }
 
 /// Where the appointments go.
-enum Target {
+enum ImportTarget {
     Database(Db),
-    /// What there is, if there is anything, and what would be stored under the last id.
-    DryRun(Option<AnyConn>, Option<Appointment>),
+    DryRun {
+        /// The database, if there is one.
+        conn: Option<AnyConn>,
+        /// What would be stored under the last id.
+        carried: Option<Appointment>,
+    },
 }
 
-impl Target {
+impl ImportTarget {
     fn open(settings: &DatabaseSettings, dry_run: bool) -> Result<Self, OpenError> {
         if dry_run {
-            Ok(Self::DryRun(store::look_at(settings)?, None))
+            Ok(Self::DryRun {
+                conn: store::open_read_only(settings)?,
+                carried: None,
+            })
         } else {
             Db::open(settings).map(Self::Database)
         }
@@ -189,25 +194,25 @@ impl Target {
     async fn take(&mut self, batch: Vec<Appointment>) -> Result<Vec<Verdict>, DbError> {
         match self {
             Self::Database(db) => {
-                let turn = db.turn().await?;
-                db.write(turn, None, move |conn| store::take(conn, &batch))
+                let permit = db.write_permit().await?;
+                db.write(permit, None, move |conn| store::take(conn, &batch))
                     .await
             }
-            Self::DryRun(conn, carried) => Ok(store::compare(conn.as_mut(), &batch, carried)?),
+            Self::DryRun { conn, carried } => Ok(store::compare(conn.as_mut(), &batch, carried)?),
         }
     }
 }
 
 /// An import under way.
 struct Run {
-    target: Target,
+    target: ImportTarget,
     statuses: Statuses,
     rejects: Rejects,
     report: Report,
 }
 
 impl Run {
-    /// Deals with the next rows.
+    /// Imports the next rows.
     async fn step(&mut self, columns: &Columns, rows: &[Vec<Cell>]) -> Result<(), StepError> {
         let read: Vec<_> = rows
             .iter()
@@ -222,7 +227,10 @@ impl Run {
                     self.report.rejected += 1;
                     reason
                 }
-                Ok(appointment) => match verdicts.next().expect("there is a verdict for each") {
+                Ok(appointment) => match verdicts
+                    .next()
+                    .expect("the store returns a verdict for each appointment")
+                {
                     Verdict::New => {
                         self.report.imported += 1;
                         continue;
@@ -243,7 +251,7 @@ impl Run {
     }
 }
 
-/// Says in which columns the stored appointment is another, and what it has there.
+/// Says in which columns the stored appointment differs, and what it has there.
 fn difference(given: &Appointment, stored: &Appointment) -> String {
     let columns = |of: &Appointment| serde_json::to_value(of).unwrap_or_default();
     let (given, stored) = (columns(given), columns(stored));

@@ -1,5 +1,5 @@
-//! The file of the rows that were not taken: one JSON object a line, with the reason and the whole
-//! row. Not here: why a row is not taken.
+//! The file of the rows that were not imported: one JSON object per line, with the reason and the whole
+//! row.
 
 use std::{
     fs::{self, File},
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{cell::Cell, error::RejectsError, row::Columns};
 
-/// The file, which appears under its name once it is whole, and only if there is something in it.
+/// The file. It gets its name when it is complete, and is only made if a row is rejected.
 #[derive(Debug)]
 pub(super) struct Rejects {
     path: PathBuf,
@@ -22,7 +22,7 @@ pub(super) struct Rejects {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct RejectLine<'a> {
     id: Value,
     reason: &'a str,
     row: Row<'a>,
@@ -38,10 +38,10 @@ impl Serialize for Row<'_> {
 }
 
 impl Rejects {
-    /// Will be written to `path`, whose folder must be there.
+    /// The file will be written to `path`, whose folder must exist.
     pub(super) fn new(path: &Path) -> Result<Self, RejectsError> {
         let name = path.file_name().ok_or(RejectsError::NotAFile)?;
-        // Renaming would replace a device, too.
+        // Renaming the finished file would also replace a device.
         if path.metadata().is_ok_and(|there| !there.is_file()) {
             return Err(RejectsError::NotAFile);
         }
@@ -72,7 +72,7 @@ impl Rejects {
             Some(file) => file,
             none => none.insert(BufWriter::new(File::create(&self.unfinished)?)),
         };
-        let line = Line {
+        let line = RejectLine {
             id: columns.id_of(cells).to_json(),
             reason,
             row: Row(columns, cells),
@@ -81,7 +81,7 @@ impl Rejects {
         file.write_all(b"\n")
     }
 
-    /// Puts the file in its place, instead of an earlier run's; returns it if there is one.
+    /// Gives the file its name, replacing that of an earlier run; returns its path if a row was rejected.
     pub(super) fn finish(mut self) -> io::Result<Option<PathBuf>> {
         let Some(file) = &mut self.file else {
             return Ok(None);
@@ -95,7 +95,7 @@ impl Rejects {
 }
 
 impl Drop for Rejects {
-    /// A run that stopped half-way is run again: half a list would only mislead.
+    /// A run that stopped on its way is repeated, so an incomplete list would only mislead.
     fn drop(&mut self) {
         if self.file.take().is_some() {
             let _ = fs::remove_file(&self.unfinished);

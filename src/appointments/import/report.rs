@@ -1,4 +1,4 @@
-//! What an import did, and how that is told.
+//! What an import did, and the line that says so.
 
 use std::{fmt, path::PathBuf};
 

@@ -1,5 +1,4 @@
-//! What a source's status means. Lives here: the three that are taken as they are, and the others
-//! that the caller gave a meaning.
+//! Reading a source's status: the three known ones, and others for which the caller named one of them.
 
 use std::collections::HashMap;
 
@@ -8,11 +7,11 @@ use thiserror::Error;
 use super::cell::Cell;
 use crate::db::{InvalidStatus, Status};
 
-/// What `--status` said, by FROM; the empty one stands for NULL and for empty text.
+/// The mappings of `--status`, by FROM; the empty FROM means NULL and empty text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Statuses(HashMap<String, Status>);
 
-/// A `--status` that says nothing usable: the message is one line that shows it.
+/// A `--status` that cannot be used. The message is one line that shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidMapping {
     /// There is no `=`.
@@ -28,7 +27,7 @@ pub enum InvalidMapping {
         /// What is allowed.
         reason: InvalidStatus,
     },
-    /// FROM needs no meaning: another would change the statistics.
+    /// FROM is a known status: mapping it would change the statistics.
     #[error("--status {0:?}: FROM must be none of pending, confirmed, cancelled: these are kept")]
     Kept(String),
     /// FROM was given before.
@@ -59,7 +58,7 @@ impl Statuses {
         Ok(Self(statuses))
     }
 
-    /// The status that `cell` stands for: exactly as written, since `AlignWork` counted no other.
+    /// The status in `cell`. It must be written exactly so, since `AlignWork` counted no other spelling.
     pub(super) fn read(&self, cell: &Cell) -> Result<Status, InvalidStatus> {
         let text = match cell {
             Cell::Text(text) => text,

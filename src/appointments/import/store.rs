@@ -1,5 +1,5 @@
-//! The statements of the import. Lives here: reading an `AlignWork` file without changing it, and
-//! putting its appointments beside ours. Not here: what a row means.
+//! The statements of the import: reading an `AlignWork` file without changing it, and writing its
+//! appointments to the configured database.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -31,12 +31,12 @@ use crate::{
     text::one_line,
 };
 
-/// An `AlignWork` database, as it was when it was opened.
+/// An `AlignWork` database as it was when it was opened.
 pub(super) struct Source {
     conn: SqliteConnection,
     columns: Columns,
     total: u64,
-    /// The last row that was read, by its place in the snapshot.
+    /// The number of the last row that was read.
     at: i64,
 }
 
@@ -63,7 +63,7 @@ pub enum SourceError {
     NoColumn(&'static str),
 }
 
-/// `SQLite` does not say why it would write.
+/// Explains errors of `SQLite` that do not say why it would write.
 fn hint(error: &diesel::result::Error) -> &'static str {
     match error.to_string().as_str() {
         "attempt to write a readonly database" | "unable to open database file" => {
@@ -129,9 +129,9 @@ impl Source {
 /// Copies the appointments to `SQLite`'s temporary space, a file without a name that goes with the
 /// connection.
 ///
-/// A read transaction for as long as the import takes would keep `AlignWork` from committing. The
-/// copy is one statement, and needs neither a key nor a type to hold for the source's columns: it
-/// numbers its rows itself, and names its columns so that none can hide that number.
+/// A read transaction that lasts as long as the import would prevent `AlignWork` from committing. The copy
+/// numbers its rows itself, so that the source needs no key, and renames the columns, so that none can
+/// hide that number.
 fn snapshot(columns: &Columns) -> String {
     let selected: Vec<String> = columns
         .names()
@@ -196,7 +196,8 @@ impl QueryableByName<Sqlite> for SourceRow {
     }
 }
 
-/// Diesel's own types convert what they do not expect, and replace what is not UTF-8.
+/// Reads the value as it is stored: Diesel's own types would convert other types, and replace bytes that are
+/// not UTF-8.
 fn cell(value: Option<SqliteValue<'_, '_, '_>>) -> Cell {
     let Some(mut value) = value else {
         return Cell::Null;
@@ -221,17 +222,17 @@ fn cell(value: Option<SqliteValue<'_, '_, '_>>) -> Cell {
     }
 }
 
-/// Opens our own database to look at it only: it is neither made nor migrated. `None` where there
-/// is nothing to look at yet.
-pub(super) fn look_at(database: &DatabaseSettings) -> Result<Option<AnyConn>, ConnectError> {
+/// Opens the configured database without writing to it: it is neither made nor migrated. `None` if it has
+/// no table of appointments yet.
+pub(super) fn open_read_only(database: &DatabaseSettings) -> Result<Option<AnyConn>, ConnectError> {
     let path = match &database.url {
         DatabaseUrl::Sqlite(path) => path,
-        DatabaseUrl::Postgres(_) => return AnyConn::look_at_postgres(database),
+        DatabaseUrl::Postgres(_) => return AnyConn::read_only_postgres(database),
     };
     if !path.exists() {
         return Ok(None);
     }
-    // Read-only, SQLite would leave its shared memory file behind.
+    // Opened read-only, SQLite would leave its shared memory file behind.
     let mut conn = connect(path, "rw", database.busy_timeout())?;
     conn.batch_execute("PRAGMA query_only = ON")?;
     let Total { total } = sql_query(
@@ -250,20 +251,20 @@ macro_rules! stored_query {
     };
 }
 
-/// What becomes of a row that can be taken.
+/// What the database has for a row that can be imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Its id was free.
+    /// Its id was free: it is stored.
     New,
-    /// It was there already.
+    /// The same appointment is stored already.
     Same,
-    /// Its id belongs to this one, which stays.
+    /// Another appointment is stored under its id, and stays.
     Other(Box<Appointment>),
 }
 
 impl Verdict {
-    /// Of a row whose id belongs to `stored`.
-    fn beside(appointment: &Appointment, stored: &Appointment) -> Self {
+    /// For a row whose id is that of `stored`.
+    fn compare(appointment: &Appointment, stored: &Appointment) -> Self {
         if appointment == stored {
             Self::Same
         } else {
@@ -272,7 +273,7 @@ impl Verdict {
     }
 }
 
-/// Inserts those of `batch` whose ids are free; a verdict for each, in order.
+/// Inserts the appointments of `batch` whose ids are free; returns a verdict for each, in order.
 pub(super) fn take(conn: &mut AnyConn, batch: &[Appointment]) -> QueryResult<Vec<Verdict>> {
     let last = batch.iter().map(|appointment| appointment.id).max();
     on_db!(conn, |c| c.write_transaction(|c| {
@@ -296,17 +297,17 @@ pub(super) fn take(conn: &mut AnyConn, batch: &[Appointment]) -> QueryResult<Vec
         zip(batch, is_new)
             .map(|(appointment, is_new)| match stored.get(&appointment.id) {
                 _ if is_new => Ok(Verdict::New),
-                Some(stored) => Ok(Verdict::beside(appointment, stored)),
+                Some(stored) => Ok(Verdict::compare(appointment, stored)),
                 None => Err(diesel::NotFound),
             })
             .collect()
     }))
 }
 
-/// What [`take`] would answer, had all before `batch` been taken.
+/// What [`take`] would return if all batches before had been taken.
 ///
-/// A source without a primary key may have an id twice. Its rows come in the order of their ids,
-/// so it is enough to carry from batch to batch what would be stored under the last one: `carried`.
+/// A source without a primary key may have an id twice. Its rows come in the order of their ids, so it is
+/// enough to carry what would be stored under the last id from batch to batch: `carried`.
 pub(super) fn compare(
     conn: Option<&mut AnyConn>,
     batch: &[Appointment],
@@ -323,7 +324,7 @@ pub(super) fn compare(
     let verdicts = batch
         .iter()
         .map(|appointment| match stored.entry(appointment.id) {
-            Entry::Occupied(stored) => Verdict::beside(appointment, stored.get()),
+            Entry::Occupied(stored) => Verdict::compare(appointment, stored.get()),
             Entry::Vacant(free) => {
                 free.insert(appointment.clone());
                 Verdict::New

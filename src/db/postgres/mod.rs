@@ -2,7 +2,7 @@
 //! works. Not here: TLS (`tls`), keeping connections (`db::pool`), and statements.
 //!
 //! diesel-async's wrapper makes tokio-postgres a blocking Diesel connection. Its socket is served
-//! by a task of the runtime that was current when the [`Server`] was made: the *driver*. The
+//! by a task of the runtime that was current when the [`PgServer`] was made: the *driver*. The
 //! connection works for as long as its driver runs.
 
 mod tls;
@@ -48,7 +48,7 @@ const SILENCE_MARGIN: Duration = Duration::from_secs(1);
 const END_NOTICED_WITHIN: Duration = Duration::from_millis(100);
 
 /// A server and how to reach it.
-pub(super) struct Server {
+pub(super) struct PgServer {
     config: Config,
     tls: MakeRustlsConnect,
     connect_timeout: Duration,
@@ -56,14 +56,14 @@ pub(super) struct Server {
     runtime: Handle,
 }
 
-impl fmt::Debug for Server {
+impl fmt::Debug for PgServer {
     /// Without credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").finish_non_exhaustive()
+        f.debug_struct("PgServer").finish_non_exhaustive()
     }
 }
 
-impl Server {
+impl PgServer {
     /// Takes the server from the settings; its connections are served by the current runtime.
     pub(super) fn new(
         url: &PostgresUrl,
@@ -91,11 +91,11 @@ impl Server {
         self.runtime.enter()
     }
 
-    /// A new connection and what carries it.
-    pub(super) fn connect(&self) -> Result<(PgConn, Link), ConnectError> {
+    /// A new connection and its driver.
+    pub(super) fn connect(&self) -> Result<(PgConn, PgDriver), ConnectError> {
         let _context = self.enter();
         let connecting = tokio::time::timeout(self.connect_timeout, self.establish());
-        let (conn, driver) = Blocking(self.runtime.clone())
+        let (conn, task) = Blocking(self.runtime.clone())
             .block_on(connecting)
             .map_err(|_elapsed| ConnectError::Timeout(self.connect_timeout))??;
 
@@ -114,14 +114,14 @@ impl Server {
             "SET statement_timeout = {timeout};
              SET idle_in_transaction_session_timeout = {timeout};"
         ))?;
-        let link = Link {
-            driver,
+        let driver = PgDriver {
+            task,
             runtime: self.runtime.clone(),
             born: Instant::now(),
             last_statement,
             statement_timeout: self.statement_timeout,
         };
-        Ok((conn, link))
+        Ok((conn, driver))
     }
 
     async fn establish(&self) -> Result<(AsyncPgConnection, JoinHandle<()>), ConnectError> {
@@ -140,20 +140,20 @@ impl Server {
     }
 }
 
-/// What carries a connection.
+/// The driver of a connection.
 #[derive(Debug)]
-pub(super) struct Link {
-    driver: JoinHandle<()>,
+pub(super) struct PgDriver {
+    task: JoinHandle<()>,
     runtime: Handle,
     born: Instant,
     last_statement: Arc<Mutex<Instant>>,
     statement_timeout: Duration,
 }
 
-impl Link {
+impl PgDriver {
     /// Whether the connection is up and young enough to be used again.
     pub(super) fn is_usable(&self) -> bool {
-        !self.driver.is_finished() && self.born.elapsed() < MAX_AGE
+        !self.task.is_finished() && self.born.elapsed() < MAX_AGE
     }
 
     /// How long the server works on one statement.
@@ -164,16 +164,14 @@ impl Link {
     /// Whether the connection is down, or goes down at once: a server says in its own language that
     /// it ends a session, and then ends it. Blocks for a moment if it stays up.
     pub(super) fn is_lost(&mut self) -> bool {
-        if !self.driver.is_finished() {
-            let Self {
-                driver, runtime, ..
-            } = self;
+        if !self.task.is_finished() {
+            let Self { task, runtime, .. } = self;
             let _context = runtime.enter();
-            let end = tokio::time::timeout(END_NOTICED_WITHIN, driver);
+            let end = tokio::time::timeout(END_NOTICED_WITHIN, task);
             // Either way `is_finished` says what there is to know.
             let _ = Blocking(runtime.clone()).block_on(end);
         }
-        self.driver.is_finished()
+        self.task.is_finished()
     }
 
     /// Until the watch is dropped the connection is cut as soon as the server has been silent for
@@ -181,8 +179,8 @@ impl Link {
     /// is cut so early, too, that nothing more is begun that could end after `until`.
     pub(super) fn watch(&self, until: Option<Instant>) -> Watch {
         let limit = self.statement_timeout + SILENCE_MARGIN;
-        let (driver, last_statement) =
-            (self.driver.abort_handle(), Arc::clone(&self.last_statement));
+        let driver = self.task.abort_handle();
+        let last_statement = Arc::clone(&self.last_statement);
         *locked(&last_statement) = Instant::now();
         let timer = self.runtime.spawn(async move {
             let too_late = until.map(|until| until.checked_sub(limit).unwrap_or(until));
@@ -206,7 +204,7 @@ impl Link {
     }
 }
 
-/// See [`Link::watch`].
+/// See [`PgDriver::watch`].
 pub(super) struct Watch(
     #[expect(dead_code, reason = "dropping it ends the watch")] AbortOnDropHandle<()>,
 );
@@ -225,17 +223,17 @@ impl BlockOn for Blocking {
     }
 }
 
-/// Whether there is a table of appointments. From here on `conn` cannot write.
-pub(super) fn look_only(conn: &mut PgConn) -> QueryResult<bool> {
+/// Makes `conn` read-only for good; returns whether there is a table of appointments.
+pub(super) fn set_read_only(conn: &mut PgConn) -> QueryResult<bool> {
     #[derive(QueryableByName)]
-    struct Found {
+    struct TableExists {
         #[diesel(sql_type = Bool)]
-        found: bool,
+        exists: bool,
     }
     conn.batch_execute("SET default_transaction_read_only = on")?;
-    let Found { found } =
-        sql_query("SELECT to_regclass('appointments') IS NOT NULL AS found").get_result(conn)?;
-    Ok(found)
+    let TableExists { exists } =
+        sql_query("SELECT to_regclass('appointments') IS NOT NULL AS exists").get_result(conn)?;
+    Ok(exists)
 }
 
 /// tokio-postgres says in an error's causes what it is about.
