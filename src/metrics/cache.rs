@@ -7,7 +7,7 @@ use prometheus::{
     register_int_counter_with_registry,
 };
 
-use super::DISTINCT;
+use super::reading::DISTINCT;
 use crate::settings::CacheBackend;
 
 /// Seconds: from one small tenant's count to what a statement's time-out allows.

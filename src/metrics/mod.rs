@@ -26,10 +26,7 @@ pub use cache_metrics::{CacheFigures, CacheMetrics, TICK, Timed};
 pub use requests::{Connections, OpenConnection, RequestCounters, Series};
 
 use crate::settings::CacheBackend;
-use reading::{Kind, Reading};
-
-/// Why registering cannot fail.
-const DISTINCT: &str = "names and labels are written here, valid and each only once";
+use reading::{DISTINCT, Kind, Reading};
 
 /// Everything that one service counts. Several in a process do not see each other's.
 #[derive(Debug)]

@@ -6,6 +6,10 @@ use prometheus::{
     proto::MetricFamily,
 };
 
+/// Why registering a metric cannot fail.
+pub(super) const DISTINCT: &str =
+    "names and labels are written in this module, valid and each only once";
+
 /// How a figure moves.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {

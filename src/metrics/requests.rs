@@ -8,7 +8,7 @@ use prometheus::{
     register_int_gauge_with_registry,
 };
 
-use super::DISTINCT;
+use super::reading::DISTINCT;
 
 /// Seconds: from an answer out of memory to one that waited for everything.
 const BUCKETS: [f64; 16] = [

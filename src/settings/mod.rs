@@ -8,6 +8,7 @@ mod error;
 mod load;
 mod postgres_url;
 mod redis;
+mod url_parts;
 mod value;
 
 use std::{num::NonZeroUsize, thread, time::Duration};

@@ -10,7 +10,7 @@ use tokio_postgres::{
     config::{Host, SslNegotiation, TargetSessionAttrs},
 };
 
-use super::value::{is_host, parameter};
+use super::url_parts::{is_host, parameter};
 use crate::text::{breaks_line, is_percent_encoded};
 
 /// What is asked for unless the URL says otherwise. The first is the name in `pg_stat_activity`. The

@@ -10,7 +10,7 @@ use url::{
     Url,
 };
 
-use super::value::{self, parameter};
+use super::{url_parts::parameter, value};
 use crate::text::{breaks_line, is_percent_encoded};
 
 /// The Redis that instances share. It is told of every write as soon as `url` is set, whatever

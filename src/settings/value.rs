@@ -5,14 +5,13 @@
 use std::path::PathBuf;
 
 use config::{Value, ValueKind};
-use rustls::pki_types::ServerName;
 use serde::{Deserialize, Deserializer, de::Error};
 use url::{
     Position::{AfterPort, BeforeHost},
     Url,
 };
 
-use super::{DatabaseUrl, RedisUrl, redis::InvalidRedisUrl};
+use super::{DatabaseUrl, RedisUrl, redis::InvalidRedisUrl, url_parts::is_host};
 use crate::text::one_line;
 
 /// A setting that is one of a few words.
@@ -150,21 +149,6 @@ pub(super) fn text<'de, D: Deserializer<'de>>(
     match given.kind {
         ValueKind::String(text) if is_allowed(&text) => Ok(text),
         other => Err(refused(&other, allowed)),
-    }
-}
-
-pub(super) fn is_host(text: &str) -> bool {
-    ServerName::try_from(text).is_ok()
-}
-
-/// How a message names a parameter of a URL: by its name, unless that may be a piece of a password
-/// whose `?` or `&` was not percent-encoded.
-pub(super) fn parameter(name: &str) -> String {
-    let is_name = name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-    if is_name && (1..=32).contains(&name.len()) {
-        format!("the parameter \"{name}\"")
-    } else {
-        "a parameter".into()
     }
 }
 
