@@ -1,8 +1,7 @@
-//! Who sends a request. Lives here: finding its token, letting routes be reached by those they are
-//! for, and what is asked of a cookie. Not here: what a token must say (`token`).
+//! Who sends a request: finding its token, guarding the routes, and the rules for writing with a cookie.
 //!
-//! The header `Authorization: Bearer …` counts, also beside a cookie: a browser sends its cookie
-//! unasked, and nobody sends such a header by accident. Without one it is the cookie.
+//! The header `Authorization: Bearer …` goes before the cookie: a browser sends its cookie with every
+//! request, while nobody sends this header by accident.
 
 use std::{
     future::{Ready, ready},
@@ -30,35 +29,35 @@ use super::{
 use crate::{
     clock::Clock,
     error::{ApiError, Challenge},
-    input::http::part_from,
+    input::http::close_after_answer,
     settings::{AuthMode, Settings},
 };
 
 /// The cookie that `AlignWork` sets.
 const COOKIE_NAME: &str = "access_token";
 
-/// What is asked of callers.
+/// How callers are authenticated.
 #[derive(Debug)]
 pub struct Auth {
-    /// Checks their tokens; without it nobody needs one.
+    /// Checks their tokens. Without it nobody needs a token.
     verifier: Option<Verifier>,
     /// The origins whose pages may write with the cookie.
     origins: Vec<String>,
 }
 
-/// The mark of a connection that came in by the listener for administrators.
+/// Marks a connection that came in by the listener for administrators.
 #[derive(Debug, Clone, Copy)]
 pub struct AdminConnection;
 
 /// Where a token was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+enum TokenSource {
     Header,
     Cookie,
 }
 
 impl Auth {
-    /// Asks for what `settings` say, at the time of `clock`.
+    /// Authenticates as `settings` say; `clock` tells whether a token is still valid.
     pub fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, KeysError> {
         let Settings { auth, cors, .. } = settings;
         let verifier = match auth.mode {
@@ -87,7 +86,7 @@ impl Auth {
             None => Err(no_token()),
             Some((token, source)) => {
                 let caller = verifier.verify(token)?;
-                if source == Source::Cookie && !self.may_use_cookie(request) {
+                if source == TokenSource::Cookie && !self.may_use_cookie(request) {
                     return Err(ApiError::forbidden(
                         "With the cookie only pages of an allowed origin may write. Other clients \
                          send the access token as Authorization: Bearer.",
@@ -102,8 +101,8 @@ impl Auth {
         }
     }
 
-    /// A browser sends a cookie along with what any page makes it send. It says which page that
-    /// was in `Origin`, with every method but GET and HEAD.
+    /// A browser sends the cookie with the requests of any page. With every method but GET and HEAD its
+    /// header `Origin` says which page sent the request.
     fn may_use_cookie(&self, request: &HttpRequest) -> bool {
         is_safe(request.method()) || self.is_from_allowed_page(request)
     }
@@ -119,8 +118,9 @@ impl Auth {
         self.origins.iter().any(|allowed| allowed == origin) || is_own(origin, host(request))
     }
 
-    /// Whether the request came in by the listener for administrators, and no page sent it: one of
-    /// another origin says so, and one whose name was turned to this machine has that for its host.
+    /// Whether the request came in by the listener for administrators and was not sent by a foreign page.
+    /// A page of another origin is known by its `Origin`, and one whose domain name was made to lead to
+    /// this machine by its `Host`.
     fn is_from_admin_listener(&self, request: &HttpRequest) -> bool {
         request.conn_data::<AdminConnection>().is_some()
             && host(request).is_some_and(is_loopback)
@@ -145,7 +145,8 @@ fn host(request: &HttpRequest) -> Option<&str> {
     request.headers().get(HOST)?.to_str().ok()
 }
 
-/// Whether `origin` is where the request went to. A proxy that ends TLS hides the scheme.
+/// Whether `origin` is the service itself. The scheme is not compared, since a proxy that ends TLS hides
+/// it.
 fn is_own(origin: &str, host: Option<&str>) -> bool {
     ["https://", "http://"]
         .iter()
@@ -153,7 +154,7 @@ fn is_own(origin: &str, host: Option<&str>) -> bool {
         .is_some_and(|authority| host == Some(authority))
 }
 
-/// Whether a `Host` names this machine in a way that nobody else's name server can answer.
+/// Whether `host` is a name or address of this machine that no foreign name server can claim.
 fn is_loopback(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => name,
@@ -163,8 +164,9 @@ fn is_loopback(host: &str) -> bool {
     name == "localhost" || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
-/// The token of a request, if it has one. Two of a kind are none: which one counts would be a guess.
-fn find_token(headers: &HeaderMap) -> Result<Option<(&str, Source)>, ApiError> {
+/// The token of a request, if it has one. Two tokens of one kind are an error, since either could be
+/// meant.
+fn find_token(headers: &HeaderMap) -> Result<Option<(&str, TokenSource)>, ApiError> {
     let ambiguous = || {
         ApiError::unauthorized(
             Challenge::InvalidRequest,
@@ -176,36 +178,36 @@ fn find_token(headers: &HeaderMap) -> Result<Option<(&str, Source)>, ApiError> {
         .filter_map(|value| bearer(value.to_str().ok()?));
     if let Some(token) = found.next() {
         return match found.next() {
-            None => Ok(Some((token, Source::Header))),
+            None => Ok(Some((token, TokenSource::Header))),
             Some(_) => Err(ambiguous()),
         };
     }
     let mut found = headers
         .get_all(COOKIE)
-        // Beside it there may be cookies that are no ASCII.
+        // Other cookies may hold bytes that are not ASCII.
         .flat_map(|cookies| cookies.as_bytes().split(|byte| *byte == b';'))
         .filter_map(|cookie| std::str::from_utf8(cookie).ok()?.trim().split_once('='))
         .filter(|(name, _)| *name == COOKIE_NAME);
     match (found.next(), found.next()) {
         (None, _) => Ok(None),
-        (Some((_, token)), None) => Ok(Some((token, Source::Cookie))),
+        (Some((_, token)), None) => Ok(Some((token, TokenSource::Cookie))),
         (Some(_), Some(_)) => Err(ambiguous()),
     }
 }
 
-/// What follows the scheme `Bearer`; other schemes are for proxies in between.
+/// The token after the scheme `Bearer`. Other schemes are meant for proxies on the way.
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Who sends `request`; looked at once.
+/// Who sends `request`. The token is checked once per request.
 fn caller_of(request: &HttpRequest) -> Result<Caller, ApiError> {
     if let Some(known) = request.extensions().get::<Caller>() {
         return Ok(known.clone());
     }
     let auth = request.app_data::<web::Data<Auth>>();
-    let auth = auth.expect("the server's routes say what is asked of callers");
+    let auth = auth.expect("the server sets how callers are authenticated");
     let caller = auth.caller(request)?;
     if auth.is_required() {
         request.extensions_mut().insert(caller.clone());
@@ -222,23 +224,23 @@ impl FromRequest for Caller {
     }
 }
 
-/// A middleware: only callers with a valid token go on, before anything else is read.
+/// A middleware that lets only callers with a valid token pass, before anything else is read.
 pub async fn callers_only<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> actix_web::Result<ServiceResponse<BoxBody>> {
-    go_on(request, next, |_caller| Ok(())).await
+    pass(request, next, |_caller| Ok(())).await
 }
 
-/// A middleware: only administrators go on.
+/// A middleware that lets only administrators pass.
 pub async fn admins_only<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> actix_web::Result<ServiceResponse<BoxBody>> {
-    go_on(request, next, Caller::may_administer).await
+    pass(request, next, Caller::may_administer).await
 }
 
-async fn go_on<B: MessageBody + 'static>(
+async fn pass<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
     may: impl FnOnce(&Caller) -> Result<(), ApiError>,
@@ -248,9 +250,9 @@ async fn go_on<B: MessageBody + 'static>(
         Err(refused) => {
             match request.take_payload() {
                 Payload::None => {}
-                unread => part_from(unread),
+                unread => close_after_answer(unread),
             }
-            // Not as an error, which other middleware would pass by.
+            // As a response, because other middleware does not handle errors.
             Ok(request.into_response(refused.error_response()))
         }
     }

@@ -1,5 +1,5 @@
-//! The keys that tokens are checked with. Lives here: reading them at the start, refusing those
-//! that are unfit, and which algorithm each is for. Not here: what a token must say (`token`).
+//! The keys that tokens are checked with: reading them at the start, refusing those that cannot be used,
+//! and the algorithm of each.
 
 use std::{
     collections::HashMap,
@@ -17,13 +17,14 @@ use thiserror::Error;
 
 use crate::settings::{AuthSettings, InvalidSecret, Secret};
 
-/// What RSA keys may have, in bits: fewer are weak (RFC 7518, section 3.3), more are slow.
+/// The allowed sizes of RSA keys, in bits: smaller ones are weak (RFC 7518, section 3.3), larger ones are
+/// slow.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 
 /// The file of a key is no larger than this, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// A key, and the one algorithm that it checks.
+/// A key, and the one algorithm it is for.
 #[derive(Debug, Clone)]
 pub struct Key {
     pub(super) decoding: DecodingKey,
@@ -211,7 +212,7 @@ fn member(raw: &Value) -> Result<Option<(String, Key)>, String> {
     Ok(Some((id, key)))
 }
 
-/// Refuses now what would refuse every token later.
+/// Refuses at the start a key with which every token would be refused later.
 fn fit(decoding: DecodingKey, algorithm: Algorithm) -> Result<Key, String> {
     if algorithm == Algorithm::RS256 {
         let utils = &DEFAULT_PROVIDER.key_utils;
@@ -224,7 +225,7 @@ fn fit(decoding: DecodingKey, algorithm: Algorithm) -> Result<Key, String> {
             return Err("it is an RSA key of another size".to_owned());
         }
     }
-    // Looks at the point of a curve.
+    // This checks that the point lies on the curve.
     (DEFAULT_PROVIDER.verifier_factory)(&algorithm, &decoding)
         .map_err(|_| "it is not a point of the curve")?;
     Ok(Key {

@@ -1,12 +1,10 @@
-//! Who asks, and what they may touch.
+//! Who sends a request, and which tenants they may touch. Tokens are issued elsewhere.
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | [`token`] | what a token must say, and the caller it makes |
+//! | [`token`] | checking a token, and which caller its claims make |
 //! | [`keys`] | the keys that tokens are checked with |
 //! | [`http`] | finding the token of a request; routes for administrators |
-//!
-//! Not here: logging in. Tokens are issued elsewhere.
 
 pub mod http;
 pub mod keys;
@@ -16,24 +14,24 @@ use std::sync::Arc;
 
 use crate::{error::ApiError, tenant::TenantId};
 
-/// Who asks.
+/// Who sends a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     scope: Scope,
     admin: bool,
 }
 
-/// Whose appointments a caller may touch. Statements that are given one filter by it.
+/// Whose appointments a caller may touch. Statements filter by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
-    /// Everybody's: nobody has to say who they are.
+    /// Those of all tenants, where no token is asked for.
     All,
     /// Those of these tenants.
     Tenants(Arc<[TenantId]>),
 }
 
 impl Caller {
-    /// Whoever reaches a service that asks for no token.
+    /// The caller of a service that asks for no token.
     #[must_use]
     pub fn anyone() -> Self {
         Self {
@@ -42,7 +40,7 @@ impl Caller {
         }
     }
 
-    /// Whoever may touch these tenants, and perhaps do what is not about one tenant.
+    /// A caller who may touch these tenants, and with `admin` also use what is not about one tenant.
     #[must_use]
     pub fn of(tenants: Vec<TenantId>, admin: bool) -> Self {
         Self {
@@ -51,7 +49,7 @@ impl Caller {
         }
     }
 
-    /// The same caller, who may also do what is not about one tenant.
+    /// The same caller as an administrator.
     #[must_use]
     pub fn administrator(self) -> Self {
         Self {

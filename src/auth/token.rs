@@ -1,5 +1,4 @@
-//! What a token must say. Lives here: checking one, and the caller that its claims make. Not here:
-//! where a request has it (`http`), and the keys (`keys`).
+//! Checking a token, and which caller its claims make.
 
 use std::{fmt, sync::Arc};
 
@@ -22,12 +21,12 @@ use crate::{
     tenant::TenantId,
 };
 
-/// The longest token looked at, in bytes: more than any browser keeps in a cookie.
+/// The longest token that is checked, in bytes: more than a browser keeps in a cookie.
 const MAX_BYTES: usize = 8192;
 
-/// How many tokens are remembered. A signature takes up to a millisecond to check, an answer from
-/// the cache some microseconds; and a dashboard comes back with the same token.
-const REMEMBERED: usize = 1024;
+/// How many checked tokens are kept: a dashboard sends the same token each time, and checking a
+/// signature takes up to a millisecond, while an answer from the cache takes some microseconds.
+const CACHED_TOKENS: usize = 1024;
 
 /// Checks tokens by the rules of the settings, at the time of a clock.
 pub struct Verifier {
@@ -40,51 +39,52 @@ pub struct Verifier {
     tenant_claim: String,
     admin_claim: String,
     admin_value: String,
-    /// What valid tokens said.
-    known: ShardedLruCache<String, Known>,
+    /// Tokens that were valid when they were last seen.
+    checked: ShardedLruCache<String, CheckedToken>,
 }
 
-/// What a token said whose signature was right.
+/// What a token says whose signature is valid.
 #[derive(Debug, Clone)]
-struct Known {
+struct CheckedToken {
     caller: Caller,
-    /// The first second that it is valid in, and the first in which it is not any more, since 1970.
-    begins: Option<f64>,
-    ends: f64,
+    /// The claim `nbf`, in seconds since 1970.
+    valid_from: Option<f64>,
+    /// The claim `exp`, in seconds since 1970.
+    expires_at: f64,
 }
 
-/// Why a token is not believed: for the log, since a client is told only that it is not.
+/// Why a token is not valid. This is for the log: the client is told only that it is not valid.
 #[derive(Debug, Error)]
-pub enum Refused {
+pub enum InvalidToken {
     /// It is longer than any token here.
     #[error("it has more than {MAX_BYTES} bytes")]
     TooLong,
     /// It names no key of the set.
     #[error("its kid is missing or unknown")]
     UnknownKey,
-    /// Its form, its algorithm, its signature, `iss` or `aud`.
+    /// Its form, algorithm, signature, `iss` or `aud` is not valid.
     #[error("{}", what(.0))]
     Jwt(#[from] JwtError),
-    /// It demands what is not understood here.
+    /// Its header has `crit`, which demands extensions that are not supported here.
     #[error("its header has crit")]
-    Critical,
+    CriticalHeader,
     /// A claim has a form that it cannot have.
     #[error("its claim {0} is malformed")]
     Malformed(String),
-    /// It is for something else, such as to get another token.
+    /// It is no access token, but for example one to get new access tokens with.
     #[error("its type is not access")]
-    Type,
+    WrongType,
     /// Its `exp` has passed.
     #[error("it has expired")]
     Expired,
     /// Its `nbf` has not come yet.
     #[error("it is not valid yet")]
-    Early,
+    NotYetValid,
 }
 
-impl From<Refused> for ApiError {
-    fn from(refused: Refused) -> Self {
-        log::debug!("refused a token: {refused}");
+impl From<InvalidToken> for ApiError {
+    fn from(error: InvalidToken) -> Self {
+        log::debug!("refused a token: {error}");
         Self::unauthorized(
             Challenge::InvalidToken,
             "The access token is not valid, or has expired. Sign in again.",
@@ -92,7 +92,7 @@ impl From<Refused> for ApiError {
     }
 }
 
-/// What is wrong, without what the client sent.
+/// What is wrong, without anything that the client sent.
 fn what(error: &JwtError) -> String {
     match error.kind() {
         ErrorKind::Json(_) | ErrorKind::Base64(_) | ErrorKind::Utf8(_) => "malformed".to_owned(),
@@ -115,68 +115,69 @@ impl Verifier {
             tenant_claim: settings.tenant_claim.clone(),
             admin_claim: settings.admin_claim.clone(),
             admin_value: settings.admin_value.clone(),
-            known: ShardedLruCache::new(REMEMBERED),
+            checked: ShardedLruCache::new(CACHED_TOKENS),
         }
     }
 
     /// Who presents `token`.
-    pub fn verify(&self, token: &str) -> Result<Caller, Refused> {
+    pub fn verify(&self, token: &str) -> Result<Caller, InvalidToken> {
         if token.len() > MAX_BYTES {
-            return Err(Refused::TooLong);
+            return Err(InvalidToken::TooLong);
         }
-        if let Some(known) = self.known.get(token) {
-            return self.in_time(&known).map(|()| known.caller);
+        if let Some(checked) = self.checked.get(token) {
+            return self.check_time(&checked).map(|()| checked.caller);
         }
-        let known = self.read(token)?;
-        self.in_time(&known)?;
-        self.known.set(token.to_owned(), known.clone());
-        Ok(known.caller)
+        let checked = self.read(token)?;
+        self.check_time(&checked)?;
+        self.checked.set(token.to_owned(), checked.clone());
+        Ok(checked.caller)
     }
 
-    fn in_time(&self, known: &Known) -> Result<(), Refused> {
+    fn check_time(&self, token: &CheckedToken) -> Result<(), InvalidToken> {
         let now = self.clock.now().as_duration().as_secs_f64();
-        if now >= known.ends + self.leeway {
-            return Err(Refused::Expired);
+        if now >= token.expires_at + self.leeway {
+            return Err(InvalidToken::Expired);
         }
-        match known.begins {
-            Some(begins) if now < begins - self.leeway => Err(Refused::Early),
+        match token.valid_from {
+            Some(valid_from) if now < valid_from - self.leeway => Err(InvalidToken::NotYetValid),
             _ => Ok(()),
         }
     }
 
-    /// What `token` says, whatever the time.
-    fn read(&self, token: &str) -> Result<Known, Refused> {
+    /// What `token` says, if its signature is valid. The time is not checked.
+    fn read(&self, token: &str) -> Result<CheckedToken, InvalidToken> {
         let claims = self.signed(token, &decode_header(token)?)?;
         if claims.get("type").is_some_and(|kind| kind != "access") {
-            return Err(Refused::Type);
+            return Err(InvalidToken::WrongType);
         }
         let tenants = strings(&claims, &self.tenant_claim)?;
         let tenants = tenants.iter().map(|name| TenantId::parse(name));
         let tenants = tenants.collect::<Result<_, _>>();
-        let tenants = tenants.map_err(|_| Refused::Malformed(self.tenant_claim.clone()))?;
+        let tenants = tenants.map_err(|_| InvalidToken::Malformed(self.tenant_claim.clone()))?;
         let admin = match claims.get(&self.admin_claim) {
             Some(Value::Array(list)) => list.iter().any(|one| *one == self.admin_value),
             one => one.is_some_and(|one| *one == self.admin_value),
         };
-        let ends = seconds(&claims, "exp")?;
-        Ok(Known {
+        let expires_at = seconds(&claims, "exp")?;
+        Ok(CheckedToken {
             caller: Caller::of(tenants, admin),
-            begins: seconds(&claims, "nbf")?,
-            ends: ends.ok_or_else(|| Refused::Malformed("exp".to_owned()))?,
+            valid_from: seconds(&claims, "nbf")?,
+            expires_at: expires_at.ok_or_else(|| InvalidToken::Malformed("exp".to_owned()))?,
         })
     }
 
     /// The claims of a token whose signature, issuer and audience are right.
-    fn signed(&self, token: &str, header: &Header) -> Result<Claims, Refused> {
+    fn signed(&self, token: &str, header: &Header) -> Result<Claims, InvalidToken> {
         if header.crit.is_some() {
-            return Err(Refused::Critical);
+            return Err(InvalidToken::CriticalHeader);
         }
         let key = self.keys.find(header.kid.as_deref());
-        let key = key.ok_or(Refused::UnknownKey)?;
+        let key = key.ok_or(InvalidToken::UnknownKey)?;
         Ok(decode(token, &key.decoding, &self.rules(key))?.claims)
     }
 
-    /// What the crate checks. Not the time, which it would take from the machine.
+    /// What `jsonwebtoken` checks. It does not check the time, since it would ask the machine for it and
+    /// not the clock.
     fn rules(&self, key: &Key) -> Validation {
         let mut rules = Validation::new(key.algorithm);
         rules.validate_exp = false;
@@ -193,21 +194,21 @@ impl Verifier {
 }
 
 /// The instant of a claim, in seconds since 1970; `None` if the claim is missing.
-fn seconds(claims: &Claims, name: &str) -> Result<Option<f64>, Refused> {
+fn seconds(claims: &Claims, name: &str) -> Result<Option<f64>, InvalidToken> {
     let Some(claim) = claims.get(name) else {
         return Ok(None);
     };
     let seconds = claim.as_f64();
     seconds
         .map(Some)
-        .ok_or_else(|| Refused::Malformed(name.to_owned()))
+        .ok_or_else(|| InvalidToken::Malformed(name.to_owned()))
 }
 
 /// The string or the strings of a claim; none if it is missing.
-fn strings<'a>(claims: &'a Claims, name: &str) -> Result<Vec<&'a str>, Refused> {
+fn strings<'a>(claims: &'a Claims, name: &str) -> Result<Vec<&'a str>, InvalidToken> {
     let text = |claim: &'a Value| {
         let text = claim.as_str();
-        text.ok_or_else(|| Refused::Malformed(name.to_owned()))
+        text.ok_or_else(|| InvalidToken::Malformed(name.to_owned()))
     };
     match claims.get(name) {
         None | Some(Value::Null) => Ok(Vec::new()),

@@ -1,4 +1,4 @@
-//! Taking requests apart: queries and JSON bodies, within the limits on them.
+//! Taking queries and JSON bodies from requests, within the limits on them.
 
 use std::{
     fmt,
@@ -21,20 +21,20 @@ use serde::{
 
 use crate::{error::ApiError, text::is_percent_encoded};
 
-/// How long it takes at most to answer a client that was too slow, and to close its connection.
-const PARTING: Duration = Duration::from_secs(2);
+/// The longest time that sending an answer and closing the connection may take.
+const CLOSE_DELAY: Duration = Duration::from_secs(2);
 
-/// What a body may be at most.
+/// The limits on a body.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimits {
-    /// In bytes.
+    /// How many bytes it may have.
     pub size: usize,
-    /// From the end of the request's head to the body's last byte.
+    /// The time from the end of the request's head to the last byte of the body.
     pub time: Duration,
 }
 
-/// A JSON object as the body of a request. Anything else is refused, and a client that is too slow
-/// is told so.
+/// A JSON object as the body of a request. Any other body is refused, and so is one that takes too long to
+/// arrive.
 #[derive(Debug)]
 pub struct Body<T>(pub T);
 
@@ -44,19 +44,17 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         if let Err(refused) = check_type(request) {
-            part_from(payload.take());
+            close_after_answer(payload.take());
             return Box::pin(ready(Err(refused)));
         }
-        let limits: BodyLimits = *request
-            .app_data()
-            .expect("the server's routes set the limits");
+        let limits: BodyLimits = *request.app_data().expect("the server sets the limits");
         let body = JsonBody::<Object<T>>::new(request, payload, None, true).limit(limits.size);
         let mut body = Box::pin(body);
         Box::pin(async move {
             if let Ok(body) = tokio::time::timeout(limits.time, &mut body).await {
                 return Ok(Self(body?.0));
             }
-            part_from(body);
+            close_after_answer(body);
             let seconds = limits.time.as_secs();
             let detail = format!("The body must arrive within {seconds} seconds.");
             Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, detail))
@@ -64,16 +62,16 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
     }
 }
 
-/// Has the connection closed once the request is answered. Were `unread` dropped at once, a chunked
-/// body would be read to its end, however long that takes.
-pub fn part_from(unread: impl Sized + 'static) {
+/// Makes the server close the connection after the answer, by keeping the `unread` body for a while. If it
+/// were dropped at once, a chunked body would first be read to its end, however long that takes.
+pub fn close_after_answer(unread: impl Sized + 'static) {
     actix_web::rt::spawn(async move {
-        tokio::time::sleep(PARTING).await;
+        tokio::time::sleep(CLOSE_DELAY).await;
         drop(unread);
     });
 }
 
-/// JSON is UTF-8 (RFC 8259, section 8.1), and is read as it came.
+/// Refuses what is not JSON in UTF-8 (RFC 8259, section 8.1), or is compressed.
 fn check_type(request: &HttpRequest) -> Result<(), ApiError> {
     let refuse = |allowed| Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, allowed));
     let is_json = request.mime_type().ok().flatten().is_some_and(|mime| {
@@ -92,8 +90,8 @@ fn check_type(request: &HttpRequest) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// A query, as [`web::Query`] reads it, but an escape that is none, or that is not UTF-8, is an
-/// error: replaced by something else it could name another tenant.
+/// A query, as [`web::Query`] reads it. Other than there a broken escape, or one that is not UTF-8, is an
+/// error: replaced by another character it could name another tenant.
 #[derive(Debug)]
 pub struct Query<T>(pub T);
 
@@ -117,7 +115,7 @@ fn read_query<T: DeserializeOwned>(raw: &str) -> Result<T, ApiError> {
     Ok(web::Query::<T>::from_query(raw)?.into_inner())
 }
 
-/// A JSON object. Read as `T` itself, an array would do as well: its elements for the fields of `T`
+/// A JSON object. Reading `T` directly would also accept an array, whose elements become the fields of `T`
 /// in their order.
 #[derive(Debug)]
 struct Object<T>(T);

@@ -54,7 +54,7 @@ fn with(claims: &Value) -> Value {
     all
 }
 
-fn verify(verifier: &Verifier, claims: &Value) -> Result<Caller, Refused> {
+fn verify(verifier: &Verifier, claims: &Value) -> Result<Caller, InvalidToken> {
     // Twice: what is remembered is no other than what is read.
     let token = signed(&with(claims));
     let (first, again) = (verifier.verify(&token), verifier.verify(&token));
@@ -92,7 +92,7 @@ fn the_tenants_are_those_of_the_claim() {
         json!(true),
     ] {
         let refused = verify(&verifier, &json!({ "tenants": malformed })).unwrap_err();
-        assert!(matches!(refused, Refused::Malformed(claim) if claim == "tenants"));
+        assert!(matches!(refused, InvalidToken::Malformed(claim) if claim == "tenants"));
     }
 }
 
@@ -183,16 +183,16 @@ fn a_remembered_token_expires_all_the_same() {
 fn remembered_tokens_are_bounded_and_only_valid_ones() {
     let verifier = verifier(|_| {});
     assert!(verify(&verifier, &json!({ "exp": 1 })).is_err());
-    assert_eq!(verifier.known.len(), 0);
-    for number in 0..3 * REMEMBERED {
+    assert_eq!(verifier.checked.len(), 0);
+    for number in 0..3 * CACHED_TOKENS {
         verifier
             .verify(&signed(&with(&json!({ "sub": number }))))
             .unwrap();
     }
     assert!(
-        verifier.known.len() <= 2 * REMEMBERED,
+        verifier.checked.len() <= 2 * CACHED_TOKENS,
         "{}",
-        verifier.known.len()
+        verifier.checked.len()
     );
 }
 
