@@ -1,8 +1,7 @@
-//! The one error that leaves over HTTP.
+//! The one error that clients get: its JSON form, and which inner error becomes which status.
 //!
-//! Lives here: its JSON form, and which inner error becomes which status. Not here: the inner
-//! errors. A client's mistake says what is wrong and what is allowed; a 5xx says nothing of the
-//! inside, and the log says all: the line of the request has the cause.
+//! After a client's mistake it says what is wrong and what is allowed. A 5xx tells the client nothing
+//! about the inside of the service; the request's line in the log has the cause.
 //!
 //! | status | when |
 //! |---|---|
@@ -13,9 +12,9 @@
 //! | 408 | the body takes too long |
 //! | 413, 415 | the body is too large, or not JSON |
 //! | 422 | it can be read, but a field has no allowed value; `errors` names each |
-//! | 500 | our fault |
-//! | 503 | the database is busy or away, or the cache cannot do what was asked; `Retry-After` says
-//! when to come back |
+//! | 500 | the service failed |
+//! | 503 | the database is busy or cannot be reached, or the cache cannot do what was asked;
+//! `Retry-After` says when to come back |
 
 pub mod openapi;
 
@@ -37,12 +36,12 @@ use crate::{
 /// How long a client should wait after a 503, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
-/// An answer that is not the one asked for, in the members of RFC 9457. It is sent as
+/// Why a request was not fulfilled, in the members of RFC 9457. It is sent as
 /// `application/json`, since `AlignWork`'s client parses nothing else, and shows `detail`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ApiError {
-    /// Always `about:blank`: the status says what kind it is.
+    /// Always `about:blank`: the status says what kind of error it is.
     #[serde(rename = "type")]
     kind: &'static str,
     /// The status in words.
@@ -51,9 +50,9 @@ pub struct ApiError {
     #[serde(serialize_with = "as_number")]
     #[schema(value_type = u16, minimum = 400, maximum = 599)]
     status: StatusCode,
-    /// What is wrong, fit to be shown.
+    /// What is wrong, in words that can be shown to a user.
     detail: String,
-    /// What is wrong with each field; there with 422.
+    /// What is wrong with each field. Only with status 422.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<FieldError>,
@@ -68,11 +67,11 @@ pub struct ApiError {
 /// What a client without a valid token is told in `WWW-Authenticate` (RFC 6750, section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Challenge {
-    /// It sent none.
+    /// It sent no token.
     NoToken,
-    /// It sent several.
+    /// It sent several tokens.
     InvalidRequest,
-    /// It sent one that is expired, or not one of ours.
+    /// The one it sent has expired or is not valid.
     InvalidToken,
 }
 
@@ -95,13 +94,23 @@ pub struct FieldError {
     pub message: String,
 }
 
+impl FieldError {
+    /// Says of `field`, as the client spells it, what is allowed.
+    pub fn new(field: &'static str, message: impl fmt::Display) -> Self {
+        Self {
+            field,
+            message: message.to_string(),
+        }
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn as_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_u16(status.as_u16())
 }
 
 impl ApiError {
-    /// An error of `status`, which is a 4xx or 5xx; `detail` is for the client's eyes.
+    /// An error of `status`, which is a 4xx or 5xx. `detail` is sent to the client.
     #[must_use]
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         // RFC 9457, section 4.2.1: with "about:blank" the title is that of the status.
@@ -117,7 +126,7 @@ impl ApiError {
         }
     }
 
-    /// What lies behind it, which the log says of the request, and the client is not told.
+    /// Adds the cause, which is written to the request's line in the log, and not sent to the client.
     #[must_use]
     pub fn because(self, cause: &dyn fmt::Display) -> Self {
         Self {
@@ -141,7 +150,7 @@ impl ApiError {
         }
     }
 
-    /// 403: the client is known, and may not.
+    /// 403: the client is known, but not allowed to do this.
     #[must_use]
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, detail)
@@ -158,6 +167,12 @@ impl ApiError {
             errors,
             ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, each.join("; "))
         }
+    }
+
+    /// 422: this one field has no allowed value.
+    #[must_use]
+    pub fn invalid_field(field: &'static str, message: impl fmt::Display) -> Self {
+        Self::invalid(vec![FieldError::new(field, message)])
     }
 
     /// 404: there is no such thing.

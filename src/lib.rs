@@ -2,7 +2,7 @@
 //! never older than the last acknowledged write.
 //!
 //! # Map
-//! A module imports only from modules below it (`tests/architecture.rs` holds it to that).
+//! A module imports only from modules below it (`tests/architecture` checks it).
 //!
 //! | module | what lives there |
 //! |---|---|
@@ -10,19 +10,21 @@
 //! | [`openapi`] | the description of the API, and a page to browse it |
 //! | [`appointments`] | the appointments themselves: model, SQL, HTTP, import from `AlignWork` |
 //! | [`stats`] | the statistics: zones, windows, the counting statement, read-through, HTTP |
-//! | [`health`] | whether the service is well |
-//! | [`auth`] | who asks, and what they may touch |
+//! | [`health`] | whether the service is alive and ready |
+//! | [`auth`] | who sends a request, and which tenants they may touch |
 //! | [`input`] | reading untrusted queries and bodies field by field |
 //! | [`error`] | the one error that leaves over HTTP |
 //! | [`cache`] | bytes under a key for a tenant: the trait, its backends, single flight |
-//! | [`logging`] | the log: its lines, whose request they are of, and writing them |
+//! | [`logging`] | the log: its lines, the request each belongs to, and writing them |
 //! | [`metrics`] | what is counted while serving |
 //! | [`db`] | connections, pool, migrations, schema and column types |
-//! | [`settings`] | what ops configure, read from file and environment |
-//! | [`clock`], [`tenant`], [`tasks`], [`text`] | the time of day; who an appointment belongs to; work that outlives its request; text from elsewhere |
+//! | [`settings`] | the settings, read from a file and the environment |
+//! | [`clock`], [`tasks`] | the time of day; work that outlives its request |
+//! | [`tenant`], [`identifier`] | who an appointment belongs to; what identifiers clients may choose |
+//! | [`text`] | text from elsewhere: on one line, percent-encoded |
+//! | [`http`] | registering a route that is only read |
 //!
-//! SQL is written in `store` files and `db`, HTTP in `http` files, [`error`], [`input`] and
-//! [`server`], and nowhere else.
+//! Only `store` files and `db` hold SQL. Only `http` files, [`error`] and [`server`] hold HTTP.
 
 pub mod appointments;
 pub mod auth;
@@ -31,6 +33,8 @@ pub mod clock;
 pub mod db;
 pub mod error;
 pub mod health;
+pub mod http;
+pub mod identifier;
 pub mod input;
 pub mod logging;
 pub mod metrics;

@@ -1,5 +1,4 @@
-//! The bodies that the routes take: their fields, as they are described, and reading them. Not here:
-//! taking a body off the wire (`crate::input`).
+//! The bodies that the routes take: their fields, how OpenAPI describes them, and reading them.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,13 +15,13 @@ use crate::{
     db::Status,
     error::ApiError,
     input::{
-        Fields, json_instant, json_integer, json_text,
+        FieldReader, json_instant, json_integer, json_text,
         openapi::{Instant, Tenant},
     },
     tenant::TenantId,
 };
 
-/// An appointment to be made. Null is the same as not there; further fields are ignored.
+/// An appointment to be made. A field that is null counts as missing. Unknown fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = NewAppointment)]
 #[serde(rename_all = "camelCase")]
@@ -39,7 +38,7 @@ pub(super) struct CreateBody {
     /// How long it lasts, in minutes.
     #[schema(value_type = i64, minimum = 15, maximum = 480, example = 30)]
     duration_min: Option<Value>,
-    /// Where it stands; `pending` if it is missing.
+    /// Its status; `pending` if this is missing.
     #[schema(value_type = Option<Status>)]
     status: Option<Value>,
     /// The consulting room's identifier in the client's system.
@@ -50,7 +49,7 @@ pub(super) struct CreateBody {
 impl CreateBody {
     /// The appointment, or 422 with all that is wrong.
     pub(super) fn read(self) -> Result<NewAppointment, ApiError> {
-        let mut fields = Fields::default();
+        let mut fields = FieldReader::default();
         let tenant = fields.required("tenantId", self.tenant_id, |raw| {
             TenantId::parse(json_text(&raw)?).map_err(|error| error.to_string())
         });
@@ -61,38 +60,31 @@ impl CreateBody {
         let consultorio_id = fields.optional("consultorioId", self.consultorio_id, |raw| {
             json_integer(&raw, 1, MAX_ID)
         });
-        let (Some(tenant), Some(patient), Some(starts_at), Some(duration_min)) =
-            (tenant, patient, starts_at, duration_min)
-        else {
-            return Err(fields.error());
-        };
-        let (Some(status), Some(consultorio_id)) = (status, consultorio_id) else {
-            return Err(fields.error());
-        };
-        let status = status.unwrap_or(Status::Pending);
-        Ok(NewAppointment {
-            tenant,
-            patient,
-            consultorio_id,
-            starts_at,
-            duration_min,
-            status,
+        fields.finish(|| {
+            Some(NewAppointment {
+                tenant: tenant?,
+                patient: patient?,
+                consultorio_id: consultorio_id?,
+                starts_at: starts_at?,
+                duration_min: duration_min?,
+                status: status?.unwrap_or(Status::Pending),
+            })
         })
     }
 }
 
-/// What changes in an appointment. Null is the same as not there; further fields are ignored.
+/// The changes to an appointment. A field that is null counts as missing. Unknown fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = AppointmentChanges)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct UpdateBody {
-    /// Where it stands from now on.
+    /// The new status.
     #[schema(value_type = Option<Status>)]
     status: Option<Value>,
-    /// When it starts from now on.
+    /// When it will start.
     #[schema(value_type = Option<Instant>)]
     starts_at: Option<Value>,
-    /// How long it lasts from now on, in minutes.
+    /// How long it will last, in minutes.
     #[schema(value_type = Option<i64>, minimum = 15, maximum = 480)]
     duration_min: Option<Value>,
 }
@@ -100,26 +92,24 @@ pub(super) struct UpdateBody {
 impl UpdateBody {
     /// The changes, at least one, or 422 with all that is wrong.
     pub(super) fn read(self) -> Result<Changes, ApiError> {
-        let mut fields = Fields::default();
+        let mut fields = FieldReader::default();
         let status = fields.optional("status", self.status, |raw| status(&raw));
         let starts_at = fields.optional("startsAt", self.starts_at, |raw| json_instant(&raw));
         let duration_min = fields.optional("durationMin", self.duration_min, |raw| duration(&raw));
-        let (Some(status), Some(starts_at), Some(duration_min)) = (status, starts_at, duration_min)
-        else {
-            return Err(fields.error());
-        };
-        let changes = Changes {
-            status,
-            starts_at,
-            duration_min,
-        };
+        let changes = fields.finish(|| {
+            Some(Changes {
+                status: status?,
+                starts_at: starts_at?,
+                duration_min: duration_min?,
+            })
+        })?;
         if changes.is_empty() {
-            fields.refuse(
+            return Err(ApiError::invalid_field(
                 "body",
                 "must have at least one of status, startsAt, durationMin",
-            );
+            ));
         }
-        fields.check().map(|()| changes)
+        Ok(changes)
     }
 }
 

@@ -15,11 +15,11 @@ use super::{
     body::{CreateBody, UpdateBody},
     idempotency::{
         self,
-        openapi::{Key, Replayed},
-        store::Once,
+        openapi::{IdempotencyKeyHeader, ReplayedHeader},
+        store::CreateOutcome,
     },
     model::{Appointment, ListFilter, MAX_ID, Page},
-    openapi::{Id, Place, SomeChange},
+    openapi::{AtLeastOneChange, Id, LocationHeader},
     store,
 };
 use crate::{
@@ -30,8 +30,9 @@ use crate::{
         ApiError,
         openapi::{BadBody, BadId, BadQuery, Failed, Guarded},
     },
+    http::read_resource,
     input::{
-        Fields,
+        FieldReader,
         http::{Body, Query},
         integer,
         openapi::{Instant, Tenant},
@@ -43,19 +44,19 @@ use crate::{
 const DEFAULT_PAGE_SIZE: i64 = 50;
 const MAX_PAGE_SIZE: i64 = 100;
 
-/// The routes as they are described.
+/// How OpenAPI describes the routes.
 #[derive(OpenApi)]
 #[openapi(paths(list, create, get, update), components(schemas(UpdateBody)))]
-pub(crate) struct Api;
+pub(crate) struct AppointmentsApi;
 
 /// What the routes work with.
 #[derive(Debug, Clone)]
 pub struct Appointments {
     /// Where the appointments are.
     pub db: Db,
-    /// What must know when they change.
+    /// Through it they are changed, so that no cached statistics are older.
     pub stats: Arc<StatsService>,
-    /// Tells when.
+    /// The time at which they are made and changed.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -63,18 +64,8 @@ pub struct Appointments {
 /// `/{id}` takes every name.
 pub fn routes(config: &mut web::ServiceConfig) {
     config
-        .service(
-            web::resource(["", "/"])
-                .get(list)
-                .route(web::head().to(list))
-                .route(web::post().to(create)),
-        )
-        .service(
-            web::resource(["/{id}", "/{id}/"])
-                .get(get)
-                .route(web::head().to(get))
-                .route(web::patch().to(update)),
-        );
+        .service(read_resource("", list).route(web::post().to(create)))
+        .service(read_resource("/{id}", get).route(web::patch().to(update)));
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -84,16 +75,16 @@ struct ListQuery {
     #[serde(rename = "tenantId")]
     #[param(value_type = Tenant)]
     tenant_id: Option<String>,
-    /// The first start wanted.
+    /// Leaves out appointments that start before.
     #[param(value_type = Option<Instant>)]
     from: Option<String>,
-    /// The first start no longer wanted; not before `from`.
+    /// Leaves out appointments that start then or later; not before `from`.
     #[param(value_type = Option<Instant>)]
     to: Option<String>,
-    /// The page, up to the last one.
+    /// The number of the page: from 1 to the last one.
     #[param(value_type = Option<i64>, minimum = 1, default = 1, example = 1)]
     page: Option<String>,
-    /// Appointments on a page.
+    /// How many appointments a page has.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100, default = 50, example = 50)]
     page_size: Option<String>,
 }
@@ -114,37 +105,30 @@ async fn list(
     Query(query): Query<ListQuery>,
     appointments: web::Data<Appointments>,
 ) -> Result<HttpResponse, ApiError> {
-    let mut fields = Fields::default();
+    let mut fields = FieldReader::default();
     let tenant = fields.tenant(query.tenant_id);
     let range = fields.range(query.from, query.to);
     let page = fields.optional("page", query.page, |raw| integer(&raw, 1, MAX_ID));
     let page_size = fields.optional("page_size", query.page_size, |raw| {
         integer(&raw, 1, MAX_PAGE_SIZE)
     });
-    let (Some(tenant), Some((from, to)), Some(page), Some(page_size)) =
-        (tenant, range, page, page_size)
-    else {
-        return Err(fields.error());
-    };
-    caller.may_touch(&tenant)?;
-    let filter = ListFilter {
-        tenant,
-        from,
-        to,
-        page: page.unwrap_or(1),
-        page_size: page_size.unwrap_or(DEFAULT_PAGE_SIZE),
-    };
+    let filter = fields.finish(|| {
+        Some(ListFilter {
+            tenant: tenant?,
+            range: range?,
+            page: page?.unwrap_or(1),
+            page_size: page_size?.unwrap_or(DEFAULT_PAGE_SIZE),
+        })
+    })?;
+    caller.may_touch(&filter.tenant)?;
     let page = appointments
         .db
         .read(move |conn| store::list(conn, &filter))
         .await?;
     // An empty list has a first page.
     if page.page > page.total_pages.max(1) {
-        fields.refuse(
-            "page",
-            format!("must be at most {}, the last page", page.total_pages.max(1)),
-        );
-        return Err(fields.error());
+        let message = format!("must be at most {}, the last page", page.total_pages.max(1));
+        return Err(ApiError::invalid_field("page", message));
     }
     Ok(HttpResponse::Ok().json(page))
 }
@@ -155,7 +139,7 @@ async fn list(
     path = "/{id}",
     operation_id = "get_appointment",
     tag = "Appointments",
-    params(("id" = Id, Path, description = "Which one.")),
+    params(("id" = Id, Path, description = "The identifier of the appointment.")),
     responses((status = 200, description = "The appointment.", body = Appointment), BadId, Guarded, Failed)
 )]
 async fn get(
@@ -169,17 +153,17 @@ async fn get(
 
 /// Makes an appointment
 ///
-/// Whoever reads statistics after the answer finds it counted.
+/// Statistics that are asked for after the answer count it.
 ///
-/// With an `Idempotency-Key` it may be sent again, after whatever went wrong, for 24 hours: nothing
-/// is made twice, and the first answer is given again. 422 if the key was used for another
-/// appointment of the clinic; a request that was refused has not used its key.
+/// With an `Idempotency-Key` the request may be sent again within 24 hours, whatever went wrong: the
+/// appointment is made once, and the first answer is given again. The answer is 422 if the key was used
+/// for another appointment of the clinic. A request that was refused has not used its key.
 #[utoipa::path(
     post,
     path = "/",
     operation_id = "create_appointment",
     tag = "Appointments",
-    params(Key),
+    params(IdempotencyKeyHeader),
     request_body = CreateBody,
     responses(
         (
@@ -187,8 +171,8 @@ async fn get(
             description = "The appointment.",
             body = Appointment,
             headers(
-                ("Location" = inline(Place), description = "Where it is."),
-                ("Idempotency-Replayed" = inline(Replayed), description = "There if it was made before.")
+                ("Location" = inline(LocationHeader), description = "The path of the appointment."),
+                ("Idempotency-Replayed" = inline(ReplayedHeader), description = "Sent only if the appointment was made by an earlier request with this key.")
             ),
             links(
                 ("get" = (
@@ -214,31 +198,28 @@ async fn create(
     let key = idempotency::http::key(&request)?;
     let new = body.read()?;
     caller.may_touch(&new.tenant)?;
-    let (tenant, now) = (new.tenant.clone(), appointments.clock.now().into());
+    let tenant = new.tenant.clone();
+    let now = appointments.clock.now().into();
     let Some(key) = key else {
         let write = move |conn: &mut AnyConn| store::create(conn, &new, now);
         let made = appointments.stats.tenant_changed(&tenant, write).await?;
         return Ok(created(made.id).json(made));
     };
-    // What took place before is a change to whoever is told of it only now: the first one's writer
-    // may have died before the cache was told, or may not have come to it yet.
+    // A replayed create invalidates the cache as well: the instance that made the appointment may have
+    // died before it did so, or may not have done it yet.
     let write = move |conn: &mut AnyConn| idempotency::store::create(conn, &new, &key, now);
     match appointments.stats.tenant_changed(&tenant, write).await? {
-        Once::Made(answer) => Ok(created(answer.id)
+        CreateOutcome::Created(answer) => Ok(created(answer.id)
             .content_type(ContentType::json())
             .body(answer.body)),
-        Once::Again(answer) => Ok(created(answer.id)
+        CreateOutcome::Replayed(answer) => Ok(created(answer.id)
             .insert_header((idempotency::http::REPLAYED, "true"))
             .content_type(ContentType::json())
             .body(answer.body)),
-        Once::Taken => {
-            let mut fields = Fields::default();
-            fields.refuse(
-                idempotency::http::KEY,
-                "was used before for another appointment; a new one needs a new key",
-            );
-            Err(fields.error())
-        }
+        CreateOutcome::KeyReused => Err(ApiError::invalid_field(
+            idempotency::http::KEY,
+            "was used before for another appointment; a new one needs a new key",
+        )),
     }
 }
 
@@ -250,14 +231,14 @@ fn created(id: i64) -> HttpResponseBuilder {
 
 /// Changes an appointment
 ///
-/// Whoever reads statistics after the answer finds it counted as it is now.
+/// Statistics that are asked for after the answer count it as it is now.
 #[utoipa::path(
     patch,
     path = "/{id}",
     operation_id = "update_appointment",
     tag = "Appointments",
-    params(("id" = Id, Path, description = "Which one.")),
-    request_body = inline(SomeChange),
+    params(("id" = Id, Path, description = "The identifier of the appointment.")),
+    request_body = inline(AtLeastOneChange),
     responses(
         (status = 200, description = "The appointment as it is now.", body = Appointment),
         BadId,
@@ -276,7 +257,8 @@ async fn update(
     // An appointment never changes its tenant, so the fence is on the right one.
     let stored = find(&appointments, &caller, id).await?;
     let tenant = TenantId::parse(&stored.tenant_id).map_err(|_invalid| unknown(id))?;
-    let (owner, now) = (tenant.clone(), appointments.clock.now().into());
+    let owner = tenant.clone();
+    let now = appointments.clock.now().into();
     let write = move |conn: &mut AnyConn| store::update(conn, &owner, id, changes, now);
     let updated = appointments.stats.tenant_changed(&tenant, write).await?;
     Ok(HttpResponse::Ok().json(updated.ok_or_else(|| unknown(id))?))
@@ -301,8 +283,37 @@ fn unknown(id: i64) -> ApiError {
 }
 
 fn parse_id(raw: &str) -> Result<i64, ApiError> {
-    let mut fields = Fields::default();
-    fields
-        .required("id", Some(raw), |raw| integer(raw, 1, MAX_ID))
-        .ok_or_else(|| fields.error())
+    integer(raw, 1, MAX_ID).map_err(|message| ApiError::invalid_field("id", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::appointments::model::{MAX_DURATION_MIN, MIN_DURATION_MIN};
+
+    /// utoipa's attributes take only literals for these.
+    #[test]
+    fn the_described_limits_are_those_that_are_checked() {
+        let api = serde_json::to_value(AppointmentsApi::openapi()).unwrap();
+        let parameters = api["paths"]["/"]["get"]["parameters"].as_array().unwrap();
+        let named = |name: &str| {
+            parameters
+                .iter()
+                .find(|parameter| parameter["name"] == name)
+        };
+        let page_size = &named("page_size").unwrap()["schema"];
+        assert_eq!(page_size["maximum"], json!(MAX_PAGE_SIZE));
+        assert_eq!(page_size["default"], json!(DEFAULT_PAGE_SIZE));
+
+        let schemas = &api["components"]["schemas"];
+        let page = &schemas["AppointmentPage"]["properties"]["page_size"];
+        assert_eq!(page["maximum"], json!(MAX_PAGE_SIZE));
+        for body in ["NewAppointment", "AppointmentChanges"] {
+            let duration: &Value = &schemas[body]["properties"]["durationMin"];
+            assert_eq!(duration["minimum"], json!(MIN_DURATION_MIN), "{body}");
+            assert_eq!(duration["maximum"], json!(MAX_DURATION_MIN), "{body}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What an appointment is, and what a client may say of it.
+//! The types of appointments: as they are stored, sent, made, changed and listed.
 
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use serde::Serialize;
@@ -7,6 +7,8 @@ use utoipa::ToSchema;
 
 use crate::{
     db::{Status, UtcTime, schema::appointments},
+    identifier,
+    input::TimeRange,
     tenant::TenantId,
 };
 
@@ -46,7 +48,7 @@ pub struct Appointment {
     /// How long it lasts, in minutes. Imported ones may be shorter or longer than what can be made.
     #[schema(minimum = 1, example = 30)]
     pub duration_min: i32,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
     /// When it was made.
     #[schema(value_type = String, format = DateTime, example = "2026-11-20T12:00:00Z")]
@@ -69,7 +71,7 @@ pub struct NewAppointment {
     pub starts_at: UtcTime,
     /// How long it lasts, in minutes.
     pub duration_min: i32,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
 }
 
@@ -91,11 +93,11 @@ pub(super) struct NewRow<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, AsChangeset)]
 #[diesel(table_name = appointments)]
 pub struct Changes {
-    /// Where it stands from now on.
+    /// The new status.
     pub status: Option<Status>,
-    /// When it starts from now on.
+    /// When it will start.
     pub starts_at: Option<UtcTime>,
-    /// How long it lasts from now on, in minutes.
+    /// How long it will last, in minutes.
     pub duration_min: Option<i32>,
 }
 
@@ -112,18 +114,15 @@ impl Changes {
     }
 }
 
-/// A patient's identifier in the client's system: 1 to 64 characters, not blank, without control
-/// characters.
+/// A patient's identifier in the client's system: see [`identifier::RULE`]. It has at most
+/// [`MAX_PATIENT_CHARS`] characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatientId(String);
 
 impl PatientId {
     /// Checks and wraps `raw`, which is kept as it is.
     pub fn parse(raw: String) -> Result<Self, InvalidPatient> {
-        let valid = !raw.trim().is_empty()
-            && raw.chars().count() <= MAX_PATIENT_CHARS
-            && !raw.chars().any(char::is_control);
-        if valid {
+        if identifier::is_valid(&raw, MAX_PATIENT_CHARS) {
             Ok(Self(raw))
         } else {
             Err(InvalidPatient)
@@ -137,11 +136,11 @@ impl PatientId {
     }
 }
 
-/// Not a patient's identifier: the message says what is.
+/// Not a patient's identifier: the message says what is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "must be a positive whole number, or a string of 1 to {MAX_PATIENT_CHARS} characters, not \
-     blank, without control characters"
+    "must be a positive whole number, or a string of 1 to {MAX_PATIENT_CHARS} {}",
+    identifier::RULE
 )]
 pub struct InvalidPatient;
 
@@ -150,10 +149,8 @@ pub struct InvalidPatient;
 pub struct ListFilter {
     /// Whose.
     pub tenant: TenantId,
-    /// The first start wanted.
-    pub from: Option<UtcTime>,
-    /// The first start no longer wanted.
-    pub to: Option<UtcTime>,
+    /// When they start.
+    pub range: TimeRange,
     /// The page, from 1.
     pub page: i64,
     /// Appointments on a page.

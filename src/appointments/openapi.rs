@@ -1,4 +1,4 @@
-//! The fields that only appointments have, as OpenAPI describes them.
+//! How OpenAPI describes the fields that only appointments have.
 
 use utoipa::{
     PartialSchema, ToSchema,
@@ -12,9 +12,9 @@ use super::{
     PREFIX,
     model::{MAX_ID, MAX_PATIENT_CHARS},
 };
-use crate::input::openapi::PlainText;
+use crate::input::openapi::Identifier;
 
-/// An identifier of an appointment or a room: the attributes take no number that large.
+/// The identifier of an appointment or a room. The attributes of utoipa take no number this large.
 pub(super) struct Id;
 
 impl PartialSchema for Id {
@@ -31,10 +31,10 @@ impl PartialSchema for Id {
 
 impl ToSchema for Id {}
 
-/// Where an appointment is.
-pub(super) struct Place;
+/// The header `Location` of an appointment that was made.
+pub(super) struct LocationHeader;
 
-impl PartialSchema for Place {
+impl PartialSchema for LocationHeader {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
             .schema_type(Type::String)
@@ -54,7 +54,7 @@ impl PartialSchema for Patient {
             .minimum(Some(1))
             .maximum(Some(u64::MAX));
         OneOfBuilder::new()
-            .item(PlainText::<MAX_PATIENT_CHARS>::schema())
+            .item(Identifier::<MAX_PATIENT_CHARS>::schema())
             .item(number)
             .examples(["7"])
             .into()
@@ -63,10 +63,10 @@ impl PartialSchema for Patient {
 
 impl ToSchema for Patient {}
 
-/// Changes of which at least one is there.
-pub(super) struct SomeChange;
+/// `AppointmentChanges` of which at least one is given.
+pub(super) struct AtLeastOneChange;
 
-impl PartialSchema for SomeChange {
+impl PartialSchema for AtLeastOneChange {
     fn schema() -> RefOr<Schema> {
         let there = |name, kind| {
             ObjectBuilder::new()
@@ -84,4 +84,4 @@ impl PartialSchema for SomeChange {
     }
 }
 
-impl ToSchema for SomeChange {}
+impl ToSchema for AtLeastOneChange {}

@@ -36,10 +36,10 @@ pub fn list(conn: &mut AnyConn, filter: &ListFilter) -> QueryResult<Page> {
             let mut query = appointments::table
                 .filter(appointments::tenant_id.eq(filter.tenant.as_str()))
                 .into_boxed();
-            if let Some(from) = filter.from {
+            if let Some(from) = filter.range.from {
                 query = query.filter(appointments::starts_at.ge(from));
             }
-            if let Some(to) = filter.to {
+            if let Some(to) = filter.range.to {
                 query = query.filter(appointments::starts_at.lt(to));
             }
             query

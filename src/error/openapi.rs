@@ -1,5 +1,5 @@
-//! The error and the responses that hold it, as OpenAPI describes them: which statuses a route that
-//! takes a query, a body or an id may answer with.
+//! How OpenAPI describes the responses that hold an error: which statuses a route that takes a query,
+//! a body or an id may answer with.
 
 use std::collections::BTreeMap;
 
@@ -11,24 +11,24 @@ use utoipa::{
     },
 };
 
-use super::{ApiError, FieldError, RETRY_AFTER_SECONDS};
+use super::{ApiError, RETRY_AFTER_SECONDS};
 
-/// What takes a query.
+/// The errors of a route that takes a query.
 pub struct BadQuery;
 
-/// What takes a body.
+/// The errors of a route that takes a body.
 pub struct BadBody;
 
-/// What takes an id.
+/// The errors of a route that takes the id of an appointment.
 pub struct BadId;
 
-/// What asks the database or the cache.
+/// The errors of a route that asks the database or the cache.
 pub struct Failed;
 
-/// What is not for everybody, unless `auth.mode` is `none`.
+/// The errors of a route that needs an access token, unless `auth.mode` is `none`.
 pub struct Guarded;
 
-/// The header of the same name.
+/// The header `Retry-After`.
 pub struct RetryAfter;
 
 const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
@@ -56,8 +56,8 @@ const PROBLEMS: [(StatusCode, &str, &str); 10] = [
     ),
     (
         FORBIDDEN,
-        "The access token is not for this clinic or route, or a page of an origin that is not \
-         allowed writes with the cookie. Only with `auth.mode = \"jwt\"`.",
+        "The access token is not for this clinic or route, or the page that writes with the cookie \
+         is of an origin that is not allowed. Only with `auth.mode = \"jwt\"`.",
         "You may not use this tenantId with your access token.",
     ),
     (
@@ -67,7 +67,7 @@ const PROBLEMS: [(StatusCode, &str, &str); 10] = [
     ),
     (
         TIMEOUT,
-        "The body took too long; the connection is closed.",
+        "The body took too long to arrive. The connection is closed.",
         "The body must arrive within 10 seconds.",
     ),
     (
@@ -77,22 +77,22 @@ const PROBLEMS: [(StatusCode, &str, &str); 10] = [
     ),
     (
         MEDIA_TYPE,
-        "The body is not said to be JSON in UTF-8, or is compressed.",
+        "The Content-Type of the body is not JSON in UTF-8, or the body is compressed.",
         "The Content-Type must be application/json, in UTF-8.",
     ),
     (
         INVALID,
-        "It can be read, but a field has no allowed value; `errors` names each.",
+        "The request can be read, but a field has no allowed value; `errors` names each such field.",
         "",
     ),
     (
         INTERNAL,
-        "The service's own fault, which its log tells.",
+        "The service failed. Its log has the cause.",
         "The service failed to answer.",
     ),
     (
         UNAVAILABLE,
-        "The database is busy or away. A write may have been done.",
+        "The database is busy or cannot be reached. A write may or may not have been done.",
         "The service is busy. Try again in a moment.",
     ),
 ];
@@ -164,10 +164,7 @@ pub fn responses() -> impl Iterator<Item = (String, Response)> {
 
 fn problem(status: StatusCode, meaning: &str, detail: &str) -> Response {
     let example = if status == INVALID {
-        ApiError::invalid(vec![FieldError {
-            field: "tenantId",
-            message: "is required".to_owned(),
-        }])
+        ApiError::invalid_field("tenantId", "is required")
     } else {
         ApiError::new(status, detail)
     };
@@ -182,12 +179,13 @@ fn problem(status: StatusCode, meaning: &str, detail: &str) -> Response {
             .pattern(Some("^Bearer"))
             .examples(["Bearer error=\"invalid_token\""]);
         let mut header = Header::new(challenge);
-        header.description = Some("What is wrong with the token, by RFC 6750.".to_owned());
+        header.description =
+            Some("What is wrong with the token, as RFC 6750 defines it.".to_owned());
         return response.header("WWW-Authenticate", header).build();
     }
     if status == UNAVAILABLE {
         let mut header = Header::new(RetryAfter::schema());
-        header.description = Some("After how many seconds to come back.".to_owned());
+        header.description = Some("After how many seconds to try again.".to_owned());
         return response.header("Retry-After", header).build();
     }
     response.build()

@@ -13,20 +13,21 @@ use utoipa::{OpenApi, ToSchema};
 use crate::{
     db::Db,
     error::{ApiError, openapi::RetryAfter},
+    http::read_resource,
 };
 
-const ALIVE: [&str; 2] = ["/healthz", "/healthz/"];
-const READY: [&str; 2] = ["/readyz", "/readyz/"];
+const ALIVE: &str = "/healthz";
+const READY: &str = "/readyz";
 /// As `AlignWork` has it.
-const HEALTH: [&str; 2] = ["/health", "/health/"];
+const HEALTH: &str = "/health";
 
 /// The routes, which are asked every few seconds.
-pub const PROBES: [&str; 3] = [ALIVE[0], READY[0], HEALTH[0]];
+pub const PROBES: [&str; 3] = [ALIVE, READY, HEALTH];
 
-/// The routes as they are described.
+/// How OpenAPI describes the routes.
 #[derive(OpenApi)]
 #[openapi(paths(alive, ready, healthy))]
-pub(crate) struct Api;
+pub(crate) struct HealthApi;
 
 /// What readiness depends on. Redis is no part of it: without it answers are right, only slower.
 #[derive(Debug, Clone)]
@@ -40,12 +41,12 @@ pub struct Health {
 /// What is well.
 #[derive(Serialize, ToSchema)]
 struct Well {
-    status: State,
+    status: HealthStatus,
 }
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum State {
+enum HealthStatus {
     Alive,
     Ready,
     Healthy,
@@ -54,13 +55,9 @@ enum State {
 /// Adds the routes, outside of every prefix. They need a `web::Data<Health>`.
 pub fn routes(config: &mut web::ServiceConfig) {
     config
-        .service(web::resource(ALIVE).get(alive).route(web::head().to(alive)))
-        .service(web::resource(READY).get(ready).route(web::head().to(ready)))
-        .service(
-            web::resource(HEALTH)
-                .get(healthy)
-                .route(web::head().to(healthy)),
-        );
+        .service(read_resource(ALIVE, alive))
+        .service(read_resource(READY, ready))
+        .service(read_resource(HEALTH, healthy));
 }
 
 /// Whether the process answers
@@ -80,7 +77,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     )
 )]
 async fn alive() -> HttpResponse {
-    say(State::Alive)
+    say(HealthStatus::Alive)
 }
 
 /// Whether requests should be sent here
@@ -111,7 +108,7 @@ async fn ready(health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
         return Err(not_ready("the service is stopping"));
     }
     match health.db.ready().await {
-        Ok(()) => Ok(say(State::Ready)),
+        Ok(()) => Ok(say(HealthStatus::Ready)),
         Err(cause) => Err(not_ready("the database cannot be used").because(&cause)),
     }
 }
@@ -131,10 +128,10 @@ async fn ready(health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
     )
 )]
 async fn healthy() -> HttpResponse {
-    say(State::Healthy)
+    say(HealthStatus::Healthy)
 }
 
-fn say(status: State) -> HttpResponse {
+fn say(status: HealthStatus) -> HttpResponse {
     HttpResponse::Ok().json(Well { status })
 }
 

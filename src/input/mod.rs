@@ -1,6 +1,11 @@
-//! Reading untrusted queries and bodies field by field, so that one answer names everything that
-//! is wrong. Lives here: what is allowed in fields that several routes take; `http` takes requests
-//! apart, and `openapi` describes them. Not here: what is particular to one route.
+//! Reading untrusted queries and bodies field by field, so that one answer names everything that is
+//! wrong.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | this one | what is allowed in fields that several routes take |
+//! | [`http`] | taking queries and bodies from requests, within the limits on them |
+//! | [`openapi`] | how OpenAPI describes those fields |
 
 pub mod http;
 pub mod openapi;
@@ -20,17 +25,23 @@ use crate::{
 const FIRST_YEAR: i16 = 1970;
 const LAST_YEAR: i16 = 2199;
 
-/// The first instant wanted, and the first no longer wanted.
-pub type Range = (Option<UtcTime>, Option<UtcTime>);
+/// The instants from `from` up to, but not including, `to`; without a bound where it is `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeRange {
+    /// The first instant inside.
+    pub from: Option<UtcTime>,
+    /// The first instant that is outside again; not before `from`.
+    pub to: Option<UtcTime>,
+}
 
-/// Collects what is wrong with the fields of one request.
+/// Reads the fields of one request, and collects what is wrong with them.
 #[derive(Debug, Default)]
-pub struct Fields {
+pub struct FieldReader {
     errors: Vec<FieldError>,
 }
 
-impl Fields {
-    /// Reads a field that must be there; `None` means that a complaint was noted.
+impl FieldReader {
+    /// Reads a field that must be given. `None` means that an error was noted.
     pub fn required<R, T, E: Display>(
         &mut self,
         field: &'static str,
@@ -44,7 +55,7 @@ impl Fields {
         parse(raw).map_err(|error| self.refuse(field, error)).ok()
     }
 
-    /// Reads a field that may be missing; `None` means that a complaint was noted.
+    /// Reads a field that may be missing. `None` means that an error was noted.
     pub fn optional<R, T, E: Display>(
         &mut self,
         field: &'static str,
@@ -57,51 +68,40 @@ impl Fields {
         }
     }
 
-    /// Reads `tenantId`, which must be there.
+    /// Reads `tenantId`, which must be given.
     pub fn tenant(&mut self, raw: Option<String>) -> Option<TenantId> {
         self.required("tenantId", raw, |raw| TenantId::parse(&raw))
     }
 
-    /// Reads the bounds `from` and `to`, each of which may be missing, in this order.
-    pub fn range(&mut self, from: Option<String>, to: Option<String>) -> Option<Range> {
+    /// Reads the bounds `from` and `to`, each of which may be missing.
+    pub fn range(&mut self, from: Option<String>, to: Option<String>) -> Option<TimeRange> {
         let from = self.optional("from", from, |raw| instant(&raw));
         let to = self.optional("to", to, |raw| instant(&raw));
-        let (from, to) = (from?, to?);
-        if let (Some(from), Some(to)) = (from, to)
-            && from > to
-        {
+        let range = TimeRange {
+            from: from?,
+            to: to?,
+        };
+        if range.from.zip(range.to).is_some_and(|(from, to)| from > to) {
             self.refuse("to", "must not be before from");
             return None;
         }
-        Some((from, to))
+        Some(range)
     }
 
-    /// Notes a complaint.
-    pub fn refuse(&mut self, field: &'static str, message: impl Display) {
-        self.errors.push(FieldError {
-            field,
-            message: message.to_string(),
-        });
+    fn refuse(&mut self, field: &'static str, message: impl Display) {
+        self.errors.push(FieldError::new(field, message));
     }
 
-    /// The complaints, if there are any.
-    pub fn check(&mut self) -> Result<(), ApiError> {
-        if self.errors.is_empty() {
-            Ok(())
-        } else {
-            Err(self.error())
-        }
-    }
-
-    /// The complaints as one error.
-    pub fn error(&mut self) -> ApiError {
-        ApiError::invalid(std::mem::take(&mut self.errors))
+    /// What `make` makes of the fields that were read, or 422 with all that is wrong. `make` returns
+    /// `None` where one of the fields is `None`.
+    pub fn finish<T>(self, make: impl FnOnce() -> Option<T>) -> Result<T, ApiError> {
+        make().ok_or_else(|| ApiError::invalid(self.errors))
     }
 }
 
 /// A whole number from `min` to `max`, written in decimal digits.
 pub fn integer(raw: &str, min: i64, max: i64) -> Result<i64, String> {
-    // `parse` takes a plus sign, too.
+    // `parse` also accepts a plus sign.
     in_range(raw.parse().ok().filter(|_| !raw.starts_with('+')), min, max)
 }
 
@@ -136,8 +136,8 @@ pub fn instant(raw: &str) -> Result<UtcTime, String> {
         })
 }
 
-/// Whether `raw` has the form of RFC 3339, section 5.6. jiff takes more, such as a second 60, an
-/// offset of 25 hours, or no seconds at all.
+/// Whether `raw` has the form of RFC 3339, section 5.6. jiff's parser accepts more, such as second 60,
+/// an offset of 25 hours, or no seconds at all.
 fn is_rfc3339(raw: &str) -> bool {
     let Some((time, offset)) = raw.as_bytes().split_at_checked(19) else {
         return false;
@@ -154,20 +154,18 @@ fn is_rfc3339(raw: &str) -> bool {
     };
     let is_offset = match offset {
         b"Z" | b"z" => true,
-        [b'+' | b'-', rest @ ..] => {
-            has_form(rest, b"00:00") && rest[..2] <= b"23"[..] && rest[3] < b'6'
-        }
+        [b'+' | b'-', rest @ ..] => has_form(rest, b"00:50") && rest[..2] <= b"23"[..],
         _ => false,
     };
-    (has_form(time, b"0000-00-00T00:00:00") || has_form(time, b"0000-00-00t00:00:00"))
-        && time[17] < b'6'
-        && is_offset
+    (has_form(time, b"0000-00-00T00:00:50") || has_form(time, b"0000-00-00t00:00:50")) && is_offset
 }
 
-/// Whether `raw` is `form` with any digit for each 0.
-fn has_form(raw: &[u8], form: &[u8]) -> bool {
+/// Whether `raw` is `form` with any digit for each 0, and a digit up to 5 for each 5.
+#[must_use]
+pub fn has_form(raw: &[u8], form: &[u8]) -> bool {
     let fits = |(byte, wanted): (&u8, &u8)| match wanted {
         b'0' => byte.is_ascii_digit(),
+        b'5' => (b'0'..=b'5').contains(byte),
         other => byte == other,
     };
     raw.len() == form.len() && raw.iter().zip(form).all(fits)

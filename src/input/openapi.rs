@@ -1,5 +1,5 @@
-//! The fields that several routes take, as OpenAPI describes them: types that stand for what is
-//! read. Not here: what only one route takes.
+//! How OpenAPI describes the fields that several routes take. Each type stands for what is read in
+//! the field of a query or body.
 
 use utoipa::{
     PartialSchema, ToSchema,
@@ -7,41 +7,33 @@ use utoipa::{
 };
 
 use super::{FIRST_YEAR, LAST_YEAR};
-use crate::tenant::TenantId;
+use crate::{identifier, tenant::TenantId};
 
-/// Text that is not blank and has no control characters: what Rust takes for white space is spelt
-/// out, since others take other characters for it.
-const PLAIN_TEXT: &str = concat!(
-    r"^[^\u0000-\u001F\u007F-\u009F]*",
-    r"[^\u0000-\u0020\u007F-\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]",
-    r"[^\u0000-\u001F\u007F-\u009F]*$"
-);
+/// An identifier of 1 to `MAX` characters: see [`identifier::RULE`].
+pub struct Identifier<const MAX: usize>;
 
-/// Text of 1 to `MAX` characters that is not blank and has no control characters.
-pub struct PlainText<const MAX: usize>;
-
-impl<const MAX: usize> PlainText<MAX> {
+impl<const MAX: usize> Identifier<MAX> {
     fn object() -> ObjectBuilder {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .min_length(Some(1))
             .max_length(Some(MAX))
-            .pattern(Some(PLAIN_TEXT))
+            .pattern(Some(identifier::PATTERN))
     }
 }
 
-impl<const MAX: usize> PartialSchema for PlainText<MAX> {
+impl<const MAX: usize> PartialSchema for Identifier<MAX> {
     fn schema() -> RefOr<Schema> {
         Self::object().into()
     }
 }
 
-/// A tenant.
+/// The field of a tenant.
 pub struct Tenant;
 
 impl PartialSchema for Tenant {
     fn schema() -> RefOr<Schema> {
-        PlainText::<{ TenantId::MAX_CHARS }>::object()
+        Identifier::<{ TenantId::MAX_CHARS }>::object()
             .description(Some("The clinic."))
             .examples(["default-tenant"])
             .into()
@@ -50,7 +42,7 @@ impl PartialSchema for Tenant {
 
 impl ToSchema for Tenant {}
 
-/// An instant.
+/// The field of an instant.
 pub struct Instant;
 
 impl PartialSchema for Instant {
@@ -60,7 +52,7 @@ impl PartialSchema for Instant {
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
             .description(Some(format!(
                 "An RFC 3339 date and time with offset, from {FIRST_YEAR} to {LAST_YEAR} in UTC. \
-                 What is finer than a microsecond is dropped."
+                 Digits finer than a microsecond are dropped."
             )))
             .examples(["2025-10-31T14:30:00Z", "2025-10-31T11:30:00-03:00"])
             .into()

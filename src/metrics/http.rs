@@ -4,20 +4,19 @@ use actix_web::{HttpResponse, Resource, http::header::CONTENT_TYPE, web};
 use utoipa::OpenApi;
 
 use super::Metrics;
+use crate::http::read_resource;
 
 /// Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4";
 
-/// The route as it is described.
+/// How OpenAPI describes the route.
 #[derive(OpenApi)]
 #[openapi(paths(metrics))]
-pub(crate) struct Api;
+pub(crate) struct MetricsApi;
 
 /// The route, which needs a `web::Data<Metrics>`.
 pub fn resource() -> Resource {
-    web::resource(["/metrics", "/metrics/"])
-        .get(metrics)
-        .route(web::head().to(metrics))
+    read_resource("/metrics", metrics)
 }
 
 /// What Prometheus scrapes

@@ -56,10 +56,10 @@ struct Common;
 #[must_use]
 pub fn describe() -> Description {
     let mut description = Common::openapi()
-        .nest(PREFIX, stats::http::Api::openapi())
-        .nest(PREFIX, appointments::http::Api::openapi())
-        .merge_from(health::http::Api::openapi())
-        .merge_from(metrics::http::Api::openapi());
+        .nest(PREFIX, stats::http::StatsApi::openapi())
+        .nest(PREFIX, appointments::http::AppointmentsApi::openapi())
+        .merge_from(health::http::HealthApi::openapi())
+        .merge_from(metrics::http::MetricsApi::openapi());
     description.info.description = Some(ABOUT.to_owned());
     description.info.license = None;
     let components = description.components.get_or_insert_default();

@@ -24,8 +24,9 @@ use crate::{
         ApiError,
         openapi::{BadQuery, Failed, Guarded},
     },
+    http::read_resource,
     input::{
-        Fields,
+        FieldReader, TimeRange,
         http::Query,
         integer,
         openapi::{Instant, Tenant},
@@ -45,38 +46,25 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 #[derive(Debug, Clone, Copy)]
 pub struct Ttl(pub Duration);
 
-/// The routes as they are described.
+/// How OpenAPI describes the routes.
 #[derive(OpenApi)]
 #[openapi(
     paths(mega_stats, summary, cache_metrics, purge),
     components(schemas(MegaStats, Summary, TimeZone))
 )]
-pub(crate) struct Api;
+pub(crate) struct StatsApi;
 
 /// Adds the routes, below the prefix of the appointments.
 pub fn routes(config: &mut web::ServiceConfig) {
     config
-        .service(
-            web::resource(["/mega-stats", "/mega-stats/"])
-                .get(mega_stats)
-                .route(web::head().to(mega_stats)),
-        )
-        .service(
-            web::resource(["/summary", "/summary/"])
-                .get(summary)
-                .route(web::head().to(summary)),
-        )
+        .service(read_resource("/mega-stats", mega_stats))
+        .service(read_resource("/summary", summary))
         .service(
             web::resource(["/cache", "/cache/"])
                 .wrap(from_fn(admins_only))
                 .delete(purge),
         )
-        .service(
-            web::resource(["/cache-metrics", "/cache-metrics/"])
-                .wrap(from_fn(admins_only))
-                .get(cache_metrics)
-                .route(web::head().to(cache_metrics)),
-        );
+        .service(read_resource("/cache-metrics", cache_metrics).wrap(from_fn(admins_only)));
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -86,7 +74,7 @@ struct MegaStatsQuery {
     #[serde(rename = "tenantId")]
     #[param(value_type = Tenant)]
     tenant_id: Option<String>,
-    /// Whose midnights begin a day.
+    /// The time zone at whose midnights a day begins.
     #[param(value_type = Option<TimeZone>)]
     tz: Option<String>,
 }
@@ -108,15 +96,9 @@ async fn mega_stats(
     stats: web::Data<Arc<StatsService>>,
     ttl: web::Data<Ttl>,
 ) -> Result<HttpResponse, ApiError> {
-    let MegaStatsQuery { tenant_id, tz } = query;
-    let mut fields = Fields::default();
-    let (tenant, zone) = (
-        fields.tenant(tenant_id),
-        zone(&mut fields, tz.as_deref(), &stats),
-    );
-    let (Some(tenant), Some(zone)) = (tenant, zone) else {
-        return Err(fields.error());
-    };
+    let mut fields = FieldReader::default();
+    let subject = subject(&mut fields, query.tenant_id, query.tz.as_deref(), &stats);
+    let Subject { tenant, zone } = fields.finish(|| subject)?;
     caller.may_touch(&tenant)?;
     Ok(respond(
         stats.mega_stats(&tenant, &zone).await?,
@@ -124,10 +106,26 @@ async fn mega_stats(
     ))
 }
 
-/// Reads `tz`, which is [`DEFAULT_ZONE`] if it is missing.
-fn zone(fields: &mut Fields, tz: Option<&str>, stats: &StatsService) -> Option<Zone> {
+/// Whose appointments are counted, and by which calendar.
+struct Subject {
+    tenant: TenantId,
+    zone: Zone,
+}
+
+/// Reads `tenantId` and `tz`, which is [`DEFAULT_ZONE`] if it is missing.
+fn subject(
+    fields: &mut FieldReader,
+    tenant_id: Option<String>,
+    tz: Option<&str>,
+    stats: &StatsService,
+) -> Option<Subject> {
+    let tenant = fields.tenant(tenant_id);
     let name = tz.unwrap_or(DEFAULT_ZONE);
-    fields.required("tz", Some(name), |name| stats.zone(name))
+    let zone = fields.required("tz", Some(name), |name| stats.zone(name));
+    Some(Subject {
+        tenant: tenant?,
+        zone: zone?,
+    })
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -143,7 +141,7 @@ struct SummaryQuery {
     /// Leaves out appointments that start then or later; not before `from`.
     #[param(value_type = Option<Instant>)]
     to: Option<String>,
-    /// Whose midnights begin a day.
+    /// The time zone at whose midnights a day begins.
     #[param(value_type = Option<TimeZone>)]
     tz: Option<String>,
 }
@@ -164,21 +162,11 @@ async fn summary(
     stats: web::Data<Arc<StatsService>>,
     ttl: web::Data<Ttl>,
 ) -> Result<HttpResponse, ApiError> {
-    let SummaryQuery {
-        tenant_id,
-        from,
-        to,
-        tz,
-    } = query;
-    let mut fields = Fields::default();
-    let (tenant, zone) = (
-        fields.tenant(tenant_id),
-        zone(&mut fields, tz.as_deref(), &stats),
-    );
-    let range = fields.range(from, to);
-    let (Some(tenant), Some(zone), Some((from, to))) = (tenant, zone, range) else {
-        return Err(fields.error());
-    };
+    let mut fields = FieldReader::default();
+    let subject = subject(&mut fields, query.tenant_id, query.tz.as_deref(), &stats);
+    let range = fields.range(query.from, query.to);
+    let (Subject { tenant, zone }, TimeRange { from, to }) =
+        fields.finish(|| subject.zip(range))?;
     caller.may_touch(&tenant)?;
     Ok(respond(
         stats.summary(&tenant, &zone, Cut { from, to }).await?,
@@ -186,7 +174,7 @@ async fn summary(
     ))
 }
 
-/// RFC 9211 for `Cache-Status`; `X-Cache` as in the seed.
+/// The answer with its headers: `Cache-Status` as RFC 9211 defines it, and `X-Cache`.
 fn respond(answer: Answer, Ttl(ttl): Ttl) -> HttpResponse {
     let (x_cache, mut status) = match (answer.outcome, answer.collapsed) {
         (Outcome::Hit, false) => {
@@ -219,36 +207,34 @@ fn respond(answer: Answer, Ttl(ttl): Ttl) -> HttpResponse {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-// A misspelt tenant must not stand for all of them.
+// A misspelt `tenantId` must not purge all tenants.
 #[serde(deny_unknown_fields)]
 struct PurgeQuery {
-    /// The clinic; all of them if it is missing.
+    /// The clinic; without it all clinics are purged.
     #[serde(rename = "tenantId")]
     #[param(value_type = Option<Tenant>)]
     tenant_id: Option<String>,
 }
 
-/// Forgets what is cached
+/// Purges the cache
 ///
-/// For one clinic, or for all. It holds once it is answered. Further query parameters are refused,
-/// since a misspelt clinic must not stand for all of them.
+/// For one clinic, or for all. It is done when the answer arrives. Unknown query parameters are refused,
+/// since a misspelt `tenantId` must not purge all clinics.
 #[utoipa::path(
     delete,
     path = "/cache",
     operation_id = "purge_cache",
     tag = "Cache",
     params(PurgeQuery),
-    responses((status = 204, description = "It is forgotten."), BadQuery, Guarded, Failed)
+    responses((status = 204, description = "The answers were removed from the cache."), BadQuery, Guarded, Failed)
 )]
 async fn purge(
     Query(query): Query<PurgeQuery>,
     stats: web::Data<Arc<StatsService>>,
 ) -> Result<HttpResponse, ApiError> {
-    let mut fields = Fields::default();
+    let mut fields = FieldReader::default();
     let tenant = fields.optional("tenantId", query.tenant_id, |raw| TenantId::parse(&raw));
-    let Some(tenant) = tenant else {
-        return Err(fields.error());
-    };
+    let tenant = fields.finish(|| tenant)?;
     stats.forget(tenant.as_ref()).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -339,12 +325,10 @@ async fn cache_metrics(
     stats: web::Data<Arc<StatsService>>,
 ) -> Result<HttpResponse, ApiError> {
     let CacheMetricsQuery { limit, after } = query;
-    let mut fields = Fields::default();
+    let mut fields = FieldReader::default();
     let limit = fields.optional("limit", limit, |raw| integer(&raw, 1, MAX_KEYS));
-    let Some(limit) = limit else {
-        return Err(fields.error());
-    };
-    let limit = limit
+    let limit = fields
+        .finish(|| limit)?
         .and_then(|limit| usize::try_from(limit).ok())
         .unwrap_or(DEFAULT_KEYS);
     let page = stats.keys(after.as_deref(), limit).await?;

@@ -1,5 +1,4 @@
-//! The statistics' routes as OpenAPI describes them: their headers and what is particular to their
-//! parameters.
+//! How OpenAPI describes the statistics' routes: their headers, and the parameter `tz`.
 
 use std::{collections::BTreeMap, marker::PhantomData};
 
@@ -13,7 +12,7 @@ use utoipa::{
 
 use super::zones::DEFAULT_ZONE;
 
-/// Counts, and where they came from.
+/// The response of a statistics route: its counts, and the headers that say where they came from.
 pub(super) struct Counted<T>(PhantomData<T>);
 
 impl<T: ToSchema> IntoResponses for Counted<T> {
@@ -40,10 +39,11 @@ fn x_cache() -> Header {
         .build();
     describe(
         outcome,
-        "`HIT`: from the cache, or a computation shared with another request. `MISS`: computed. \
-         `STALE`: from the cache after its time, since the database is away, but not older than the \
-         last acknowledged write. `BYPASS`: computed without the cache, since it is switched off or away, a write of the \
-         tenant is under way, or `from` and `to` leave out a part of the days.",
+        "`HIT`: from the cache, or from a computation that was shared with another request. `MISS`: \
+         computed for this request. `STALE`: from the cache although the entry has expired, because \
+         the database cannot be reached; still not older than the last acknowledged write. `BYPASS`: \
+         computed without the cache, because the cache is switched off or cannot be reached, a write \
+         of the tenant is under way, or `from` and `to` leave out a part of the days.",
     )
 }
 
@@ -53,7 +53,7 @@ fn cache_status() -> Header {
         .pattern(Some("^megastats; "))
         .examples(["megastats; hit; ttl=27", "megastats; fwd=miss"])
         .build();
-    describe(status, "The same as RFC 9211.")
+    describe(status, "The same as RFC 9211 defines it.")
 }
 
 fn age() -> Header {
@@ -64,7 +64,7 @@ fn age() -> Header {
         .build();
     describe(
         seconds,
-        "How many seconds ago the answer was computed; there with `STALE`.",
+        "How many seconds ago the answer was computed. Only with `STALE`.",
     )
 }
 

@@ -1,15 +1,14 @@
-//! The headers by which a create that is sent again is known. Not here: the route that takes them
-//! (`appointments::http`).
+//! The headers of creates that are sent again.
 
 use actix_web::{HttpRequest, http::StatusCode};
 
 use super::IdempotencyKey;
 use crate::error::ApiError;
 
-/// The client's name for its request.
+/// The header with the client's name for its request.
 pub(in crate::appointments) const KEY: &str = "Idempotency-Key";
 
-/// Whether an answer was given before.
+/// The header of an answer that was given before.
 pub(in crate::appointments) const REPLAYED: &str = "Idempotency-Replayed";
 
 /// The key that the request carries, if any; 400 if it carries two or one of another form.

@@ -1,6 +1,11 @@
-//! Creates that are sent again: one that carries an `Idempotency-Key` takes place once, and is
-//! answered alike each time. Lives here: what a key is, and what is the same request. `store` has
-//! the statements, `http` the headers, `openapi` describes them. Not here: the route.
+//! Creates that are sent again: one that carries an `Idempotency-Key` takes place once, and gets the
+//! same answer each time.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | this one | what a key is, and which requests are the same |
+//! | [`store`] | statements |
+//! | `http`, `openapi` | the headers, and how OpenAPI describes them |
 
 pub(super) mod http;
 pub(super) mod openapi;
@@ -12,7 +17,7 @@ use thiserror::Error;
 
 use super::model::NewAppointment;
 
-/// How long a key is remembered.
+/// How long a key is stored.
 pub const KEPT: SignedDuration = SignedDuration::from_hours(24);
 
 /// The longest key, in characters.
@@ -61,12 +66,12 @@ fn unescape(quoted: &str) -> Result<String, InvalidKey> {
     Ok(key)
 }
 
-/// Not a key: the message says what is.
+/// Not a key: the message says what is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("must be 1 to {MAX_KEY_CHARS} visible ASCII characters, plain or in double quotes")]
 pub struct InvalidKey;
 
-/// Stands for all that a create asks for, but for its tenant. Instances of different versions must
+/// A hash of everything that a create asks for, except its tenant. Instances of different versions must
 /// agree on it for as long as keys are [`KEPT`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);

@@ -1,4 +1,4 @@
-//! The headers of creates that are sent again, as OpenAPI describes them.
+//! How OpenAPI describes the headers of creates that are sent again.
 
 use utoipa::{
     IntoParams, PartialSchema,
@@ -11,9 +11,9 @@ use utoipa::{
 use super::{MAX_KEY_CHARS, http::KEY};
 
 /// The header of an [`IdempotencyKey`](super::IdempotencyKey).
-pub(in crate::appointments) struct Key;
+pub(in crate::appointments) struct IdempotencyKeyHeader;
 
-impl IntoParams for Key {
+impl IntoParams for IdempotencyKeyHeader {
     fn into_params(_in: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let plain = format!(r"[!#-~]{{1,{MAX_KEY_CHARS}}}");
         let quoted = format!(r#""([!#-\[\]-~]|\\["\\]){{1,{MAX_KEY_CHARS}}}""#);
@@ -23,8 +23,8 @@ impl IntoParams for Key {
             .examples(["8e03978e-40d5-43e8-bc93-6894a57f9324"]);
         let description = format!(
             "The client's name for its request: 1 to {MAX_KEY_CHARS} visible ASCII characters, plain \
-             or in double quotes, within which `\\` stands before `\"` and `\\`. Each clinic has keys \
-             of its own."
+             or in double quotes. Within quotes a `\\` is written before each `\"` and `\\`. The keys \
+             of one clinic are not those of another."
         );
         let header = ParameterBuilder::new()
             .name(KEY)
@@ -36,10 +36,10 @@ impl IntoParams for Key {
     }
 }
 
-/// That the answer was given before.
-pub(in crate::appointments) struct Replayed;
+/// The header that says that the answer was given before.
+pub(in crate::appointments) struct ReplayedHeader;
 
-impl PartialSchema for Replayed {
+impl PartialSchema for ReplayedHeader {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
             .schema_type(Type::String)

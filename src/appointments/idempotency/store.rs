@@ -1,5 +1,5 @@
-//! The statements that make an appointment once, and remember how it was answered: in the same
-//! transaction, so that there is never one without the other.
+//! The statements that make an appointment once and store the answer. Both are in one transaction, so
+//! that neither exists without the other.
 
 use diesel::{
     ExpressionMethods, OptionalExtension, QueryDsl, QueryResult, RunQueryDsl, SelectableHelper,
@@ -21,24 +21,24 @@ use crate::{
     },
 };
 
-/// How many old keys each new one removes: more than one, so that they become fewer, and few, so
-/// that nobody waits for it.
-const REMOVED: usize = 8;
+/// How many expired keys each create removes: more than one, so that their number falls, and few, so
+/// that no request waits for it.
+const REMOVED_PER_CREATE: usize = 8;
 
 /// How a create that carries a key ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Once {
-    /// It took place now.
-    Made(Answer),
-    /// It had taken place.
-    Again(Answer),
-    /// The key was for another request.
-    Taken,
+pub enum CreateOutcome {
+    /// The appointment was made now.
+    Created(StoredAnswer),
+    /// It was made by an earlier request with the same key.
+    Replayed(StoredAnswer),
+    /// The key was used for another appointment.
+    KeyReused,
 }
 
-/// What is answered to a create.
+/// The answer to a create, as it is stored with the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct StoredAnswer {
     /// The appointment that was made.
     pub id: i64,
     /// The body: the appointment as it was then, in JSON.
@@ -51,9 +51,9 @@ pub fn create(
     new: &NewAppointment,
     key: &IdempotencyKey,
     now: UtcTime,
-) -> QueryResult<Once> {
+) -> QueryResult<CreateOutcome> {
     match attempt(conn, new, key, now) {
-        // Another session has used the key meanwhile, and has committed: its answer is there now.
+        // Meanwhile another session has used the key and committed, so its answer can be read now.
         Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
             attempt(conn, new, key, now)
         }
@@ -66,7 +66,7 @@ fn attempt(
     new: &NewAppointment,
     key: &IdempotencyKey,
     now: UtcTime,
-) -> QueryResult<Once> {
+) -> QueryResult<CreateOutcome> {
     let Fingerprint(fingerprint) = Fingerprint::of(new);
     let oldest = now.timestamp().checked_sub(KEPT).unwrap_or(Timestamp::MIN);
     let oldest = UtcTime::from(oldest);
@@ -86,9 +86,9 @@ fn attempt(
                 diesel::delete(own).execute(c)?;
             }
             Some((asked, id, body, _)) if asked == fingerprint => {
-                return Ok(Once::Again(Answer { id, body }));
+                return Ok(CreateOutcome::Replayed(StoredAnswer { id, body }));
             }
-            Some(_) => return Ok(Once::Taken),
+            Some(_) => return Ok(CreateOutcome::KeyReused),
             None => {}
         }
         let made = diesel::insert_into(appointments::table)
@@ -111,11 +111,11 @@ fn attempt(
         sql_query(format!(
             "DELETE FROM idempotency_keys WHERE (tenant_id, key) IN \
              (SELECT tenant_id, key FROM idempotency_keys WHERE created_at <= $1 \
-              ORDER BY created_at LIMIT {REMOVED} {skip_locked})"
+              ORDER BY created_at LIMIT {REMOVED_PER_CREATE} {skip_locked})"
         ))
         .bind::<UtcInstant, _>(oldest)
         .execute(c)?;
-        Ok(Once::Made(Answer { id: made.id, body }))
+        Ok(CreateOutcome::Created(StoredAnswer { id: made.id, body }))
     }))
 }
 

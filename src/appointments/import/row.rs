@@ -1,9 +1,8 @@
-//! What a source row says. Lives here: which columns there must be, and what each may hold. Not
-//! here: where rows come from and where they go.
+//! Reading a row of the source: which columns there must be, and what each may hold.
 //!
-//! `AlignWork` had three schemas, which differ in the type of `patient_id`, in having
-//! `consultorio_id`, and in what may be NULL. Every value is judged by what it is, not by what its
-//! schema declared, so they need no telling apart.
+//! `AlignWork` had three schemas. They differ in the type of `patient_id`, in having `consultorio_id`, and
+//! in what may be NULL. Every value is checked as it is stored, whatever its schema declared, so the
+//! schemas are all read in the same way.
 
 use std::fmt::Display;
 
@@ -11,12 +10,12 @@ use super::{cell::Cell, statuses::Statuses};
 use crate::{
     appointments::model::{Appointment, InvalidPatient, MAX_ID, MAX_IMPORTED_ID, PatientId},
     db::UtcTime,
-    input::{instant, json_integer},
+    input::{has_form, instant, json_integer},
     tenant::{InvalidTenant, TenantId},
 };
 
-/// The longest appointment taken, in minutes. `AlignWork` took longer and shorter ones than a
-/// client may make here, and counted them.
+/// The longest appointment that is imported, in minutes. `AlignWork` allowed longer and shorter ones than
+/// clients may make here, and counted them.
 const MAX_DURATION_MIN: i64 = 24 * 60;
 
 /// The columns of a source, in its order, and where among them those of an appointment are.
@@ -70,8 +69,8 @@ impl Columns {
 
 /// The appointment in `cells`, which are as many as the columns; `Err` says all that is wrong.
 ///
-/// Where `updated_at` is NULL it never changed since `created_at`. Where that is NULL the oldest
-/// time known stands in: `updated_at`, else `starts_at`.
+/// If `updated_at` is NULL, `created_at` is used. If that is NULL, `updated_at` is used, or else
+/// `starts_at`.
 pub(super) fn read(
     columns: &Columns,
     cells: &[Cell],
@@ -104,8 +103,10 @@ pub(super) fn read(
         unless_null(cell, utc)
     });
 
-    let taken = || {
-        let (starts_at, created_at, updated_at) = (starts_at?, created_at?, updated_at?);
+    let appointment = || {
+        let starts_at = starts_at?;
+        let updated_at = updated_at?;
+        let created_at = created_at?;
         let created_at = created_at.or(updated_at).unwrap_or(starts_at);
         Some(Appointment {
             id: id?,
@@ -119,7 +120,7 @@ pub(super) fn read(
             updated_at: updated_at.unwrap_or(created_at),
         })
     };
-    taken().ok_or_else(|| reasons.0.join("; "))
+    appointment().ok_or_else(|| reasons.0.join("; "))
 }
 
 /// All that is wrong with one row.
@@ -175,8 +176,7 @@ fn utc(cell: &Cell) -> Result<UtcTime, &'static str> {
     const ALLOWED: &str = "must be UTC as text YYYY-MM-DD HH:MM:SS with up to 6 digits of \
                            fraction and without offset, from 1970 to 2199";
     match cell {
-        // A general parser takes more than this, such as an offset, and drops what it has no
-        // room for.
+        // A general parser accepts more, such as an offset, and drops what it cannot represent.
         Cell::Text(text) if is_naive(text) => {
             instant(&format!("{}T{}Z", &text[..10], &text[11..])).map_err(|_outside| ALLOWED)
         }
@@ -184,28 +184,22 @@ fn utc(cell: &Cell) -> Result<UtcTime, &'static str> {
     }
 }
 
+/// Whether `text` has the form `YYYY-MM-DD HH:MM:SS`, perhaps with 1 to 6 digits of fraction.
 fn is_naive(text: &str) -> bool {
-    let matches = |text: &str, pattern: &str| {
-        text.len() == pattern.len()
-            && text
-                .bytes()
-                .zip(pattern.bytes())
-                .all(|(given, wanted)| match wanted {
-                    b'0' => given.is_ascii_digit(),
-                    // Of seconds: the 60th would be taken for the 59th.
-                    b'5' => (b'0'..=b'5').contains(&given),
-                    _ => given == wanted,
-                })
+    let Some((time, fraction)) = text
+        .as_bytes()
+        .split_at_checked("YYYY-MM-DD HH:MM:SS".len())
+    else {
+        return false;
     };
-    let fraction_digits = text
-        .len()
-        .saturating_sub("0000-00-00 00:00:00.".len())
-        .min(6);
-    let pattern = match fraction_digits {
-        0 => "0000-00-00 00:00:50".to_owned(),
-        digits => format!("0000-00-00 00:00:50.{}", "0".repeat(digits)),
+    let is_fraction = match fraction {
+        [] => true,
+        [b'.', digits @ ..] => {
+            (1..=6).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit)
+        }
+        _ => false,
     };
-    matches(text, &pattern)
+    has_form(time, b"0000-00-00 00:00:50") && is_fraction
 }
 
 #[cfg(test)]

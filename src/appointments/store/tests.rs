@@ -11,6 +11,7 @@ use super::*;
 use crate::{
     appointments::model::PatientId,
     db::{Status, testing::TestDb},
+    input::TimeRange,
     tenant::TenantId,
 };
 
@@ -77,8 +78,7 @@ fn filters() -> impl Strategy<Value = ListFilter> {
     let bound = || proptest::option::of((-1i64..12).prop_map(instant));
     (bound(), bound(), 1i64..8, 1i64..12).prop_map(|(from, to, page, page_size)| ListFilter {
         tenant: tenant(0),
-        from,
-        to,
+        range: TimeRange { from, to },
         page,
         page_size,
     })
@@ -89,8 +89,8 @@ fn naive(all: &[Appointment], filter: &ListFilter) -> Page {
     let mut found: Vec<_> = all
         .iter()
         .filter(|one| one.tenant_id == filter.tenant.as_str())
-        .filter(|one| filter.from.is_none_or(|from| from <= one.starts_at))
-        .filter(|one| filter.to.is_none_or(|to| one.starts_at < to))
+        .filter(|one| filter.range.from.is_none_or(|from| from <= one.starts_at))
+        .filter(|one| filter.range.to.is_none_or(|to| one.starts_at < to))
         .cloned()
         .collect();
     found.sort_by_key(|one| (one.starts_at.timestamp(), one.id));

@@ -52,11 +52,11 @@ fn the_same_request_is_answered_alike_and_another_is_told_apart() {
         database.run(|conn| {
             let mut create = |new: &NewAppointment, raw| create(conn, new, &key(raw), now());
             let first = create(&new("clinic"), "a").unwrap();
-            let Once::Made(answer) = first else {
+            let CreateOutcome::Created(answer) = first else {
                 panic!("{first:?}")
             };
             let again = create(&new("clinic"), "\"a\"").unwrap();
-            assert_eq!(again, Once::Again(answer.clone()));
+            assert_eq!(again, CreateOutcome::Replayed(answer.clone()));
             let other = |change: fn(&mut NewAppointment)| {
                 let mut other = new("clinic");
                 change(&mut other);
@@ -69,11 +69,11 @@ fn the_same_request_is_answered_alike_and_another_is_told_apart() {
                 other(|new| new.duration_min = 31),
                 other(|new| new.status = Status::Confirmed),
             ] {
-                assert_eq!(create(&another, "a").unwrap(), Once::Taken);
+                assert_eq!(create(&another, "a").unwrap(), CreateOutcome::KeyReused);
             }
             for (tenant, raw) in [("clinic", "A"), ("other", "a")] {
                 let made = create(&new(tenant), raw).unwrap();
-                assert!(matches!(made, Once::Made(_)), "{made:?}");
+                assert!(matches!(made, CreateOutcome::Created(_)), "{made:?}");
             }
             assert_eq!(count(conn), (3, 3));
         });
@@ -85,11 +85,14 @@ fn a_key_is_forgotten_after_its_time_and_not_before() {
     for mut database in TestDb::both() {
         database.run(|conn| {
             let mut create = |at| create(conn, &new("clinic"), &key("a"), at).unwrap();
-            assert!(matches!(create(now()), Once::Made(_)));
+            assert!(matches!(create(now()), CreateOutcome::Created(_)));
             let short_of_it = KEPT - SignedDuration::from_micros(1);
-            assert!(matches!(create(later(short_of_it)), Once::Again(_)));
-            assert!(matches!(create(later(KEPT)), Once::Made(_)));
-            assert!(matches!(create(later(KEPT)), Once::Again(_)));
+            assert!(matches!(
+                create(later(short_of_it)),
+                CreateOutcome::Replayed(_)
+            ));
+            assert!(matches!(create(later(KEPT)), CreateOutcome::Created(_)));
+            assert!(matches!(create(later(KEPT)), CreateOutcome::Replayed(_)));
             assert_eq!(count(conn), (2, 1));
         });
     }
@@ -99,7 +102,7 @@ fn a_key_is_forgotten_after_its_time_and_not_before() {
 fn old_keys_are_removed_a_few_at_a_time() {
     for mut database in TestDb::both() {
         database.run(|conn| {
-            for number in 0..=2 * REMOVED {
+            for number in 0..=2 * REMOVED_PER_CREATE {
                 let old = key(&format!("old-{number}"));
                 create(conn, &new("clinic"), &old, now()).unwrap();
             }
@@ -107,7 +110,10 @@ fn old_keys_are_removed_a_few_at_a_time() {
                 create(conn, &new("other"), &key(raw), later(KEPT)).unwrap();
                 count(conn).1
             });
-            assert_eq!(left, [i64::try_from(REMOVED).unwrap() + 2, 3, 3, 4]);
+            assert_eq!(
+                left,
+                [i64::try_from(REMOVED_PER_CREATE).unwrap() + 2, 3, 3, 4]
+            );
         });
     }
 }
