@@ -26,7 +26,7 @@ pub use cache_metrics::{CacheFigures, CacheMetrics, TICK, Timed};
 pub use requests::{Connections, OpenConnection, RequestCounters, Series};
 
 use crate::settings::CacheBackend;
-use reading::{DISTINCT, Kind, Reading};
+use reading::{DISTINCT, MetricKind, Reading};
 
 /// Everything that one service counts. Several in a process do not see each other's.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Metrics {
         labels: &[(&'static str, &'static str)],
         read: impl Fn() -> u64 + Send + Sync + 'static,
     ) {
-        self.show(Kind::Gauge, name, help, labels, read);
+        self.show(MetricKind::Gauge, name, help, labels, read);
     }
 
     /// Shows what `read` returns, which only goes up.
@@ -86,12 +86,12 @@ impl Metrics {
         labels: &[(&'static str, &'static str)],
         read: impl Fn() -> u64 + Send + Sync + 'static,
     ) {
-        self.show(Kind::Counter, name, help, labels, read);
+        self.show(MetricKind::Counter, name, help, labels, read);
     }
 
     fn show(
         &self,
-        kind: Kind,
+        kind: MetricKind,
         name: &'static str,
         help: &'static str,
         labels: &[(&'static str, &'static str)],

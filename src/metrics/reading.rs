@@ -12,13 +12,13 @@ pub(super) const DISTINCT: &str =
 
 /// How a figure moves.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum MetricKind {
     Counter,
     Gauge,
 }
 
 pub(super) struct Reading {
-    kind: Kind,
+    kind: MetricKind,
     opts: Opts,
     desc: Desc,
     read: Box<dyn Fn() -> u64 + Send + Sync>,
@@ -26,7 +26,7 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) fn new(
-        kind: Kind,
+        kind: MetricKind,
         opts: Opts,
         read: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> Result<Self> {
@@ -41,12 +41,12 @@ impl Reading {
     fn families(&self) -> Result<Vec<MetricFamily>> {
         let (opts, value) = (self.opts.clone(), (self.read)());
         Ok(match self.kind {
-            Kind::Counter => {
+            MetricKind::Counter => {
                 let counter = IntCounter::with_opts(opts)?;
                 counter.inc_by(value);
                 counter.collect()
             }
-            Kind::Gauge => {
+            MetricKind::Gauge => {
                 let gauge = IntGauge::with_opts(opts)?;
                 gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
                 gauge.collect()

@@ -1,7 +1,7 @@
 //! The calendar of the statistics: which instants a bucket holds, for a zone and a moment.
 //!
-//! Pure: what time it is comes in as `now`, the zone's rules from
-//! [`zones`](crate::stats::zones), and what is counted inside a bucket is not known here.
+//! These functions are pure: the time is the parameter `now`, and the rules of the zone come from
+//! [`zones`](crate::stats::zones).
 //!
 //! # The rule
 //! A bucket is the half-open range of instants between two local midnights. The local midnight of
@@ -39,9 +39,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// The instants that are inside both.
-    ///
-    /// Of windows that do not overlap it is an empty window: it contains nothing and counts zero.
+    /// The instants that are inside both; an empty window if they do not overlap.
     #[must_use]
     pub fn intersect(self, other: Self) -> Self {
         let start = self.start.max(other.start);
@@ -97,7 +95,7 @@ impl TwoDays {
     }
 }
 
-/// The date that a calendar on the wall shows at `now`.
+/// The local date at `now`.
 #[must_use]
 pub fn local_date(now: Timestamp, zone: &TimeZone) -> Date {
     zone.to_datetime(now).date()

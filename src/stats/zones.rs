@@ -1,8 +1,8 @@
-//! Which time zones there are and whose rules they follow: naming, parsing and looking up.
+//! Time zones by name.
 //!
-//! chrono-tz says what a zone may be called; its rules are those of an older IANA tzdb and are
-//! never asked. The rules are jiff's, bundled or the machine's. What is done with a zone, the
-//! calendar, lives in [`windows`](crate::stats::windows).
+//! chrono-tz parses the names. Its own rules are those of an older IANA tzdb and are not used: the rules
+//! come from jiff, which has bundled ones and can read the machine's. The calendar itself is in
+//! [`windows`](crate::stats::windows).
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use thiserror::Error;
 /// Where a Unix machine keeps its compiled tzdb, unless `TZDIR` names another directory.
 const SYSTEM_DIRECTORY: &str = "/usr/share/zoneinfo";
 
-/// The zone an unnamed `tz` stands for: a database without it can serve nobody.
+/// The zone of a request without `tz`. A tzdb that lacks it cannot be used.
 pub const DEFAULT_ZONE: &str = "America/Recife";
 
 /// A time zone that has a name and rules; made by [`Zones::get`].
@@ -38,7 +38,7 @@ impl Zone {
     }
 }
 
-/// The name is none of the IANA tzdb's, or the database has no rules for it.
+/// The name is not in the IANA tzdb, or the tzdb in use has no rules for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("must be an IANA time zone name, e.g. America/Recife")]
 pub struct UnknownZone;
@@ -62,17 +62,15 @@ pub enum ZonesError {
     },
 }
 
-/// The time zones that requests may name, by one tzdb.
-///
-/// Clones share one database and what it has already parsed.
+/// The time zones that requests may name, with the rules of one tzdb. Clones share the zones that were
+/// already parsed.
 #[derive(Debug, Clone)]
 pub struct Zones {
     rules: TimeZoneDatabase,
 }
 
 impl Zones {
-    /// The tzdb that was built into this binary: the same on every machine, whatever it has
-    /// installed, and as old as the build.
+    /// The tzdb that is built into this binary. It is the same on every machine, and as old as the build.
     #[must_use]
     pub fn bundled() -> Self {
         Self {
@@ -85,8 +83,8 @@ impl Zones {
     /// Files that change later are noticed within five minutes, without a restart.
     ///
     /// # Errors
-    /// When that directory is absent or empty, or has no America/Recife. Nothing else is tried:
-    /// who asked for the machine's rules must not get others unnoticed.
+    /// When that directory is missing or empty, or has no America/Recife. There is no fallback, since
+    /// whoever asks for the machine's rules must not get others unnoticed.
     pub fn system() -> Result<Self, ZonesError> {
         match std::env::var_os("TZDIR") {
             Some(directory) => Self::in_directory(Path::new(&directory)),

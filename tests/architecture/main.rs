@@ -1,5 +1,5 @@
 //! The shape of the code: modules import only downwards and no files in a circle, each outside
-//! crate stays in the files made for it, and one name stands for one type.
+//! crate stays in the files made for it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -1,5 +1,5 @@
-//! The code as the compiler parses it: which files there are, which of them each one imports, and which
-//! outside crates it names.
+//! The code as the compiler parses it: which files there are, which of them each one imports, and
+//! which outside crates it names.
 //!
 //! A file imports another when it names something that is defined there, in a `use` or in a path:
 //! through a re-export, what counts is where the name is defined. Declaring a module is no import,
@@ -166,8 +166,12 @@ impl Parsed {
     /// All that it names, but for what it only hands on.
     fn imported_paths(&self) -> impl Iterator<Item = Vec<String>> {
         let uses = self.uses.iter().filter(|import| {
+            let mut path = import.path.iter().skip_while(|part| *part == "self");
+            let is_from_below = path
+                .next()
+                .is_some_and(|first| self.children.contains(first));
             let is_named = || self.paths.iter().any(|path| path[0] == import.name);
-            !import.is_public || !self.children.contains(&import.path[0]) || is_named()
+            !(import.is_public && is_from_below) || is_named()
         });
         uses.map(|import| import.path.clone())
             .chain(self.paths.iter().cloned())

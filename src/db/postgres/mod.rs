@@ -1,5 +1,5 @@
-//! A `PostgreSQL` server. Lives here: connecting to it, and knowing whether a connection still
-//! works. Not here: TLS (`tls`), keeping connections (`db::pool`), and statements.
+//! A `PostgreSQL` server: connecting to it, and finding out whether a connection still works. TLS is in
+//! `tls`.
 //!
 //! diesel-async's wrapper makes tokio-postgres a blocking Diesel connection. Its socket is served
 //! by a task of the runtime that was current when the [`PgServer`] was made: the *driver*. The
