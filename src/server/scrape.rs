@@ -105,19 +105,19 @@ fn show_link(metrics: &Metrics, redis: &RedisCache) {
     }
     metrics.gauge(
         "megastats_redis_undelivered_generations",
-        "Tenants whose new generation Redis has yet to be told of; they are read from the database.",
+        "Tenants whose new generation has yet to be delivered to Redis; they are read from the database.",
         &[],
         read(|link| link.undelivered as u64),
     );
     metrics.gauge(
         "megastats_redis_unraised_fences",
-        "Tenants that are written to while Redis does not know.",
+        "Tenants that are written to while Redis lacks the fence.",
         &[],
         read(|link| link.unfenced as u64),
     );
     metrics.gauge(
         "megastats_redis_undelivered_overrun",
-        "1 while there is more to deliver than is remembered, so that nobody is read from Redis.",
+        "1 while more invalidations are pending than can be remembered, so that Redis is used for no tenant.",
         &[],
         read(|link| link.is_overrun.into()),
     );

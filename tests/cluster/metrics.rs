@@ -13,9 +13,11 @@ const HITS: &str = "megastats_cache_requests_total{backend=\"redis\",outcome=\"h
 const COMMITTED: &str = "megastats_writes_total{result=\"committed\"}";
 
 /// What is logged when the breaker opens.
-const LOST: &str = "redis: no answer; answering from the database";
-const LEFT: &str = "redis: not told of writes; their tenants are read from the database";
-const ALL_TOLD: &str = "redis: all was told, or has expired";
+const LOST: &str = "redis: no answer; statistics are read from the database";
+const NOT_DELIVERED: &str =
+    "redis: invalidations could not be delivered; their tenants are read from the database";
+const DELIVERED: &str =
+    "redis: every pending invalidation was delivered, or its entries have expired";
 
 /// How often each of `lines` was logged by a part.
 fn logged<const N: usize>(cluster: &Cluster, part: &str, lines: [&str; N]) -> [usize; N] {
@@ -76,7 +78,7 @@ async fn a_redis_that_fails_and_what_it_has_missed_are_shown_until_it_is_back() 
             .await;
         }
 
-        let told = || logged(&cluster, "instance-1", [LEFT, ALL_TOLD]);
+        let told = || logged(&cluster, "instance-1", [NOT_DELIVERED, DELIVERED]);
         eventually("it is said that writes are left", async || {
             told() == [outage + 1, outage]
         })
@@ -105,6 +107,12 @@ async fn a_redis_that_fails_and_what_it_has_missed_are_shown_until_it_is_back() 
         })
         .await;
     }
-    assert_eq!(logged(&cluster, "instance-1", [LEFT, ALL_TOLD]), [2, 2]);
-    assert_eq!(logged(&cluster, "instance-2", [LEFT, ALL_TOLD]), [0, 0]);
+    assert_eq!(
+        logged(&cluster, "instance-1", [NOT_DELIVERED, DELIVERED]),
+        [2, 2]
+    );
+    assert_eq!(
+        logged(&cluster, "instance-2", [NOT_DELIVERED, DELIVERED]),
+        [0, 0]
+    );
 }

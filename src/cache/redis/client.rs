@@ -1,7 +1,8 @@
-//! Talking to Redis, or to a Redis Cluster. Lives here: connections, their time-outs and how they
-//! are replaced. Not here: what is said.
+//! The connection to Redis or to a Redis Cluster: how it is made, how long an answer may take, and when
+//! the connection is replaced.
 
 use std::{
+    collections::HashMap,
     fs, io,
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -18,36 +19,37 @@ use redis::{
     aio::{ConnectionManager, ConnectionManagerConfig},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
+    cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo},
     io::tcp::TcpSettings,
 };
 use thiserror::Error;
 
 use crate::settings::RedisSettings;
 
-/// How long a peer may leave bytes unacknowledged before its connection counts as lost.
+/// How long Redis may leave bytes unacknowledged before the kernel breaks the connection.
 const USER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Redis was given up on, or refused a command.
+/// Why a command has no result.
 #[derive(Debug, Error)]
 pub(super) enum ClientError {
-    /// No answer: it may or may not have run the command.
+    /// Redis did not answer in time. It may or may not have run the command.
     #[error("no answer within {0:?}")]
-    Silent(Duration),
-    /// The connection is lost or could not be made.
+    TimedOut(Duration),
+    /// The connection broke, or could not be made.
     #[error("{0}")]
-    Lost(RedisError),
+    Disconnected(RedisError),
     /// Redis answered, with an error.
     #[error("{0}")]
     Refused(RedisError),
-    /// Redis no longer has what it was told a moment ago.
-    #[error("what was set is gone")]
-    Forgotten,
+    /// Redis does not have the mark of the purge any more, so that some instances may have missed it.
+    #[error("the mark of the purge is gone")]
+    PurgeMarkGone,
 }
 
 impl ClientError {
-    /// Whether Redis said anything at all.
+    /// Whether Redis answered.
     pub(super) fn is_answer(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Forgotten)
+        matches!(self, Self::Refused(_) | Self::PurgeMarkGone)
     }
 }
 
@@ -60,7 +62,7 @@ pub enum ClientSetUpError {
     /// The URL or the TLS settings do not fit.
     #[error("{0}")]
     Url(#[from] RedisError),
-    /// A file of certificates cannot be read.
+    /// The file of certificates cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Certificates {
         /// The file.
@@ -70,32 +72,39 @@ pub enum ClientSetUpError {
     },
 }
 
-/// One lasting connection, shared by all requests.
+/// One connection that lasts, and that all requests share.
 #[derive(Clone)]
-enum Connection {
+enum SharedConnection {
     Single(ConnectionManager),
     Cluster(ClusterConnection),
 }
 
-enum Target {
+/// What connections are made with.
+enum Connector {
     Single(Client, ConnectionManagerConfig),
     Cluster(ClusterClient),
 }
 
-/// A connection and since when there is one, or why there is none. It is made whether or not anybody
-/// waits for it: who asks may have less time than that takes.
-type Making = Shared<BoxFuture<'static, Result<(Connection, Instant), String>>>;
+#[derive(Clone)]
+struct Connected {
+    connection: SharedConnection,
+    since: Instant,
+}
+
+/// A connection that is being made, or that has been. The work goes on whether or not a request waits
+/// for it, since a request may have less time than a connection takes.
+type Connecting = Shared<BoxFuture<'static, Result<Connected, String>>>;
 
 pub(super) struct RedisClient {
-    target: Target,
+    connector: Connector,
     connect_timeout: Duration,
-    current: Mutex<Option<Making>>,
+    current: Mutex<Option<Connecting>>,
 }
 
 impl RedisClient {
     /// Connects to nothing yet.
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, ClientSetUpError> {
-        // Fails where another has been chosen before: that one serves as well.
+        // Fails if another provider was installed before, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let connect_timeout = settings.connect_timeout();
         let tcp = TcpSettings::default()
@@ -110,94 +119,119 @@ impl RedisClient {
             .connection_info()
             .ok_or(ClientSetUpError::NoUrl)?;
         let info = info.clone();
-        // Every call here has a time-out of its own; the client's only bounds what is left behind.
+        // Every command has its own time-out. This one only bounds what a command leaves behind.
         let response_timeout = 2 * settings.invalidation_wait();
-        let target = if settings.cluster {
+        let connector = if settings.cluster {
             let mut builder = ClusterClient::builder([info])
                 .tcp_settings(tcp)
                 .connection_timeout(connect_timeout)
                 .response_timeout(response_timeout)
-                // Enough to follow a slot that has moved.
+                // Enough to follow a slot that has moved to another node.
                 .retries(3)
                 .min_retry_wait(5)
                 .max_retry_wait(20);
             if let Some(certificates) = tls {
                 builder = builder.certs(certificates);
             }
-            Target::Cluster(builder.build()?)
+            Connector::Cluster(builder.build()?)
         } else {
             let client = open(info.set_tcp_settings(tcp), tls)?;
             let config = ConnectionManagerConfig::new()
                 .set_connection_timeout(Some(connect_timeout))
                 .set_response_timeout(Some(response_timeout))
                 .set_number_of_retries(0);
-            Target::Single(client, config)
+            Connector::Single(client, config)
         };
         Ok(Self {
-            target,
+            connector,
             connect_timeout,
             current: Mutex::new(None),
         })
     }
 
-    /// Sends `command` and waits for its answer, no longer than `within`.
-    pub(super) async fn ask<T: FromRedisValue>(
+    /// Sends `command` and waits for its answer for at most `timeout`.
+    pub(super) async fn send<T: FromRedisValue>(
         &self,
         command: &Cmd,
-        within: Duration,
+        timeout: Duration,
     ) -> Result<T, ClientError> {
-        let ask = async {
+        let send = async {
             match self.connection().await? {
-                Connection::Single(mut connection) => command.query_async(&mut connection).await,
-                Connection::Cluster(mut connection) => command.query_async(&mut connection).await,
+                SharedConnection::Single(mut one) => command.query_async(&mut one).await,
+                SharedConnection::Cluster(mut nodes) => command.query_async(&mut nodes).await,
             }
         };
-        match tokio::time::timeout(within, ask).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) if error.is_timeout() => Err(ClientError::Silent(within)),
-            Ok(Err(error)) if is_lost(&error) => Err(ClientError::Lost(error)),
-            Ok(Err(error)) => Err(ClientError::Refused(error)),
-            Err(_elapsed) => Err(ClientError::Silent(within)),
-        }
+        within(timeout, send).await
     }
 
-    /// Lets go of the connection: a peer that vanished without a word is never noticed by it. One
-    /// that may still be in the making is left alone.
+    /// Sends `command` to every master and waits for their answers for at most `timeout`. A Redis that
+    /// is no cluster is its only master.
+    pub(super) async fn send_to_masters<T: FromRedisValue>(
+        &self,
+        command: &Cmd,
+        timeout: Duration,
+    ) -> Result<Vec<T>, ClientError> {
+        let send = async {
+            match self.connection().await? {
+                SharedConnection::Single(mut one) => Ok(vec![command.query_async(&mut one).await?]),
+                SharedConnection::Cluster(mut nodes) => {
+                    let masters = MultipleNodeRoutingInfo::AllMasters;
+                    let routing = RoutingInfo::MultiNode((masters, None));
+                    let answers = nodes.route_command(command.clone(), routing).await?;
+                    let answers: HashMap<String, T> = redis::from_redis_value(answers)?;
+                    Ok(answers.into_values().collect())
+                }
+            }
+        };
+        within(timeout, send).await
+    }
+
+    /// Lets go of the connection, since a connection does not notice a Redis that vanished without
+    /// closing it. A connection that was made a moment ago, or is being made, is kept.
     pub(super) fn reconnect(&self) {
         let mut current = self.lock();
         let made = current.as_ref().and_then(Shared::peek);
-        let is_old = |(_, since): &(_, Instant)| since.elapsed() >= self.connect_timeout;
+        let is_old = |made: &Connected| made.since.elapsed() >= self.connect_timeout;
         if made.is_some_and(|made| made.as_ref().is_ok_and(is_old)) {
             *current = None;
         }
     }
 
-    async fn connection(&self) -> Result<Connection, RedisError> {
-        let making = self.lock().get_or_insert_with(|| self.make()).clone();
-        let made = making.clone().await;
-        made.map(|(connection, _)| connection).map_err(|error| {
+    async fn connection(&self) -> Result<SharedConnection, RedisError> {
+        let connecting = self.lock().get_or_insert_with(|| self.connect()).clone();
+        let made = connecting.clone().await;
+        made.map(|made| made.connection).map_err(|error| {
             let mut current = self.lock();
-            if current.as_ref().is_some_and(|other| other.ptr_eq(&making)) {
+            if current
+                .as_ref()
+                .is_some_and(|other| other.ptr_eq(&connecting))
+            {
                 *current = None;
             }
             io::Error::other(error).into()
         })
     }
 
-    fn make(&self) -> Making {
-        match &self.target {
-            // It connects when it is first used, and again whenever it has to.
-            Target::Single(client, config) => {
+    fn connect(&self) -> Connecting {
+        match &self.connector {
+            // The manager connects when it is first used, and again whenever it has to.
+            Connector::Single(client, config) => {
                 let made = ConnectionManager::new_lazy_with_config(client.clone(), config.clone());
-                let made = made.map(|manager| (Connection::Single(manager), Instant::now()));
+                let made = made.map(|manager| Connected {
+                    connection: SharedConnection::Single(manager),
+                    since: Instant::now(),
+                });
                 future::ready(made.map_err(|error| error.to_string())).boxed()
             }
-            Target::Cluster(client) => {
+            Connector::Cluster(client) => {
                 let (client, limit) = (client.clone(), 4 * self.connect_timeout);
                 let connect = async move {
                     let made = tokio::time::timeout(limit, client.get_async_connection()).await;
                     made.map_err(|_elapsed| format!("no connection within {limit:?}"))?
-                        .map(|connection| (Connection::Cluster(connection), Instant::now()))
+                        .map(|connection| Connected {
+                            connection: SharedConnection::Cluster(connection),
+                            since: Instant::now(),
+                        })
                         .map_err(|error| error.to_string())
                 };
                 tokio::spawn(connect)
@@ -208,14 +242,28 @@ impl RedisClient {
         .shared()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Making>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Connecting>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether the connection, rather than Redis, is what failed.
-fn is_lost(error: &RedisError) -> bool {
-    // Of a slot that is being moved, one node has some of the keys: it is there, and so is the rest.
+/// Waits for `answer` for at most `timeout`, and sorts its error.
+async fn within<T>(
+    timeout: Duration,
+    answer: impl Future<Output = Result<T, RedisError>>,
+) -> Result<T, ClientError> {
+    match tokio::time::timeout(timeout, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) if error.is_timeout() => Err(ClientError::TimedOut(timeout)),
+        Ok(Err(error)) if is_disconnected(&error) => Err(ClientError::Disconnected(error)),
+        Ok(Err(error)) => Err(ClientError::Refused(error)),
+        Err(_elapsed) => Err(ClientError::TimedOut(timeout)),
+    }
+}
+
+/// Whether the connection failed, rather than Redis.
+fn is_disconnected(error: &RedisError) -> bool {
+    // While a slot moves from one node to another, both nodes answer, and each has some of the keys.
     if error.kind() == ErrorKind::Server(ServerErrorKind::TryAgain) {
         return false;
     }

@@ -1,30 +1,57 @@
-//! What is said to Redis: keys, commands and marks. Not here: what the scripts do (`scripts`), and
-//! saying it (`link`).
+//! The commands that are sent to Redis, and the names of the keys in it.
 
-use std::{fmt::Display, time::Duration};
+use std::{fmt::Display, iter, time::Duration};
 
+use percent_encoding::percent_decode_str;
 use redis::{Cmd, cmd};
 
 use super::{
     envelope::Envelope,
     era::Era,
-    scripts::{END_LEASE, LIST_KEY, MOVE_FENCE, RENEW, SET_MARK, STORE},
+    scripts::{END_LEASE, MOVE_FENCE, REPLACE_GENERATION, SET_MARK, STORE},
 };
 use crate::{
     cache::{Generation, StatsKey, key::escaped},
     tenant::TenantId,
 };
 
-/// How long a generation is kept: longer than any entry, and whoever finds it gone sets another.
+/// How long Redis keeps a generation: longer than any entry. A lookup that finds none sets another.
 const GENERATION_LIFE: Duration = Duration::from_secs(48 * 3600);
 
-/// Keys looked at for a page of the list.
-const MAX_LISTED: usize = 10_000;
+/// About how many keys a master looks at for a list of entries. It takes Redis a few milliseconds.
+const MAX_SCANNED_KEYS: usize = 10_000;
+
+/// How the names of a tenant's keys begin that are not entries.
+const LEASE: &str = "lease:";
+const BARRED: &str = "barred:";
 
 /// Hexadecimal digits of a mark.
-const MARK: usize = 16;
+const MARK_DIGITS: usize = 16;
 
-/// Writes commands for keys with one prefix.
+/// What Redis stores about one key: the answer to its part of [`Commands::look_up`].
+#[derive(Debug)]
+pub(super) struct StoredEntry {
+    pub(super) generation: Option<Vec<u8>>,
+    pub(super) fence: Option<Vec<u8>>,
+    pub(super) entry: Option<Vec<u8>>,
+}
+
+impl StoredEntry {
+    /// Takes the answer to [`Commands::look_up`] apart, one for each key in their order.
+    pub(super) fn all(answer: Vec<Option<Vec<u8>>>) -> Vec<Self> {
+        let mut values = answer.into_iter();
+        let stored = iter::from_fn(|| {
+            Some(Self {
+                generation: values.next()?,
+                fence: values.next()?,
+                entry: values.next()?,
+            })
+        });
+        stored.collect()
+    }
+}
+
+/// Makes commands for keys with one prefix.
 pub(super) struct Commands {
     prefix: String,
 }
@@ -36,7 +63,8 @@ impl Commands {
         }
     }
 
-    /// Generation, fence and entry of each key, the three of them at one moment.
+    /// Reads generation, fence and entry of each key: see [`StoredEntry`]. The three of one key are of one
+    /// moment.
     pub(super) fn look_up<'a>(&self, keys: impl IntoIterator<Item = &'a StatsKey>) -> Cmd {
         let mut command = cmd("MGET");
         for key in keys {
@@ -48,7 +76,7 @@ impl Commands {
         command
     }
 
-    /// Keeps `envelope` for `left`, if its generation is the tenant's; answers with whether it is.
+    /// Stores `envelope` for `left` if its generation is the tenant's, and answers whether it is.
     pub(super) fn store(&self, key: &StatsKey, envelope: &Envelope, left: Duration) -> Cmd {
         let mut command = cmd("EVAL");
         command
@@ -62,10 +90,10 @@ impl Commands {
         command
     }
 
-    /// Sets a generation of `era` in place of `seen`, unless another has been set or a fence stands;
-    /// answers with the generation there is, if it may be used.
-    pub(super) fn renew(&self, tenant: &TenantId, seen: &[u8], era: Era) -> Cmd {
-        let mut command = self.script(RENEW, tenant, &[]);
+    /// Replaces the generation `seen` by one of `era`, unless another one has been set or a fence is
+    /// raised. Answers with the generation that is current then, if there is no fence.
+    pub(super) fn replace_generation(&self, tenant: &TenantId, seen: &[u8], era: Era) -> Cmd {
+        let mut command = self.script(REPLACE_GENERATION, tenant, &[]);
         command
             .arg(seen)
             .arg(new_generation(era))
@@ -73,13 +101,13 @@ impl Commands {
         command
     }
 
-    /// Lets `fence` stand for `life`, and sets a generation of `era`.
+    /// Raises `fence` for `life`, and sets a new generation of `era`.
     pub(super) fn fence(&self, tenant: &TenantId, fence: &str, life: Duration, era: Era) -> Cmd {
         self.move_fence(tenant, fence, life, Duration::ZERO, era)
     }
 
-    /// Takes `fence` down, whether it stands or not, bars it for as long as `bar`, and sets a
-    /// generation of `era`.
+    /// Releases `fence`, whether it is raised or not, forbids to raise it for as long as `bar`, and sets
+    /// a new generation of `era`.
     pub(super) fn release(&self, tenant: &TenantId, fence: &str, bar: Duration, era: Era) -> Cmd {
         self.move_fence(tenant, fence, Duration::ZERO, bar, era)
     }
@@ -92,7 +120,7 @@ impl Commands {
         bar: Duration,
         era: Era,
     ) -> Cmd {
-        let barred = self.key(tenant, format_args!("barred:{fence}"));
+        let barred = self.key(tenant, format_args!("{BARRED}{fence}"));
         let mut command = self.script(MOVE_FENCE, tenant, &[barred]);
         command
             .arg(fence)
@@ -103,38 +131,38 @@ impl Commands {
         command
     }
 
-    /// Proclaims `era`.
-    pub(super) fn proclaim(&self, era: Era) -> Cmd {
+    /// Makes `era` the current one.
+    pub(super) fn set_era(&self, era: Era) -> Cmd {
         set_mark(self.era_key(), era)
     }
 
-    /// Writes nothing, but cannot be run by a Redis that takes no writes.
-    pub(super) fn beat(&self) -> Cmd {
+    /// Changes nothing, but a Redis that accepts no writes refuses it.
+    pub(super) fn heartbeat_write(&self) -> Cmd {
         let mut command = cmd("DEL");
-        command.arg(format!("{}beat", self.prefix));
+        command.arg(format!("{}heartbeat", self.prefix));
         command
     }
 
-    /// Has whoever sees it forget everything but what is of the era `purge`.
+    /// Makes every instance forget everything from before the era `purge`.
     pub(super) fn set_purge(&self, purge: Era) -> Cmd {
         set_mark(self.purge_key(), purge)
     }
 
-    /// The last purge.
-    pub(super) fn purge(&self) -> Cmd {
+    /// Reads the last purge.
+    pub(super) fn get_purge(&self) -> Cmd {
         let mut command = cmd("GET");
         command.arg(self.purge_key());
         command
     }
 
-    /// The era proclaimed last.
-    pub(super) fn era(&self) -> Cmd {
+    /// Reads the current era.
+    pub(super) fn get_era(&self) -> Cmd {
         let mut command = cmd("GET");
         command.arg(self.era_key());
         command
     }
 
-    /// Takes the right to compute `key` in generation `seen` for `holder`, unless it is taken.
+    /// Gives `holder` the lease to compute `key` in generation `seen`, unless it is taken.
     pub(super) fn lease(
         &self,
         key: &StatsKey,
@@ -152,7 +180,7 @@ impl Commands {
         command
     }
 
-    /// Gives that right back, if `holder` still has it.
+    /// Ends that lease, if `holder` still has it.
     pub(super) fn end_lease(&self, key: &StatsKey, seen: Generation, holder: &str) -> Cmd {
         let mut command = cmd("EVAL");
         command
@@ -163,39 +191,36 @@ impl Commands {
         command
     }
 
-    /// Puts `key` on the list of keys until `until_ms`, and takes off what is over at `now_ms`.
-    pub(super) fn list(&self, key: &StatsKey, now_ms: u64, until_ms: u64) -> Cmd {
-        let mut command = cmd("EVAL");
+    /// Asks a master for the names of keys that may be entries, and looks at about
+    /// [`MAX_SCANNED_KEYS`] keys for them: see [`Commands::parse_entry_key`].
+    pub(super) fn scan_entries(&self) -> Cmd {
+        let mut command = cmd("SCAN");
         command
-            .arg(LIST_KEY)
-            .arg(1)
-            .arg(self.list_key())
-            .arg(now_ms)
-            .arg(until_ms)
-            .arg(listed_as(key));
-        command
-    }
-
-    /// What is on the list of keys at `now_ms`: see [`parse_listed`].
-    pub(super) fn listed(&self, now_ms: u64) -> Cmd {
-        let mut command = cmd("ZRANGE");
-        command
-            .arg(self.list_key())
-            .arg(now_ms)
-            .arg("+inf")
-            .arg("BYSCORE")
-            .arg("LIMIT")
             .arg(0)
-            .arg(MAX_LISTED);
+            .arg("MATCH")
+            .arg(format!("{}{{*}}:*:*", escape_glob(&self.prefix)))
+            .arg("COUNT")
+            .arg(MAX_SCANNED_KEYS);
         command
     }
 
-    /// All keys of a tenant share a hash tag, and so lie on one node of a cluster.
+    /// The key of the entry that Redis stores as `name`; `None` if it is not an entry.
+    pub(super) fn parse_entry_key(&self, name: &[u8]) -> Option<StatsKey> {
+        let name = std::str::from_utf8(name).ok()?;
+        let tagged = name.strip_prefix(&self.prefix)?.strip_prefix('{')?;
+        let (tag, key) = tagged.split_once("}:")?;
+        let is_other = key.starts_with(LEASE) || key.starts_with(BARRED);
+        let tenant = percent_decode_str(tag).decode_utf8().ok()?;
+        let tenant = TenantId::parse(&tenant).ok()?;
+        (!is_other).then(|| StatsKey::from_parts(key, &tenant))
+    }
+
+    /// All keys of a tenant share a hash tag, so that they lie on one node of a cluster.
     fn key(&self, tenant: &TenantId, name: impl Display) -> String {
         format!("{}{{{}}}:{name}", self.prefix, escaped(tenant))
     }
 
-    /// A script about the generation and the fence of `tenant`, and about `more` of its keys.
+    /// Runs a script with the generation, the fence and `more` keys of `tenant`.
     fn script(&self, text: &str, tenant: &TenantId, more: &[String]) -> Cmd {
         let mut command = cmd("EVAL");
         command
@@ -208,7 +233,7 @@ impl Commands {
     }
 
     fn lease_key(&self, key: &StatsKey, seen: Generation) -> String {
-        let name = format!("lease:{}:{}", show_mark(seen.0), key.as_str());
+        let name = format!("{LEASE}{}:{}", show_mark(seen.0), key.as_str());
         self.key(key.tenant(), name)
     }
 
@@ -219,15 +244,6 @@ impl Commands {
     fn purge_key(&self) -> String {
         format!("{}purge", self.prefix)
     }
-
-    fn list_key(&self) -> String {
-        format!("{}keys", self.prefix)
-    }
-}
-
-/// A key as [`Commands::list`] writes it. It has no space of its own.
-fn listed_as(key: &StatsKey) -> String {
-    format!("{} {}", key.as_str(), key.tenant().as_str())
 }
 
 fn set_mark(key: String, mark: Era) -> Cmd {
@@ -236,13 +252,18 @@ fn set_mark(key: String, mark: Era) -> Cmd {
     command
 }
 
-/// The key that [`Commands::list`] wrote.
-pub(super) fn parse_listed(listed: &str) -> Option<StatsKey> {
-    let (key, tenant) = listed.split_once(' ')?;
-    Some(StatsKey::from_parts(key, &TenantId::parse(tenant).ok()?))
+/// `text`, so that it stands for itself in a pattern.
+fn escape_glob(text: &str) -> String {
+    text.chars().fold(String::new(), |mut escaped, character| {
+        if "*?[]^-\\".contains(character) {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+        escaped
+    })
 }
 
-/// A mark that nobody else has made or will make: 64 random bits.
+/// A mark that is made only once: 64 random bits.
 pub(super) fn new_mark() -> String {
     show_mark(rand::random())
 }
@@ -251,14 +272,14 @@ fn show_mark(mark: u64) -> String {
     format!("{mark:016x}")
 }
 
-/// A generation's mark and its era, as they are kept.
+/// A new generation as Redis stores it: its mark and its era.
 fn new_generation(era: Era) -> String {
     new_mark() + &show_mark(era.0)
 }
 
-/// A generation and its era, unless it is damaged.
+/// Reads a generation and its era; `None` if it is damaged.
 pub(super) fn parse_generation(kept: &[u8]) -> Option<(Generation, Era)> {
-    let (mark, era) = kept.split_at_checked(MARK)?;
+    let (mark, era) = kept.split_at_checked(MARK_DIGITS)?;
     Some((Generation(parse_mark(mark)?), Era(parse_mark(era)?)))
 }
 
@@ -268,7 +289,8 @@ pub(super) fn parse_era(kept: &[u8]) -> Option<Era> {
 
 fn parse_mark(mark: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(mark).ok()?;
-    let is_mark = digits.len() == MARK && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let is_mark =
+        digits.len() == MARK_DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     is_mark.then(|| u64::from_str_radix(digits, 16).ok())?
 }
 
@@ -297,17 +319,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_key_is_listed_with_its_tenant_whatever_that_is(tenant in tenant()) {
+        fn the_name_of_an_entry_tells_its_key_and_its_tenant(tenant in tenant()) {
+            let commands = Commands::new("megastats:");
             let key = StatsKey::new("kind", &tenant, &[&"America/Recife"]);
-            let listed = parse_listed(&listed_as(&key)).unwrap();
-            prop_assert_eq!(listed.tenant(), &tenant);
-            prop_assert_eq!(listed, key);
+            let name = commands.key(&tenant, key.as_str());
+            let parsed = commands.parse_entry_key(name.as_bytes()).unwrap();
+            prop_assert_eq!(parsed.tenant(), &tenant);
+            prop_assert_eq!(parsed, key);
         }
 
         #[test]
-        fn what_is_no_listed_key_is_none_or_a_key(listed: String) {
-            if let Some(key) = parse_listed(&listed) {
-                prop_assert_eq!(listed_as(&key), listed);
+        fn only_the_names_of_entries_are_read_as_keys(tenant in tenant(), other: Vec<u8>) {
+            let commands = Commands::new("megastats:");
+            let key = StatsKey::new("kind", &tenant, &[]);
+            let lease = commands.lease_key(&key, Generation(7));
+            let barred = commands.key(&tenant, format_args!("{BARRED}id"));
+            for name in [lease.as_bytes(), barred.as_bytes(), b"megastats:era", &other] {
+                prop_assert_eq!(commands.parse_entry_key(name), None);
             }
         }
 
@@ -325,13 +353,13 @@ mod tests {
 
         #[test]
         fn what_is_no_era_of_ours_is_none(bytes: Vec<u8>) {
-            prop_assume!(bytes.len() != MARK);
+            prop_assume!(bytes.len() != MARK_DIGITS);
             prop_assert_eq!(parse_era(&bytes), None);
         }
 
         #[test]
         fn bytes_as_long_as_a_generation_are_read_or_refused(
-            bytes in prop::collection::vec(any::<u8>(), 2 * MARK)
+            bytes in prop::collection::vec(any::<u8>(), 2 * MARK_DIGITS)
         ) {
             let is_hexadecimal = bytes.iter().all(u8::is_ascii_hexdigit);
             prop_assert_eq!(parse_generation(&bytes).is_some(), is_hexadecimal);
@@ -339,12 +367,12 @@ mod tests {
 
         #[test]
         fn what_is_no_generation_of_ours_is_none(bytes: Vec<u8>) {
-            prop_assume!(bytes.len() != 2 * MARK);
+            prop_assume!(bytes.len() != 2 * MARK_DIGITS);
             prop_assert_eq!(parse_generation(&bytes), None);
         }
 
         #[test]
-        fn one_damaged_byte_never_becomes_the_same_generation(at in 0..2 * MARK, byte: u8) {
+        fn one_damaged_byte_never_becomes_the_same_generation(at in 0..2 * MARK_DIGITS, byte: u8) {
             let mut kept = new_generation(Era(7)).into_bytes();
             prop_assume!(!kept[at].eq_ignore_ascii_case(&byte));
             let whole = parse_generation(&kept);

@@ -1,7 +1,7 @@
-//! How an entry lies in Redis. Lives here: writing and reading its bytes. What cannot be read,
-//! whether damaged or from another version of the service, is no entry.
+//! The bytes of an entry in Redis. Bytes that cannot be read, because they are damaged or were written
+//! by another version of the service, are no entry.
 //!
-//! `MS1`, then the generation and the start of the computation (Unix milliseconds), 8 bytes each,
+//! `MS1`, then the generation and the start of the computation in Unix milliseconds, 8 bytes each,
 //! then the CRC-32 of all other bytes, 4 bytes, all big-endian, then the body.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -11,7 +11,7 @@ use crate::cache::Generation;
 const MAGIC: &[u8; 3] = b"MS1";
 const HEADER: usize = MAGIC.len() + 8 + 8 + 4;
 
-/// An entry and what it was computed under.
+/// An entry and the generation under which it was computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Envelope {
     pub(super) generation: Generation,

@@ -1,20 +1,21 @@
-//! Which generations were set since this instance began to believe Redis.
+//! Which generations this instance may trust: those that were made since it last noticed a silence of
+//! Redis, or since it started.
 //!
-//! An instance cannot know what happened to Redis before it started or while it was silent: a write
-//! may have been acknowledged whose invalidation was lost with its writer. So it proclaims an *era*,
-//! a random mark under one key of Redis, and every generation carries the era that its maker saw
-//! last. Once an instance has proclaimed one, a generation was set after that if its era is the
-//! instance's own, or one that it has seen proclaimed since. All others are replaced, once for all
-//! instances, and no entry from before is hit. No clock is involved.
+//! An instance cannot know what happened to Redis before it started or while Redis was silent: a write
+//! may have been acknowledged whose invalidation was lost together with its writer. So the instance
+//! proclaims an *era*, a random mark under one key of Redis, and every generation carries the era that
+//! its maker read last. A generation that carries the instance's own era, or one that the instance has
+//! read since, was made after the silence. All other generations are replaced, once for all instances,
+//! and no entry from before is hit. No clock is involved.
 //!
-//! # Forgetting everything
-//! Whoever wants all instances to forget everything proclaims an era, and then marks it as a *purge*
-//! under another key, since an instance that starts may replace the era before others have seen it.
-//! Whoever finds a new purge with a heartbeat believes no era from before it. One that it has not
-//! seen proclaimed may be older than its own, be it that it has just started or that Redis has come
-//! back with an old mark: then the era that is there now is the only one that is certainly later. As
-//! heartbeats vouch for [`TRUST`](super::health::TRUST), nobody who believes Redis has missed it
-//! after that time.
+//! # Purging everything
+//! Whoever wants all instances to forget everything proclaims a new era and then marks that era as a
+//! *purge* under another key, since an instance that starts may replace the era before others have
+//! read it. An instance that finds a new purge with a heartbeat trusts no era from before it. If it has
+//! not read the era of the purge, that era may be older than its own: the instance may have just
+//! started, or Redis may have come back with an old purge. Then only the era that is current now is
+//! certainly later. An answer is trusted for [`TRUST_LIMIT`](super::heartbeat::TRUST_LIMIT) after a
+//! heartbeat, so after that time no instance that trusts Redis has missed the purge.
 
 use std::{
     collections::VecDeque,
@@ -22,15 +23,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Eras remembered; forgetting one costs each tenant a computation.
+/// Eras that are remembered. Forgetting one costs each tenant one computation.
 const REMEMBERED: usize = 64;
 
-/// A mark that nobody else has made or will make.
+/// A random mark, made only once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Era(pub(super) u64);
 
 impl Era {
-    /// Believed by nobody.
+    /// No instance trusts it.
     const NONE: Self = Self(0);
 
     pub(super) fn random() -> Self {
@@ -38,24 +39,25 @@ impl Era {
     }
 }
 
-/// The eras that an instance knows.
+/// The eras that this instance trusts.
 #[derive(Debug)]
-pub(super) struct Eras(Mutex<State>);
+pub(super) struct Eras(Mutex<EraState>);
 
 #[derive(Debug)]
-struct State {
+struct EraState {
+    /// Which era new generations carry.
     current: Era,
-    /// Proclaimed since this instance last forgot all others, oldest first.
+    /// The trusted ones, oldest first.
     known: VecDeque<Era>,
-    /// When that was.
+    /// When this instance last forgot all earlier ones.
     since: Option<Instant>,
-    /// The last purge seen.
+    /// The last purge that this instance has read.
     purge: Option<Era>,
 }
 
 impl Eras {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(State {
+        Self(Mutex::new(EraState {
             current: Era::NONE,
             known: VecDeque::new(),
             since: None,
@@ -63,59 +65,63 @@ impl Eras {
         }))
     }
 
-    /// What new generations carry.
+    /// Which era new generations carry.
     pub(super) fn current(&self) -> Era {
         self.lock().current
     }
 
-    /// Redis has taken `era`, which is this instance's own: nothing from before counts.
-    pub(super) fn proclaimed(&self, era: Era, now: Instant) {
+    /// Notes that Redis has stored this instance's own `era`: no earlier era is trusted any more.
+    pub(super) fn proclaim(&self, era: Era, now: Instant) {
         let mut state = self.lock();
         state.known.clear();
         state.known.push_back(era);
-        (state.current, state.since) = (era, Some(now));
+        state.current = era;
+        state.since = Some(now);
     }
 
-    /// Redis has told of `purge`: if that is news, nothing from before counts. Whether any era does;
-    /// if not, the one that is there now has to be [seen](Eras::seen).
-    pub(super) fn purged(&self, purge: Era, now: Instant) -> bool {
+    /// Notes that this instance has read `purge`: if it is a new one, no earlier era is trusted any
+    /// more. Returns whether any era is trusted; if not, the current one must be
+    /// [read](Eras::see) next.
+    pub(super) fn see_purge(&self, purge: Era, now: Instant) -> bool {
         let mut state = self.lock();
         if state.purge != Some(purge) {
-            let seen = state.known.iter().position(|era| *era == purge);
-            let before = seen.unwrap_or(state.known.len());
-            state.known.drain(..before);
-            (state.purge, state.since) = (Some(purge), Some(now));
+            let position = state.known.iter().position(|era| *era == purge);
+            let earlier = position.unwrap_or(state.known.len());
+            state.known.drain(..earlier);
+            state.purge = Some(purge);
+            state.since = Some(now);
         }
         !state.known.is_empty()
     }
 
-    /// How long ago everything from before was forgotten.
+    /// How long ago this instance last forgot all earlier eras.
     pub(super) fn age(&self, now: Instant) -> Option<Duration> {
         let since = self.lock().since?;
         Some(now.duration_since(since))
     }
 
-    /// Redis has told of `era`, since this instance proclaimed its own. Whether that is news.
-    pub(super) fn seen(&self, era: Era) -> bool {
+    /// Notes that this instance has read `era` since it proclaimed its own. Returns whether that era is
+    /// new.
+    pub(super) fn see(&self, era: Era) -> bool {
         let mut state = self.lock();
         state.current = era;
-        let is_news = !state.known.contains(&era);
-        if is_news {
+        let is_new = !state.known.contains(&era);
+        if is_new {
             if state.known.len() >= REMEMBERED {
                 state.known.pop_front();
             }
             state.known.push_back(era);
         }
-        is_news
+        is_new
     }
 
-    /// Whether a generation that carries `era` was set since this instance proclaimed its own.
-    pub(super) fn knows(&self, era: Era) -> bool {
-        // The latest are looked at first.
+    /// Whether a generation that carries `era` was made since this instance proclaimed its own era.
+    pub(super) fn is_known(&self, era: Era) -> bool {
+        // The latest are the most likely.
         self.lock().known.iter().rev().any(|known| *known == era)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, EraState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -125,14 +131,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn eras_proclaimed_since_are_known_and_those_from_before_are_not() {
+    fn eras_since_the_own_one_are_trusted_and_earlier_ones_are_not() {
         let eras = Eras::new();
-        assert!(!eras.knows(eras.current()), "nothing is known yet");
+        assert!(!eras.is_known(eras.current()), "nothing is known yet");
         let [before, own, later] = [(); 3].map(|()| Era::random());
-        eras.proclaimed(before, Instant::now());
-        eras.proclaimed(own, Instant::now());
-        eras.seen(later);
-        assert!(!eras.knows(before) && eras.knows(own) && eras.knows(later));
+        eras.proclaim(before, Instant::now());
+        eras.proclaim(own, Instant::now());
+        eras.see(later);
+        assert!(!eras.is_known(before) && eras.is_known(own) && eras.is_known(later));
         assert_eq!(eras.current(), later);
     }
 
@@ -140,45 +146,45 @@ mod tests {
     fn a_purge_is_noticed_once_and_everything_from_before_it_is_forgotten() {
         let (eras, start) = (Eras::new(), Instant::now());
         let [own, seen, purge, later] = [(); 4].map(|()| Era::random());
-        eras.proclaimed(own, start);
-        eras.seen(seen);
-        eras.seen(purge);
-        eras.seen(later);
+        eras.proclaim(own, start);
+        eras.see(seen);
+        eras.see(purge);
+        eras.see(later);
         let noticed = start + Duration::from_secs(1);
-        assert!(eras.purged(purge, noticed));
-        assert!(!eras.knows(own) && !eras.knows(seen));
-        assert!(eras.knows(purge) && eras.knows(later));
+        assert!(eras.see_purge(purge, noticed));
+        assert!(!eras.is_known(own) && !eras.is_known(seen));
+        assert!(eras.is_known(purge) && eras.is_known(later));
         assert_eq!(eras.age(noticed), Some(Duration::ZERO));
-        eras.seen(own);
-        assert!(eras.purged(purge, noticed + Duration::from_secs(1)));
-        assert!(eras.knows(own), "it is no news");
+        eras.see(own);
+        assert!(eras.see_purge(purge, noticed + Duration::from_secs(1)));
+        assert!(eras.is_known(own), "the purge is not a new one");
     }
 
     #[test]
-    fn a_purge_that_was_not_seen_proclaimed_may_be_from_before_and_is_not_believed_itself() {
+    fn a_purge_whose_era_was_not_read_may_be_an_old_one_and_is_not_trusted_itself() {
         let (eras, now) = (Eras::new(), Instant::now());
         let [own, purge] = [(); 2].map(|()| Era::random());
-        eras.proclaimed(own, now);
+        eras.proclaim(own, now);
         for _ in 0..2 {
-            assert!(!eras.purged(purge, now), "until an era is seen");
-            assert!(!eras.knows(own) && !eras.knows(purge));
+            assert!(!eras.see_purge(purge, now), "until an era is read");
+            assert!(!eras.is_known(own) && !eras.is_known(purge));
         }
         assert!(
-            eras.seen(own),
-            "which is there still, and so is the later one"
+            eras.see(own),
+            "which is the current one, and so later than the purge"
         );
-        assert!(eras.purged(purge, now) && eras.knows(own));
+        assert!(eras.see_purge(purge, now) && eras.is_known(own));
     }
 
     #[test]
     fn a_bounded_number_is_remembered() {
         let eras = Eras::new();
         let own = Era::random();
-        eras.proclaimed(own, Instant::now());
+        eras.proclaim(own, Instant::now());
         for _ in 0..REMEMBERED {
-            eras.seen(Era::random());
+            eras.see(Era::random());
         }
-        assert!(!eras.knows(own) && eras.knows(eras.current()));
+        assert!(!eras.is_known(own) && eras.is_known(eras.current()));
         assert_eq!(eras.lock().known.len(), REMEMBERED);
     }
 }

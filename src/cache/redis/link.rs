@@ -1,66 +1,66 @@
-//! The link to Redis. Lives here: asking, and whether the answer may be believed; insisting on an
-//! invalidation, and what is owed when Redis does not take it. Not here: what is kept (`mod`), and
-//! how a command is written (`commands`).
+//! The link to Redis: sending commands, deciding whether an answer may be trusted, and delivering a
+//! write's fence and invalidation until Redis has run them or every instance has noticed its silence.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use redis::{Cmd, FromRedisValue, Value, cmd};
+use redis::{Cmd, FromRedisValue, Value};
 
 use super::{
     client::{ClientError, ClientSetUpError, RedisClient},
     commands::{Commands, parse_era, parse_generation},
     era::{Era, Eras},
-    health::{Beat, Epoch, Health, PATIENCE, PERIOD, TRUST},
-    owed::Owed,
-    said::Said,
+    heartbeat::{BreakerChange, Epoch, HEARTBEAT_TIMEOUT, Heartbeat, TRUST_LIMIT},
+    pending::PendingInvalidations,
 };
 use crate::{
-    cache::{CacheError, Generation, Lifetime},
+    cache::stats_cache::{BypassReason, CacheError, Generation, Lifetime},
     settings::RedisSettings,
-    tasks::Tasks,
     tenant::TenantId,
 };
 
-/// By how much Redis' clock may run slow while an entry expires, and how long a computation may have
-/// gone on that began before: longer than any statement.
-pub(super) const MARGIN: Duration = Duration::from_secs(90);
+/// How much longer than an entry's lifetime it takes until no older entry can be left: Redis' clock may
+/// run slowly, and a computation that began before may still be running. Longer than any statement.
+pub(super) const EXPIRY_MARGIN: Duration = Duration::from_secs(90);
 
-pub(super) struct Link {
-    client: RedisClient,
+/// The pause between two attempts to deliver a command.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+pub(super) struct RedisLink {
+    pub(super) client: RedisClient,
     pub(super) commands: Commands,
-    pub(super) health: Health,
+    pub(super) heartbeat: Heartbeat,
     pub(super) eras: Eras,
-    pub(super) owed: Owed,
-    /// Of fences, if the last was refused.
-    refusals: Mutex<Option<Refusals>>,
+    pub(super) pending: PendingInvalidations,
+    /// Set while Redis refuses to raise fences.
+    refusals: Mutex<Option<FenceRefusals>>,
     life: Lifetime,
-    fence_life: Duration,
+    pub(super) fence_life: Duration,
     invalidation_wait: Duration,
-    last_try: Duration,
-    /// How long a read waits.
-    quick: Duration,
+    /// How long a read waits for an answer.
+    pub(super) response_timeout: Duration,
 }
 
-/// When Redis began to refuse, and when it last did.
 #[derive(Debug, Clone, Copy)]
-struct Refusals {
-    since: Instant,
+struct FenceRefusals {
+    /// When Redis began to refuse.
+    first: Instant,
+    /// When it last refused.
     last: Instant,
 }
 
-/// How Redis took what was insisted on.
+/// How a command was delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
-    /// It answered the first time.
-    AtOnce,
-    /// It answered in the end. Earlier tries may lie on broken connections, which a Redis that was
-    /// paused still reads to their end, in any order.
-    InTheEnd,
-    /// It did not answer.
-    NotYet,
+pub(super) enum Delivery {
+    /// Redis answered the first attempt.
+    FirstAttempt,
+    /// Redis answered a later attempt. Earlier ones may still lie on broken connections, which a Redis
+    /// that was paused reads to their end, in any order.
+    LaterAttempt,
+    /// Redis did not answer, and every instance has noticed its silence.
+    Undelivered,
 }
 
 /// How the link to Redis fares, as this instance sees it.
@@ -72,316 +72,185 @@ pub struct LinkState {
     pub opened: u64,
     /// How often Redis has begun to answer, the first time included.
     pub closed: u64,
-    /// Tenants whose new generation Redis has yet to be told of.
+    /// Tenants whose new generation has yet to be delivered to Redis.
     pub undelivered: usize,
-    /// Tenants that are written to without a fence in Redis.
+    /// Tenants that are being written to while Redis lacks the fence.
     pub unfenced: usize,
-    /// Whether there were more of them than can be remembered, so that Redis is used for nobody.
+    /// Whether there were more of them than can be remembered, so that Redis is used for no tenant.
     pub is_overrun: bool,
 }
 
-impl Link {
-    /// Its heartbeat runs as one of `tasks` until it is dropped. Entries live for `life`.
-    pub(super) fn new(
-        settings: &RedisSettings,
-        life: Lifetime,
-        tasks: &Tasks,
-    ) -> Result<Arc<Self>, ClientSetUpError> {
-        let link = Arc::new(Self {
+impl RedisLink {
+    /// Connects to nothing yet. Entries live for `life`.
+    pub(super) fn new(settings: &RedisSettings, life: Lifetime) -> Result<Self, ClientSetUpError> {
+        Ok(Self {
             client: RedisClient::new(settings)?,
             commands: Commands::new(&settings.key_prefix),
-            health: Health::new(Instant::now()),
+            heartbeat: Heartbeat::new(Instant::now()),
             eras: Eras::new(),
-            owed: Owed::new(life.whole()),
+            pending: PendingInvalidations::new(life.whole()),
             refusals: Mutex::new(None),
             life,
             fence_life: settings.fence_life(),
             invalidation_wait: settings.invalidation_wait(),
-            last_try: settings.response_timeout().min(PATIENCE),
-            quick: settings.response_timeout(),
-        });
-        tasks.background(watch(Arc::downgrade(&link)));
-        tasks.background(deliver(Arc::downgrade(&link)));
-        Ok(link)
+            response_timeout: settings.response_timeout(),
+        })
     }
 
-    /// Sends a command and lets `health` know how it went.
-    pub(super) async fn ask<T: FromRedisValue>(
+    /// Sends a command, waits for its answer for at most `timeout`, and notes how that went.
+    pub(super) async fn send<T: FromRedisValue>(
         &self,
         command: &Cmd,
-        within: Duration,
+        timeout: Duration,
     ) -> Result<T, ClientError> {
-        let answer = self.client.ask(command, within).await;
+        let answer = self.client.send(command, timeout).await;
         match &answer {
-            Ok(_) | Err(ClientError::Refused(_) | ClientError::Forgotten) => {
-                self.health.answered();
+            Ok(_) | Err(ClientError::Refused(_) | ClientError::PurgeMarkGone) => {
+                self.heartbeat.command_answered();
             }
-            Err(ClientError::Silent(_)) => tell(self.health.unanswered()),
-            Err(ClientError::Lost(_)) => tell(self.health.broken()),
+            Err(ClientError::TimedOut(_)) => log_change(self.heartbeat.command_timed_out()),
+            Err(ClientError::Disconnected(_)) => log_change(self.heartbeat.connection_broke()),
         }
         answer
     }
 
-    /// [Insists](Link::insist) on a fence. The first that Redis refuses to raise is tried again for
-    /// `invalidation_wait`, and those that follow soon only for what is left of it: whose fence it is
-    /// holds a connection to the database, and readers wait for one.
-    pub(super) async fn raise(&self, fence: &Cmd) -> Result<Told, CacheError> {
-        let (wait, began) = (self.invalidation_wait, Instant::now());
-        let before = self
-            .refusals()
-            .filter(|refusals| began.duration_since(refusals.last) < wait);
-        let since = before.map_or(began, |before| before.since);
-        let told = self
-            .try_for(wait.saturating_sub(began.duration_since(since)), fence)
-            .await;
-        let refused = matches!(&told, Err(error) if error.is_answer());
-        let last = Instant::now();
-        *self.refusals() = refused.then_some(Refusals { since, last });
-        Ok(told?)
-    }
-
-    /// Sends a command until it is run, or until Redis has been silent for so long that every
-    /// instance has noticed. An error when others may use Redis, but the command cannot be run.
-    pub(super) async fn insist(&self, command: &Cmd) -> Result<Told, CacheError> {
-        Ok(self.try_for(self.invalidation_wait, command).await?)
-    }
-
-    /// As [`Link::insist`], but a command that is refused is not tried again after `patience`.
-    async fn try_for(&self, patience: Duration, command: &Cmd) -> Result<Told, ClientError> {
+    /// [Delivers](RedisLink::deliver) the command that raises a fence. If Redis refuses, the first write
+    /// tries again for `invalidation_wait`, and writes that follow soon only for what is left of that
+    /// time: each holds a connection to the database for which readers wait.
+    pub(super) async fn deliver_fence(&self, command: &Cmd) -> Result<Delivery, CacheError> {
         let wait = self.invalidation_wait;
-        let began = Instant::now();
-        let mut told = Told::AtOnce;
+        let start = Instant::now();
+        let first = self
+            .refusals()
+            .filter(|refusals| start.duration_since(refusals.last) < wait)
+            .map_or(start, |refusals| refusals.first);
+        let left = wait.saturating_sub(start.duration_since(first));
+        let delivery = self.deliver_or_give_up(command, left).await;
+        let is_refused = matches!(&delivery, Err(error) if error.is_answer());
+        let last = Instant::now();
+        *self.refusals() = is_refused.then_some(FenceRefusals { first, last });
+        Ok(delivery?)
+    }
+
+    /// Sends a command until Redis has run it, or until Redis has been silent for so long that every
+    /// instance has noticed. Fails if others may be using Redis but the command cannot be run.
+    pub(super) async fn deliver(&self, command: &Cmd) -> Result<Delivery, CacheError> {
+        Ok(self
+            .deliver_or_give_up(command, self.invalidation_wait)
+            .await?)
+    }
+
+    /// As [`RedisLink::deliver`], but a command that Redis refuses is not tried again after
+    /// `refusal_patience`.
+    async fn deliver_or_give_up(
+        &self,
+        command: &Cmd,
+        refusal_patience: Duration,
+    ) -> Result<Delivery, ClientError> {
+        let wait = self.invalidation_wait;
+        let start = Instant::now();
+        let mut delivery = Delivery::FirstAttempt;
         loop {
             let now = Instant::now();
-            let silence = self.health.silence(now);
-            let given_up = self.health.is_given_up(now, wait);
-            // However long the silence, there is a last try: it may have been this instance that
-            // was stalled, and Redis may just have come back to others.
-            let within = wait.saturating_sub(silence).max(self.last_try);
-            match self.ask::<i64>(command, within).await {
-                Ok(_) => return Ok(told),
-                Err(error) if given_up && !error.is_answer() => return Ok(Told::NotYet),
+            let is_silent = self.heartbeat.is_silent_for(wait, now);
+            // However long the silence was, there is a last attempt: Redis may just have come back to
+            // the other instances.
+            let last_attempt = self.response_timeout.min(HEARTBEAT_TIMEOUT);
+            let timeout = wait
+                .saturating_sub(self.heartbeat.silence(now))
+                .max(last_attempt);
+            match self.send::<i64>(command, timeout).await {
+                Ok(_) => return Ok(delivery),
+                Err(error) if is_silent && !error.is_answer() => return Ok(Delivery::Undelivered),
                 Err(error) => {
-                    told = Told::InTheEnd;
-                    let tries = if error.is_answer() {
-                        patience
+                    delivery = Delivery::LaterAttempt;
+                    let patience = if error.is_answer() {
+                        refusal_patience
                     } else {
                         2 * wait
                     };
-                    if began.elapsed() >= tries {
+                    if start.elapsed() >= patience {
                         return Err(error);
                     }
                 }
             }
-            tokio::time::sleep(PERIOD / 5).await;
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
-    fn refusals(&self) -> MutexGuard<'_, Option<Refusals>> {
+    fn refusals(&self) -> MutexGuard<'_, Option<FenceRefusals>> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The epoch, while what Redis says of `tenant` may be believed.
-    pub(super) fn believed(&self, tenant: &TenantId) -> Option<Epoch> {
+    /// The current epoch, if this instance may trust what Redis says about `tenant`.
+    pub(super) fn trusted_epoch(&self, tenant: &TenantId) -> Option<Epoch> {
         let now = Instant::now();
-        if self.owed.holds(tenant, now) {
+        if self.pending.must_bypass(tenant, now) {
             None
         } else {
-            self.health.trusted(now)
+            self.heartbeat.trusted_epoch(now)
         }
     }
 
-    /// The generation that Redis keeps as `kept` at `now`, unless it is damaged or may be from before
-    /// Redis was last silent: then it must be replaced before an entry is believed.
-    pub(super) fn accepted(&self, kept: &[u8], now: Instant) -> Option<Generation> {
-        let (generation, era) = parse_generation(kept)?;
-        // By now every entry from before has expired.
-        let is_over = || {
+    /// Why this instance does not trust what Redis says about `tenant`.
+    pub(super) fn distrust(&self, tenant: &TenantId) -> BypassReason {
+        if self.heartbeat.breaker().is_open {
+            BypassReason::Unreachable
+        } else if self.pending.must_bypass(tenant, Instant::now()) {
+            BypassReason::PendingInvalidation
+        } else {
+            BypassReason::NotTrusted
+        }
+    }
+
+    /// The generation that Redis stores as `stored`. `None` if it is damaged, or if its era may be from
+    /// before the last silence of Redis: then the generation must be replaced before an entry is hit.
+    pub(super) fn trusted_generation(&self, stored: &[u8], now: Instant) -> Option<Generation> {
+        let (generation, era) = parse_generation(stored)?;
+        let has_every_older_entry_expired = || {
             let age = self.eras.age(now);
-            age.is_some_and(|age| age >= self.life.whole() + MARGIN)
+            age.is_some_and(|age| age >= self.life.whole() + EXPIRY_MARGIN)
         };
-        (self.eras.knows(era) || is_over()).then_some(generation)
+        (self.eras.is_known(era) || has_every_older_entry_expired()).then_some(generation)
     }
 
     pub(super) fn state(&self) -> LinkState {
-        let (is_open, opened, closed) = self.health.breaker();
-        let (undelivered, unfenced, is_overrun) = self.owed.sizes(Instant::now());
+        let breaker = self.heartbeat.breaker();
+        let pending = self.pending.counts(Instant::now());
         LinkState {
-            is_open,
-            opened,
-            closed,
-            undelivered,
-            unfenced,
-            is_overrun,
+            is_open: breaker.is_open,
+            opened: breaker.opened,
+            closed: breaker.closed,
+            undelivered: pending.undelivered,
+            unfenced: pending.unfenced,
+            is_overrun: pending.is_overrun,
         }
     }
 
-    async fn heartbeat(&self) {
-        let sent = Instant::now();
-        let beat = match self.listen().await {
-            Ok(took) if took <= self.quick => self.health.beat(sent, Instant::now()),
-            Ok(_) => self.health.beat_late(sent, Instant::now()),
-            Err(error) => {
-                let now = Instant::now();
-                let asked = match error {
-                    ClientError::Silent(within) => now.checked_sub(within),
-                    _ => None,
-                };
-                self.health.unheard(asked.unwrap_or(now), now);
-                if let ClientError::Silent(_) = error {
-                    // Not before the silence is one: a connection that is let go does not tell that
-                    // it broke.
-                    if self.health.silence(now) >= TRUST {
-                        self.client.reconnect();
-                    }
-                    self.health.missed()
-                } else {
-                    self.client.reconnect();
-                    self.health.broken()
-                }
-            }
-        };
-        tell(beat);
-    }
-
-    /// Hears from every master, and how soon; whether Redis takes writes, which era was proclaimed
-    /// last, and whether there was a purge.
-    async fn listen(&self) -> Result<Duration, ClientError> {
-        let asked = Instant::now();
-        let (ping, beat) = (cmd("PING"), self.commands.beat());
-        let (heard, taken) = tokio::join!(
-            self.client.ask::<Value>(&ping, PATIENCE),
-            self.client.ask::<Value>(&beat, PATIENCE),
-        );
-        heard.and(taken)?;
-        let took = asked.elapsed();
-        self.follow_era().await?;
-        // After the era, which was replaced before it: an older one is not seen any more.
-        if let Some(purge) = self.mark(&self.commands.purge()).await?
-            && !self.eras.purged(purge, Instant::now())
-        {
-            self.follow_era().await?;
-        }
-        Ok(took)
-    }
-
-    /// Hears which era was proclaimed last; proclaims one if this instance has reason to believe
-    /// nothing from before.
-    async fn follow_era(&self) -> Result<(), ClientError> {
-        let epoch = self.health.unproclaimed();
-        let era = match epoch {
-            None => self.mark(&self.commands.era()).await?,
-            Some(_) => None,
-        };
-        if let Some(era) = era {
-            if self.eras.seen(era) {
-                self.owed.raise_again();
-            }
-            return Ok(());
-        }
-        let era = Era::random();
-        let proclaim = self.commands.proclaim(era);
-        self.client.ask::<Value>(&proclaim, PATIENCE).await?;
-        // What made the era go may have taken the fences with it.
-        self.owed.raise_again();
-        match epoch {
-            Some(epoch) => {
-                let now = Instant::now();
-                self.eras.proclaimed(era, now);
-                self.health.proclaimed(epoch, now);
-            }
-            // It was evicted or flushed.
-            None => drop(self.eras.seen(era)),
-        }
-        Ok(())
-    }
-
-    /// The mark that `get` asks for.
-    async fn mark(&self, get: &Cmd) -> Result<Option<Era>, ClientError> {
-        let kept: Option<Vec<u8>> = match self.client.ask(get, PATIENCE).await {
-            // Whatever lies there is replaced.
-            Err(ClientError::Refused(_)) => None,
-            kept => kept?,
-        };
-        Ok(kept.as_deref().and_then(parse_era))
-    }
-
-    /// Has every instance forget everything, and waits until all of them have: see `era`.
+    /// Makes every instance forget everything, and waits until all of them have: see `era`.
     pub(super) async fn purge(&self) -> Result<(), ClientError> {
         let purge = Era::random();
-        for command in [
-            self.commands.proclaim(purge),
-            self.commands.set_purge(purge),
-        ] {
-            self.ask::<Value>(&command, self.invalidation_wait).await?;
+        for command in [self.commands.set_era(purge), self.commands.set_purge(purge)] {
+            self.send::<Value>(&command, self.invalidation_wait).await?;
         }
-        tokio::time::sleep(TRUST).await;
-        // Had it been evicted, somebody might have missed it.
-        let get = self.commands.purge();
-        let kept: Option<Vec<u8>> = self.ask(&get, self.invalidation_wait).await?;
-        match kept.as_deref().and_then(parse_era) {
+        tokio::time::sleep(TRUST_LIMIT).await;
+        // If the mark was evicted meanwhile, an instance may have missed it.
+        let get = self.commands.get_purge();
+        let stored: Option<Vec<u8>> = self.send(&get, self.invalidation_wait).await?;
+        match stored.as_deref().and_then(parse_era) {
             Some(_this_or_a_later_one) => Ok(()),
-            None => Err(ClientError::Forgotten),
-        }
-    }
-
-    /// Raises the fences and delivers the new generations that Redis was not told of.
-    async fn pay(&self) {
-        for (tenant, fence) in self.owed.missing() {
-            let era = self.eras.current();
-            let command = self.commands.fence(&tenant, &fence, self.fence_life, era);
-            match self.ask::<i64>(&command, PATIENCE).await {
-                Ok(_) => self.owed.lacks_no_more(&tenant, &fence),
-                Err(error) if error.is_answer() => {}
-                Err(_) => return,
-            }
-        }
-        for (tenant, debt) in self.owed.left(Instant::now()) {
-            for fence in &debt.fences {
-                let (bar, era) = (self.fence_life, self.eras.current());
-                let command = self.commands.release(&tenant, fence, bar, era);
-                match self.ask::<i64>(&command, PATIENCE).await {
-                    Ok(_) => self.owed.paid(&tenant, fence, debt.number),
-                    Err(error) if error.is_answer() => {}
-                    Err(_) => return,
-                }
-            }
+            None => Err(ClientError::PurgeMarkGone),
         }
     }
 }
 
-/// Sends heartbeats.
-async fn watch(link: Weak<Link>) {
-    let mut ticks = tokio::time::interval(PERIOD);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let Some(link) = link.upgrade() else { return };
-        link.heartbeat().await;
-    }
-}
-
-/// Pays what is owed when Redis is back, and says what is left; heartbeats do not wait for it.
-async fn deliver(link: Weak<Link>) {
-    let mut ticks = tokio::time::interval(PERIOD / 2);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut said = Said::default();
-    loop {
-        ticks.tick().await;
-        let Some(link) = link.upgrade() else { return };
-        if link.health.silence(Instant::now()) < TRUST {
-            link.pay().await;
+/// Logs that Redis stopped answering, or that it answers.
+pub(super) fn log_change(change: BreakerChange) {
+    match change {
+        BreakerChange::Unchanged => {}
+        BreakerChange::Opened => {
+            log::warn!("redis: no answer; statistics are read from the database");
         }
-        for (level, line) in said.news(link.owed.sizes(Instant::now())) {
-            log::log!(level, "redis: {line}");
-        }
-    }
-}
-
-fn tell(beat: Beat) {
-    match beat {
-        Beat::Same => {}
-        Beat::Lost => log::warn!("redis: no answer; answering from the database"),
-        Beat::Back => log::info!("redis: answers"),
+        BreakerChange::Closed => log::info!("redis: answers"),
     }
 }

@@ -1,42 +1,52 @@
 //! The backend `redis`: entries, generations and fences that all instances share.
 //!
-//! Lives here: what is kept, and when it is a hit.
-//!
 //! | file | what lives there |
 //! |---|---|
-//! | `link` | asking Redis, and what follows when it does not answer |
-//! | `health` | when an answer may be believed |
-//! | `era` | which generations may be believed |
-//! | `owed` | what Redis has yet to be told |
-//! | `said` | what is logged of that |
-//! | `commands` | keys, commands and marks |
-//! | `scripts` | what Redis does at one moment |
-//! | `envelope` | an entry's bytes |
-//! | `client` | connections |
+//! | `link` | sending commands, trusting their answers, delivering fences and invalidations |
+//! | `background` | sending heartbeats, following the era, delivering what is pending |
+//! | `heartbeat` | when this instance may trust what Redis answers |
+//! | `era` | which generations this instance may trust |
+//! | `pending` | which invalidations Redis has not confirmed yet |
+//! | `commands` | the commands, and the names of the keys |
+//! | `scripts` | what Redis does in one step |
+//! | `envelope` | the bytes of an entry |
+//! | `client` | the connection |
 //!
-//! A tenant has these keys, which share a hash tag and so lie on one node of a cluster (`…` is the
-//! prefix and `{tenant}:`):
+//! # The keys in Redis
+//! The keys of a tenant share a hash tag, so they lie on one node of a cluster. `…` stands for the
+//! prefix and `{tenant}:`.
 //!
 //! | key | value |
 //! |---|---|
-//! | `…generation` | a random mark and its era; missing is a miss, and another is set |
-//! | `…fence` | the fences that stand, each with its own end: `id:milliseconds,…` |
+//! | `…generation` | the generation: a random mark, and the era in which it was made |
+//! | `…fence` | the fences that are raised, each with its own end: `id:milliseconds,…` |
 //! | `…mega_stats:…` | an entry: `envelope` |
-//! | `…lease:…` | who computes that entry now |
-//! | `…barred:…` | that fence was released, and must not be raised by words that come late |
+//! | `…lease:…` | which instance computes that entry now |
+//! | `…barred:…` | a fence that was released and must not be raised any more |
 //!
-//! A fence is raised together with a new generation, and released with another: a writer that dies
-//! after its commit leaves a fence that ends by itself, and no entry from before it. Three keys are
-//! there once per prefix: `era`, `purge`, and `keys`, the list of entries.
+//! Two more keys exist once for each prefix: `era` and `purge`.
+//!
+//! # The marks
+//!
+//! | mark | who makes it | for | where it is | what a new one makes worthless |
+//! |---|---|---|---|---|
+//! | generation | a write, once when it raises its fence and once when it releases it; a lookup that finds none, or one of an era that is not trusted | one tenant | Redis | the tenant's entries |
+//! | fence | a write, before it commits | one tenant | Redis; it ends when the write releases it, or by itself after `fence_seconds` | nothing: while it is raised, lookups bypass the cache |
+//! | era | an instance that has noticed a silence, or has just started | all tenants | Redis | for that instance, all generations of earlier eras |
+//! | purge | whoever purges everything; it is the era made for that | all tenants | Redis | for all instances, all generations of earlier eras |
+//! | epoch | an instance that notices a silence of Redis | that instance | its memory | its trust, until it has proclaimed an era |
+//!
+//! A fence is raised together with a new generation, and released together with another one. So a writer
+//! that dies after its commit leaves a fence that ends by itself, and no entry from before the commit.
 
+mod background;
 mod client;
 mod commands;
 mod envelope;
 mod era;
-mod health;
+mod heartbeat;
 mod link;
-mod owed;
-mod said;
+mod pending;
 mod scripts;
 
 use std::{
@@ -48,9 +58,9 @@ use async_trait::async_trait;
 
 use self::{
     client::ClientError,
-    commands::{milliseconds, new_mark, parse_generation, parse_listed},
+    commands::{StoredEntry, milliseconds, new_mark, parse_generation},
     envelope::Envelope,
-    link::{Link, Told},
+    link::{Delivery, RedisLink},
 };
 use super::{
     key::StatsKey,
@@ -68,7 +78,7 @@ pub use link::LinkState;
 /// Keeps entries in Redis.
 #[derive(Clone)]
 pub struct RedisCache {
-    link: Arc<Link>,
+    link: Arc<RedisLink>,
     clock: Arc<dyn Clock>,
     life: Lifetime,
     settings: RedisSettings,
@@ -77,11 +87,10 @@ pub struct RedisCache {
 
 /// The leases of this instance.
 struct RedisLeases {
-    link: Arc<Link>,
+    link: Arc<RedisLink>,
     /// What this instance's leases are known by.
     holder: String,
     lease: Duration,
-    response_timeout: Duration,
 }
 
 /// What a write needs to release its fence.
@@ -92,11 +101,8 @@ struct RedisFence {
     may_be_raised_late: bool,
 }
 
-/// Listed keys that are looked up in one round trip.
-const BATCH: usize = 200;
-
-/// The answer to a lookup: generation, fence and entry.
-type Found = [Option<Vec<u8>>; 3];
+/// Keys that are looked up in one round trip for a list of keys.
+const LOOKUP_BATCH: usize = 200;
 
 impl RedisCache {
     /// Keeps entries for `life`, counted by `clock`; what it does in the background is one of
@@ -107,13 +113,13 @@ impl RedisCache {
         clock: Arc<dyn Clock>,
         tasks: &Tasks,
     ) -> Result<Self, ClientSetUpError> {
-        let link = Link::new(settings, life, tasks)?;
+        let link = Arc::new(RedisLink::new(settings, life)?);
+        background::start(&link, tasks);
         let leases = RedisLeases {
             link: Arc::clone(&link),
             holder: new_mark(),
             // Not so long that what is computed under it expires first.
             lease: settings.lease().min(life.fresh),
-            response_timeout: settings.response_timeout(),
         };
         Ok(Self {
             link,
@@ -132,42 +138,31 @@ impl RedisCache {
 
     async fn get(&self, key: &StatsKey) -> Result<Lookup, ClientError> {
         let (link, tenant) = (&self.link, key.tenant());
-        let Some(epoch) = link.believed(tenant) else {
-            return Ok(Lookup::Bypass(self.disbelief(tenant)));
+        let Some(epoch) = link.trusted_epoch(tenant) else {
+            return Ok(Lookup::Bypass(link.distrust(tenant)));
         };
-        let timeout = self.settings.response_timeout();
         let look_up = link.commands.look_up([key]);
-        let [kept, fence, entry]: Found = link.ask(&look_up, timeout).await?;
-        // Again, since the answer may have lain about while this instance was stalled.
-        if link.believed(tenant) != Some(epoch) {
-            return Ok(Lookup::Bypass(self.disbelief(tenant)));
+        let [generation, fence, entry]: [Option<Vec<u8>>; 3] =
+            link.send(&look_up, link.response_timeout).await?;
+        // Checked again: this instance may have been stopped while the answer was waiting for it.
+        if link.trusted_epoch(tenant) != Some(epoch) {
+            return Ok(Lookup::Bypass(link.distrust(tenant)));
         }
         if fence.is_some() {
             return Ok(Lookup::Bypass(BypassReason::Write));
         }
-        let kept = kept.unwrap_or_default();
-        let Some(generation) = link.accepted(&kept, Instant::now()) else {
-            let renew = link.commands.renew(tenant, &kept, link.eras.current());
-            let kept: Option<Vec<u8>> = link.ask(&renew, timeout).await?;
-            let generation = kept.as_deref().and_then(parse_generation);
+        let stored = generation.unwrap_or_default();
+        let Some(generation) = link.trusted_generation(&stored, Instant::now()) else {
+            let era = link.eras.current();
+            let replace = link.commands.replace_generation(tenant, &stored, era);
+            let current: Option<Vec<u8>> = link.send(&replace, link.response_timeout).await?;
+            let generation = current.as_deref().and_then(parse_generation);
             return Ok(match generation {
                 Some((generation, _)) => Lookup::Miss(self.permit(generation)),
                 None => Lookup::Bypass(BypassReason::Write),
             });
         };
         Ok(self.lookup(generation, entry))
-    }
-
-    /// Why Redis is not believed about `tenant`.
-    fn disbelief(&self, tenant: &TenantId) -> BypassReason {
-        let (is_open, ..) = self.link.health.breaker();
-        if is_open {
-            BypassReason::Unreachable
-        } else if self.link.owed.holds(tenant, Instant::now()) {
-            BypassReason::PendingInvalidation
-        } else {
-            BypassReason::NotTrusted
-        }
     }
 
     fn permit(&self, generation: Generation) -> Permit {
@@ -191,58 +186,53 @@ impl RedisCache {
         self.life.lookup(permit, entry)
     }
 
-    fn is_hit(&self, [kept, fence, entry]: &Found) -> bool {
-        let generation = kept
-            .as_deref()
-            .and_then(|kept| self.link.accepted(kept, Instant::now()));
-        fence.is_none()
+    fn is_hit(&self, stored: StoredEntry) -> bool {
+        let generation = stored
+            .generation
+            .and_then(|bytes| self.link.trusted_generation(&bytes, Instant::now()));
+        stored.fence.is_none()
             && generation.is_some_and(|generation| {
-                matches!(self.lookup(generation, entry.clone()), Lookup::Hit(..))
+                matches!(self.lookup(generation, stored.entry), Lookup::Hit(..))
             })
     }
 
     async fn put(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), ClientError> {
         let (link, generation) = (&self.link, permit.generation());
         let left = self.life.whole().saturating_sub(entry.age);
-        let fresh = self.life.fresh.saturating_sub(entry.age);
-        if left.is_zero() || link.believed(key.tenant()).is_none() {
+        if left.is_zero() || link.trusted_epoch(key.tenant()).is_none() {
             // Others need not wait for it; unless this succeeds, they do until the lease ends.
             let _ = self.leases.end(key, generation).await;
             return Ok(());
         }
-        let (now_ms, timeout) = (self.now_ms(), self.settings.response_timeout());
-        let computed_ms = now_ms.saturating_sub(milliseconds(entry.age));
+        let computed_ms = self.now_ms().saturating_sub(milliseconds(entry.age));
         let envelope = Envelope {
             generation,
             computed_ms,
             body: entry.body,
         };
         let store = link.commands.store(key, &envelope, left);
-        if !link.ask::<bool>(&store, timeout).await? {
-            return Ok(());
-        }
-        let until_ms = now_ms.saturating_add(milliseconds(fresh));
-        link.ask::<()>(&link.commands.list(key, now_ms, until_ms), timeout)
-            .await
+        let _is_stored: bool = link.send(&store, link.response_timeout).await?;
+        Ok(())
     }
 
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, ClientError> {
-        let (link, wait) = (&self.link, self.settings.invalidation_wait());
-        let listed: Vec<String> = link.ask(&link.commands.listed(self.now_ms()), wait).await?;
-        let listed: Vec<_> = listed.iter().filter_map(|one| parse_listed(one)).collect();
+        let link = &self.link;
+        let timeout = self.settings.invalidation_wait();
+        let scan = link.commands.scan_entries();
+        // A cluster answers once for each master: a cursor, and names of keys.
+        let answers: Vec<(String, Vec<Vec<u8>>)> =
+            link.client.send_to_masters(&scan, timeout).await?;
+        let names = answers.iter().flat_map(|(_cursor, names)| names);
+        let entries: Vec<_> = names
+            .filter_map(|name| link.commands.parse_entry_key(name))
+            .filter_map(|key| Some((link.trusted_epoch(key.tenant())?, key)))
+            .collect();
         let mut page = KeyPageBuilder::new(after, limit);
-        for keys in listed.chunks(BATCH) {
-            let asked: Vec<_> = keys
-                .iter()
-                .filter_map(|key| Some((key, link.believed(key.tenant())?)))
-                .collect();
-            if asked.is_empty() {
-                continue;
-            }
-            let look_up = link.commands.look_up(asked.iter().map(|(key, _)| *key));
-            let found: Vec<Option<Vec<u8>>> = link.ask(&look_up, wait).await?;
-            for ((key, epoch), found) in asked.into_iter().zip(found.as_chunks().0) {
-                if link.believed(key.tenant()) == Some(epoch) && self.is_hit(found) {
+        for batch in entries.chunks(LOOKUP_BATCH) {
+            let look_up = link.commands.look_up(batch.iter().map(|(_, key)| key));
+            let stored = StoredEntry::all(link.send(&look_up, timeout).await?);
+            for ((epoch, key), stored) in batch.iter().zip(stored) {
+                if link.trusted_epoch(key.tenant()) == Some(*epoch) && self.is_hit(stored) {
                     page.add(key.as_str());
                 }
             }
@@ -271,28 +261,30 @@ impl StatsCache for RedisCache {
     }
 
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
-        let (link, id, life) = (&self.link, new_mark(), self.settings.fence_life());
+        let link = &self.link;
+        let id = new_mark();
+        let life = self.settings.fence_life();
         let command = link.commands.fence(tenant, &id, life, link.eras.current());
         let until = Instant::now() + life;
-        link.owed.begins(tenant, &id);
-        let told = match link.raise(&command).await {
-            Ok(told) => told,
+        link.pending.write_starts(tenant, &id);
+        let delivery = match link.deliver_fence(&command).await {
+            Ok(delivery) => delivery,
             Err(error) => {
-                // A command that raises it may still be on its way.
-                link.owed.ends(&id);
-                let number = link.owed.add(tenant, &id, Instant::now());
-                link.owed.leave(tenant, number);
+                // The command may still reach Redis and raise a fence that no write releases.
+                link.pending.write_ends(&id);
+                let number = link.pending.add(tenant, &id, Instant::now());
+                link.pending.abandon(tenant, number);
                 return Err(error);
             }
         };
-        if told == Told::NotYet {
-            // From now on, so that no read of this instance is answered from before the commit.
-            link.owed.lacks(tenant, &id, Instant::now());
+        if delivery == Delivery::Undelivered {
+            // From now on this instance reads the tenant from the database.
+            link.pending.fence_not_raised(tenant, &id, Instant::now());
         }
         let ticket = RedisFence {
             tenant: tenant.clone(),
             id,
-            may_be_raised_late: told != Told::AtOnce,
+            may_be_raised_late: delivery != Delivery::FirstAttempt,
         };
         Ok(Fence::new(ticket, Some(until)))
     }
@@ -304,9 +296,9 @@ impl StatsCache for RedisCache {
             may_be_raised_late,
         } = fence.into_ticket()?;
         let link = &self.link;
-        // Noted first: what is not delivered now is delivered when Redis is back.
-        let number = link.owed.add(&tenant, &id, Instant::now());
-        let was_raised_again = link.owed.ends(&id);
+        // Noted before it is sent: what cannot be delivered now is delivered when Redis is back.
+        let number = link.pending.add(&tenant, &id, Instant::now());
+        let was_raised_again = link.pending.write_ends(&id);
         let bar = if may_be_raised_late || was_raised_again {
             self.settings.fence_life()
         } else {
@@ -314,16 +306,13 @@ impl StatsCache for RedisCache {
         };
         let era = link.eras.current();
         let command = link.commands.release(&tenant, &id, bar, era);
-        let told = link.insist(&command).await;
-        if matches!(told, Ok(Told::AtOnce | Told::InTheEnd)) {
-            link.owed.paid(&tenant, &id, number);
-        } else {
-            link.owed.leave(&tenant, number);
+        let delivery = link.deliver(&command).await;
+        if let Ok(Delivery::FirstAttempt | Delivery::LaterAttempt) = delivery {
+            link.pending.delivered(&tenant, &id, number);
+            return Ok(Released::Everywhere);
         }
-        Ok(match told? {
-            Told::AtOnce | Told::InTheEnd => Released::Everywhere,
-            Told::NotYet => Released::Pending,
-        })
+        link.pending.abandon(&tenant, number);
+        delivery.map(|_undelivered| Released::Pending)
     }
 
     async fn forget(&self) -> Result<(), CacheError> {
@@ -343,7 +332,7 @@ impl Leases for RedisLeases {
     async fn claim(&self, key: &StatsKey, generation: Generation) -> Result<bool, CacheError> {
         let commands = &self.link.commands;
         let command = commands.lease(key, generation, &self.holder, self.lease);
-        let taken: Option<String> = self.link.ask(&command, self.response_timeout).await?;
+        let taken: Option<String> = self.link.send(&command, self.link.response_timeout).await?;
         Ok(taken.is_some())
     }
 
@@ -355,7 +344,7 @@ impl Leases for RedisLeases {
 impl RedisLeases {
     async fn end(&self, key: &StatsKey, generation: Generation) -> Result<(), ClientError> {
         let command = self.link.commands.end_lease(key, generation, &self.holder);
-        let _ended: i64 = self.link.ask(&command, self.response_timeout).await?;
+        let _ended: i64 = self.link.send(&command, self.link.response_timeout).await?;
         Ok(())
     }
 }

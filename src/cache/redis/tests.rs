@@ -7,7 +7,7 @@ use harness::redis::Server;
 use tokio::runtime::Handle;
 
 use super::{
-    health::{Epoch, PERIOD},
+    heartbeat::{Epoch, HEARTBEAT_PERIOD},
     *,
 };
 use crate::{
@@ -74,21 +74,21 @@ fn entry(body: &'static str) -> Entry {
 async fn until(condition: impl AsyncFn() -> bool) {
     let wait = async {
         while !condition().await {
-            tokio::time::sleep(PERIOD / 10).await;
+            tokio::time::sleep(HEARTBEAT_PERIOD / 10).await;
         }
     };
     tokio::time::timeout(FOREVER, wait).await.expect("in time");
 }
 
 fn trusted(cache: &RedisCache) -> Option<Epoch> {
-    cache.link.health.trusted(Instant::now())
+    cache.link.heartbeat.trusted_epoch(Instant::now())
 }
 
 /// Waits until `cache` believes Redis.
 async fn believes(cache: &RedisCache) {
     let wait = async {
         while trusted(cache).is_none() {
-            tokio::time::sleep(PERIOD / 10).await;
+            tokio::time::sleep(HEARTBEAT_PERIOD / 10).await;
         }
     };
     tokio::time::timeout(FOREVER, wait).await.expect("in time");
@@ -99,7 +99,7 @@ async fn believe_each_other(a: &RedisCache, b: &RedisCache) {
     until(async || {
         let known = |one: &RedisCache, other: &RedisCache| {
             let era = other.link.eras.current();
-            trusted(one).is_some() && one.link.eras.knows(era)
+            trusted(one).is_some() && one.link.eras.is_known(era)
         };
         known(a, b) && known(b, a)
     })
@@ -129,15 +129,15 @@ async fn found(cache: &RedisCache, key: &StatsKey) -> Lookup {
         .expect("in time")
 }
 
-/// Whether a fence stands, or this instance owes `tenant` something.
+/// Whether a fence stands, or an invalidation of `tenant` is pending.
 async fn is_fenced(cache: &RedisCache, tenant: &TenantId) -> bool {
     let fence = cache
         .link
         .commands
         .look_up([&StatsKey::new("", tenant, &[])]);
-    let found: Result<Found, _> = cache.link.ask(&fence, FOREVER).await;
+    let found: Result<[Option<Vec<u8>>; 3], _> = cache.link.send(&fence, FOREVER).await;
     found.is_ok_and(|[_, fence, _]| fence.is_some())
-        || cache.link.owed.holds(tenant, Instant::now())
+        || cache.link.pending.must_bypass(tenant, Instant::now())
 }
 
 async fn seen(cache: &RedisCache, key: &StatsKey) -> Permit {
@@ -179,12 +179,12 @@ fn two(a: RedisCache, b: RedisCache, server: &Arc<dyn Send + Sync>) -> Handles<I
     let links = [Arc::clone(&a.link), Arc::clone(&b.link)];
     let began = links
         .clone()
-        .map(|link| link.health.trusted(Instant::now()));
+        .map(|link| link.heartbeat.trusted_epoch(Instant::now()));
     let began = Mutex::new(began);
     let disturbed = Arc::new(move || {
         let now = links
             .clone()
-            .map(|link| link.health.trusted(Instant::now()));
+            .map(|link| link.heartbeat.trusted_epoch(Instant::now()));
         *began.lock().unwrap() != now
     });
     let instance = |cache| Instance {
@@ -342,7 +342,7 @@ async fn nobody_waits_for_what_is_not_kept_since_redis_is_not_believed_just_then
     let (a, b) = open_two(&server).await;
     let permit = seen(&a, &key()).await;
     assert!(permit.claim_lease(&key()).await.unwrap());
-    a.link.health.missed();
+    a.link.heartbeat.heartbeat_timed_out();
     a.store(&key(), &permit, entry("unkept")).await.unwrap();
     let of_b = b.permit(permit.generation());
     assert!(of_b.claim_lease(&key()).await.unwrap());
@@ -353,7 +353,7 @@ async fn listed_keys_are_looked_up_many_at_a_time() {
     let server = Server::start();
     let (a, b) = open_two(&server).await;
     let mut keys = Vec::new();
-    for tenant in 0..=BATCH / 10 {
+    for tenant in 0..=LOOKUP_BATCH / 10 {
         let tenant = TenantId::parse(&format!("clinic-{tenant}")).unwrap();
         for zone in 0..10 {
             let key = StatsKey::new("mega_stats", &tenant, &[&zone]);

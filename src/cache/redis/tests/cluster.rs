@@ -4,7 +4,7 @@ use std::sync::Weak;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{super::health::PATIENCE, *};
+use super::{super::heartbeat::HEARTBEAT_TIMEOUT, *};
 
 /// Three masters that share the slots.
 struct Cluster {
@@ -148,7 +148,7 @@ async fn one_node_fails_and_returns(fail: impl Fn(&mut Server), come_back: impl 
         Ok(Lookup::Bypass(_)) | Err(_) => false,
     })
     .await;
-    until(async || !a.link.owed.holds(&tenant(), Instant::now())).await;
+    until(async || !a.link.pending.must_bypass(&tenant(), Instant::now())).await;
     fill(&a, "after").await;
     until(async || is_hit(&b, "after").await).await;
 }
@@ -171,7 +171,7 @@ async fn slow_way_to(node: &Server) -> u16 {
         loop {
             let (mut client, _) = listener.accept().await.unwrap();
             tokio::spawn(async move {
-                tokio::time::sleep(2 * PATIENCE).await;
+                tokio::time::sleep(2 * HEARTBEAT_TIMEOUT).await;
                 let mut node = TcpStream::connect(("127.0.0.1", target)).await.unwrap();
                 let _ = tokio::io::copy_bidirectional(&mut client, &mut node).await;
             });

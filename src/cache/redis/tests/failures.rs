@@ -21,7 +21,7 @@ pub(super) async fn is_not_hit_until_believed(cache: &RedisCache) {
             match cache.look_up(&key()).await {
                 Ok(Lookup::Hit(_, entry) | Lookup::Expired(_, entry)) => panic!("{entry:?}"),
                 Ok(Lookup::Miss(_)) => break,
-                Ok(Lookup::Bypass(_)) | Err(_) => tokio::time::sleep(PERIOD / 100).await,
+                Ok(Lookup::Bypass(_)) | Err(_) => tokio::time::sleep(HEARTBEAT_PERIOD / 100).await,
             }
         }
     };
@@ -45,7 +45,7 @@ async fn a_write_past_a_paused_redis_is_not_read_around_when_it_returns() {
     offers_nothing(&b).await;
     server.resume();
     is_not_hit_until_believed(&b).await;
-    until(async || !a.link.owed.holds(&tenant(), Instant::now())).await;
+    until(async || !a.link.pending.must_bypass(&tenant(), Instant::now())).await;
     seen(&a, &key()).await;
     fill(&a, "after").await;
     until(async || is_hit(&b, "after").await).await;
@@ -53,7 +53,7 @@ async fn a_write_past_a_paused_redis_is_not_read_around_when_it_returns() {
 
 /// Stores `body`, past its time to live, so that `cache` offers it.
 async fn fill_expired(cache: &RedisCache, body: &'static str) {
-    let age = conformance::TTL + PERIOD;
+    let age = conformance::TTL + HEARTBEAT_PERIOD;
     until(async || {
         if let Lookup::Miss(seen) = found(cache, &key()).await {
             let expired = Entry { age, ..entry(body) };
@@ -75,13 +75,13 @@ async fn what_has_expired_is_not_offered_after_a_write_that_redis_missed() {
     server.resume();
     is_not_hit_until_believed(&b).await;
     // Nor if it has come back with what it held, and whoever owes it the write is gone.
-    until(async || !a.link.owed.holds(&tenant(), Instant::now())).await;
+    until(async || !a.link.pending.must_bypass(&tenant(), Instant::now())).await;
     fill_expired(&b, "before").await;
     server.run::<()>(&["SAVE"]);
     server.kill();
     write_in_time(&a).await;
     drop(a);
-    tokio::time::sleep(2 * PERIOD).await;
+    tokio::time::sleep(2 * HEARTBEAT_PERIOD).await;
     server.restart();
     is_not_hit_until_believed(&b).await;
 }
@@ -99,7 +99,7 @@ async fn what_a_dead_writer_owed_is_not_hit_by_an_instance_that_starts_later() {
     write_in_time(&a).await;
     drop((a, b));
     // Neither tells Redis anything any more.
-    tokio::time::sleep(2 * PERIOD).await;
+    tokio::time::sleep(2 * HEARTBEAT_PERIOD).await;
     server.restart();
     let kept: i64 = server.run(&["EXISTS", "megastats:{clinic}:mega_stats:clinic"]);
     assert_eq!(kept, 1);
@@ -133,11 +133,11 @@ async fn a_killed_redis_is_used_again_when_it_is_back_and_its_owed_marks_are_del
         tokio::spawn(async move { is_not_hit_until_believed(&b).await })
     };
     write_in_time(&a).await;
-    assert!(a.link.owed.holds(&tenant(), Instant::now()));
+    assert!(a.link.pending.must_bypass(&tenant(), Instant::now()));
     write_in_time(&a).await;
     server.restart();
     reader.await.unwrap();
-    until(async || !a.link.owed.holds(&tenant(), Instant::now())).await;
+    until(async || !a.link.pending.must_bypass(&tenant(), Instant::now())).await;
     fill(&a, "after").await;
     until(async || is_hit(&b, "after").await).await;
 }
@@ -171,12 +171,12 @@ async fn a_fence_that_was_released_is_not_raised_by_words_that_come_late() {
     let id = ticket.id.clone();
     a.release(Fence::new(ticket, None)).await.unwrap();
     server.resume();
-    until(async || !a.link.owed.holds(&tenant(), Instant::now())).await;
+    until(async || !a.link.pending.must_bypass(&tenant(), Instant::now())).await;
 
     let era = a.link.eras.current();
     let life = a.settings.fence_life();
     let late = a.link.commands.fence(&tenant(), &id, life, era);
-    a.link.ask::<i64>(&late, FOREVER).await.unwrap();
+    a.link.send::<i64>(&late, FOREVER).await.unwrap();
     believes(&b).await;
     seen(&b, &key()).await;
 }
@@ -203,10 +203,10 @@ async fn the_fences_of_all_writes_past_a_paused_redis_are_taken_down_when_it_ret
         .iter()
         .map(|id| a.link.commands.fence(&tenant(), id, life, era));
     let raised: Vec<_> = raised.collect();
-    assert_eq!(a.link.owed.left(Instant::now())[0].1.fences, ids);
+    assert_eq!(a.link.pending.abandoned(Instant::now())[0].1.fences, ids);
     server.resume();
     for command in &raised {
-        a.link.ask::<i64>(command, FOREVER).await.unwrap();
+        a.link.send::<i64>(command, FOREVER).await.unwrap();
     }
     believes(&b).await;
     seen(&b, &key()).await;
@@ -255,7 +255,7 @@ fn a_writer_that_was_stalled_does_not_take_its_own_stall_for_redis() {
         a
     });
     main.block_on(fill(&b, "before"));
-    std::thread::sleep(a.settings.invalidation_wait() + 3 * PERIOD);
+    std::thread::sleep(a.settings.invalidation_wait() + 3 * HEARTBEAT_PERIOD);
     stalled.block_on(write(&a));
     let answer = main.block_on(b.look_up(&key())).unwrap();
     assert!(
@@ -311,15 +311,21 @@ async fn what_is_from_before_a_silence_is_not_believed_while_any_entry_of_then_c
     let before = b"0123456789abcdef00000000000000ff";
     let accepted = |after| {
         let link = &cache.link;
-        link.accepted(before, Instant::now() + after).is_some()
+        link.trusted_generation(before, Instant::now() + after)
+            .is_some()
     };
     let (life, margin) = (conformance::LIFE, Duration::from_secs(2));
     assert!(!accepted(life.fresh + margin));
     assert!(!accepted(life.whole() + margin), "a computation may go on");
-    assert!(accepted(life.whole() + link::MARGIN));
+    assert!(accepted(life.whole() + link::EXPIRY_MARGIN));
     server.kill();
     write_in_time(&cache).await;
-    let owes = |after| cache.link.owed.holds(&tenant(), Instant::now() + after);
+    let owes = |after| {
+        cache
+            .link
+            .pending
+            .must_bypass(&tenant(), Instant::now() + after)
+    };
     assert!(owes(life.fresh + margin));
     assert!(!owes(life.whole() + margin));
 }
@@ -334,5 +340,5 @@ async fn an_instance_without_redis_forgets_what_it_owed_once_entries_have_expire
     };
     let cache = RedisCache::new(&settings, life, Arc::new(SystemClock), &tasks).unwrap();
     write_in_time(&cache).await;
-    until(async || !cache.link.owed.holds(&tenant(), Instant::now())).await;
+    until(async || !cache.link.pending.must_bypass(&tenant(), Instant::now())).await;
 }
