@@ -123,7 +123,7 @@ fn service(folder: &tempfile::TempDir, backend: CacheBackend, auth: AuthMode) ->
     settings.server.workers = 1;
     settings.cache.backend = backend;
     // The same number of digits left in `Cache-Status` from the first answer to the last.
-    settings.cache.ttl_seconds = 3600;
+    settings.cache.ttl = Duration::from_secs(3600);
     settings.database.url =
         DatabaseUrl::Sqlite(folder.path().join(format!("{backend:?}{auth:?}.db")));
     settings.auth.mode = auth;

@@ -139,7 +139,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 fn cache(server: &Server) -> RedisCache {
     let mut settings = Settings::default().cache.redis;
     settings.url = RedisUrl::parse(&server.url()).expect("a Redis URL");
-    settings.response_timeout_ms = 5_000;
+    settings.response_timeout = Duration::from_secs(5);
     let tasks = Tasks::new(Handle::current());
     RedisCache::new(&settings, LIFE, Arc::new(SystemClock), &tasks).expect("settings that fit")
 }

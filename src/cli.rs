@@ -1,5 +1,4 @@
-//! The command line. Lives here: its grammar and its help. Not here: doing what it asks (`main`
-//! and the library), and settings, which come from a file and the environment.
+//! The command line: its grammar and its help. Settings come from a file and the environment.
 
 use std::path::PathBuf;
 

@@ -109,7 +109,7 @@ impl Verifier {
         Self {
             keys,
             clock,
-            leeway: settings.leeway().as_secs_f64(),
+            leeway: settings.leeway.as_secs_f64(),
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
             tenant_claim: settings.tenant_claim.clone(),

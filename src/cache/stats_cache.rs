@@ -207,8 +207,8 @@ impl Lifetime {
     #[must_use]
     pub fn of(settings: &CacheSettings) -> Self {
         Self {
-            fresh: settings.ttl(),
-            stale: settings.stale_if_error(),
+            fresh: settings.ttl,
+            stale: settings.stale_if_error,
         }
     }
 

@@ -65,7 +65,7 @@ impl Manager {
         let path = sqlite::prepare(path)?;
         Ok(Self::Sqlite {
             path,
-            busy_timeout: settings.busy_timeout(),
+            busy_timeout: settings.busy_timeout,
         })
     }
 

@@ -134,7 +134,7 @@ impl Pool {
             last_error,
             connections: Queue::new(size, length),
             writer,
-            wait: settings.pool_wait(),
+            wait: settings.pool_wait,
             longest_transaction: settings.longest_transaction(),
             busy: BusyCounters::default(),
         };

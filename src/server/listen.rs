@@ -52,7 +52,7 @@ where
         .shutdown_timeout(u64::MAX)
         .disable_signals();
     let draining = server.graceful_shutdown_signal();
-    let request = settings.request_timeout();
+    let request = settings.request_timeout;
     let patience = Patience {
         request,
         // actix closes an idle connection first, and in a better way.

@@ -180,7 +180,7 @@ impl Server {
             auth: web::Data::new(auth),
             appointments,
             stats,
-            ttl: Ttl(settings.cache.ttl()),
+            ttl: Ttl(settings.cache.ttl),
             metrics: Arc::clone(&metrics),
             health,
             docs: Docs::new(),
@@ -188,7 +188,7 @@ impl Server {
 
         let limits = BodyLimits {
             size: settings.server.max_body_bytes,
-            time: settings.server.request_timeout(),
+            time: settings.server.request_timeout,
         };
         let cors = settings.cors.clone();
         let logs_all = settings.log.requests;
@@ -237,8 +237,8 @@ impl Server {
             door,
             stop: Box::pin(stop),
             hurry: Box::pin(future::pending()),
-            drain_delay: settings.server.drain_delay(),
-            drain_limit: settings.server.shutdown_timeout(),
+            drain_delay: settings.server.drain_delay,
+            drain_limit: settings.server.shutdown_timeout,
             _lock: lock,
         })
     }

@@ -1,10 +1,10 @@
-//! Who may ask: whether callers need a token, which one is believed, and what it entitles to. Not
-//! here: reading key files and tokens (`crate::auth`).
+//! Who may ask: whether callers need a token, what it is checked with, and what it must say.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use config::{Value, ValueKind};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use clap::ValueEnum;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{error::SettingsError, value};
 
@@ -13,54 +13,53 @@ use super::{error::SettingsError, value};
 const MIN_SECRET_BYTES: usize = 32;
 
 /// Who may ask, and what for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthSettings {
-    /// Whether callers need a token; none by default.
+    /// Whether callers need a token.
     #[serde(deserialize_with = "value::choice")]
     pub mode: AuthMode,
-    /// Whether the mode none may listen on an address that is not a loopback one; false by default.
+    /// Whether the mode none may listen on an address that other machines reach.
     #[serde(deserialize_with = "value::boolean")]
     pub allow_anonymous: bool,
-    /// The secret that tokens are signed with by HS256, at least 32 bytes; empty by default. One of
-    /// it and the next three must be set for the mode jwt.
+    /// The secret that tokens are signed with by HS256, at least 32 bytes. One of it and the next
+    /// three must be set for the mode jwt.
     pub secret: Secret,
-    /// A file with the secret and nothing else, save for an end of line; empty by default.
+    /// A file that holds the secret and nothing else but an end of line.
     #[serde(deserialize_with = "value::path")]
     pub secret_file: PathBuf,
     /// A PEM file with the public key that tokens are checked with: RS256 for an RSA key, ES256 for
-    /// one on P-256, `EdDSA` for Ed25519; empty by default.
+    /// one on P-256, `EdDSA` for Ed25519.
     #[serde(deserialize_with = "value::path")]
     pub public_key_file: PathBuf,
-    /// A JWK Set with such keys, of which a token names one by `kid`; empty by default.
+    /// A JWK Set with such keys, of which a token names one by `kid`.
     #[serde(deserialize_with = "value::path")]
     pub jwks_file: PathBuf,
-    /// Who must have issued a token (`iss`); empty by default: anybody who has the key.
+    /// Who must have issued a token (`iss`); if empty, anybody who has the key.
     #[serde(deserialize_with = "name")]
     pub issuer: String,
-    /// Whom a token must be meant for (`aud`); empty by default: a token that names nobody.
+    /// Whom a token must be meant for (`aud`); if empty, nobody: the token must not have it.
     #[serde(deserialize_with = "name")]
     pub audience: String,
-    /// By how much the issuer's clock may differ, in seconds, 0 to 300; 5 by default.
-    #[serde(deserialize_with = "value::integer::<_, _, 0, 300>")]
-    pub leeway_seconds: u32,
-    /// The claim that has the caller's tenant or the list of them; `tenants` by default.
+    /// By how much the issuer's clock may differ.
+    #[serde(rename = "leeway_seconds", with = "value::Seconds::<0, 300>")]
+    pub leeway: Duration,
+    /// The claim that has the caller's tenant or the list of them.
     #[serde(deserialize_with = "filled_name")]
     pub tenant_claim: String,
-    /// The claim that tells an administrator; `role` by default.
+    /// The claim that tells an administrator.
     #[serde(deserialize_with = "filled_name")]
     pub admin_claim: String,
-    /// What the claim of an administrator is, or has in its list; `admin` by default.
+    /// What the claim of an administrator is, or has in its list.
     #[serde(deserialize_with = "filled_name")]
     pub admin_value: String,
-    /// A loopback address and port whose requests need no token for what administrators may do;
-    /// none by default.
+    /// A loopback address and port whose requests need no token for what administrators may do.
     #[serde(deserialize_with = "loopback", serialize_with = "or_nothing")]
     pub admin_listen: Option<SocketAddr>,
 }
 
 /// Whether callers need a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
     /// Whoever reaches the service may do everything.
@@ -69,21 +68,11 @@ pub enum AuthMode {
     Jwt,
 }
 
-impl value::Choice for AuthMode {
-    const ALL: &'static [(&'static str, Self)] = &[("none", Self::None), ("jwt", Self::Jwt)];
-}
-
 impl AuthSettings {
-    /// By how much the issuer's clock may differ.
-    #[must_use]
-    pub fn leeway(&self) -> Duration {
-        Duration::from_secs(self.leeway_seconds.into())
-    }
-
     /// The keys of the settings that say what tokens are checked with, of those that are set.
     fn keys(&self) -> Vec<&'static str> {
         let all = [
-            ("auth.secret", !self.secret.0.is_empty()),
+            ("auth.secret", self.secret.is_set()),
             ("auth.secret_file", is_set(&self.secret_file)),
             ("auth.public_key_file", is_set(&self.public_key_file)),
             ("auth.jwks_file", is_set(&self.jwks_file)),
@@ -122,8 +111,8 @@ fn is_set(path: &std::path::Path) -> bool {
 }
 
 /// A secret of at least 32 bytes, or nothing. `Debug` and `Serialize` do not show it.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
+#[derive(Debug, Clone, Default)]
+pub struct Secret(SecretString);
 
 /// No secret for HS256: the message says what is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -144,7 +133,7 @@ impl Secret {
             return Err(InvalidSecret::Pem);
         }
         match raw.len() {
-            MIN_SECRET_BYTES.. => Ok(Self(raw)),
+            MIN_SECRET_BYTES.. => Ok(Self(raw.into())),
             length => Err(InvalidSecret::TooShort(length)),
         }
     }
@@ -152,34 +141,28 @@ impl Secret {
     /// The secret itself.
     #[must_use]
     pub fn reveal(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.0.expose_secret().as_bytes()
     }
 
-    fn shown(&self) -> &'static str {
-        if self.0.is_empty() { "" } else { "***" }
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.shown())
+    /// Whether there is one.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        !self.reveal().is_empty()
     }
 }
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.shown())
+        serializer.serialize_str(if self.is_set() { "***" } else { "" })
     }
 }
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        // What was given is not shown.
-        match Value::deserialize(from)?.kind {
-            ValueKind::String(empty) if empty.is_empty() => Ok(Self::default()),
-            ValueKind::String(text) => Self::new(text).map_err(D::Error::custom),
-            _ => Err(D::Error::custom("given something else, allowed is text")),
-        }
+        value::secret(from, |text| match text {
+            "" => Ok(Self::default()),
+            text => Self::new(text),
+        })
     }
 }
 
@@ -203,11 +186,17 @@ fn is_name(text: &str) -> bool {
 
 /// Reads a loopback address with its port, or nothing.
 fn loopback<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
-    let address = |text: &str| text.parse::<SocketAddr>().ok();
-    let fits = |text: &str| text.is_empty() || address(text).is_some_and(|a| a.ip().is_loopback());
+    let parse = |text: &str| match text {
+        "" => Some(None),
+        text => text
+            .parse()
+            .ok()
+            .filter(|a: &SocketAddr| a.ip().is_loopback())
+            .map(Some),
+    };
     let allowed = "a loopback address with its port, such as 127.0.0.1:9000 or [::1]:9000, or \
                    nothing";
-    value::text(from, fits, allowed).map(|text| address(&text))
+    value::read(from, parse, allowed)
 }
 
 #[expect(clippy::ref_option, reason = "serde's signature")]

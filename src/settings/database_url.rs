@@ -2,10 +2,13 @@
 
 use std::{fmt, path::PathBuf};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-use super::postgres_url::{InvalidPostgresUrl, PostgresUrl};
+use super::{
+    postgres_url::{InvalidPostgresUrl, PostgresUrl},
+    value,
+};
 
 /// The database the appointments are kept in. `Display` and `Debug` show no password.
 #[derive(Clone, PartialEq, Eq)]
@@ -67,6 +70,12 @@ impl fmt::Display for DatabaseUrl {
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.to_string())
+    }
+}
+
+impl<'de> Deserialize<'de> for DatabaseUrl {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        value::secret(from, Self::parse)
     }
 }
 

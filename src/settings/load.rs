@@ -1,15 +1,9 @@
-//! Where values come from: the built-in defaults, then a file, then the environment; and naming
-//! the place of a fault. Not here: what a value may be (`value`).
+//! Where values come from: the built-in defaults, then a file, then the environment; and naming the
+//! place of a fault.
 
-use std::{
-    collections::BTreeMap,
-    env,
-    ffi::{OsStr, OsString},
-    fs,
-    path::Path,
-};
+use std::{collections::BTreeMap, env, ffi::OsString, fs, path::Path};
 
-use config::{Config, ConfigError, FileFormat, Format, Map, Source, Value, ValueKind};
+use config::{Config, ConfigError, Environment, File, FileFormat, Map, Source, Value, ValueKind};
 
 use super::{Settings, error::SettingsError};
 use crate::text::one_line;
@@ -22,7 +16,8 @@ const VARIABLE_PREFIX: &str = "MEGASTATS_";
 
 const SPELLING: &str = "the spelling is MEGASTATS__SECTION__KEY";
 
-type Table = Map<String, Value>;
+/// Every setting by its dotted key, and its value in one of the places that values come from.
+type Values = BTreeMap<String, Value>;
 
 impl Settings {
     /// Reads `file`, where one is given, and then this process's environment over the defaults.
@@ -35,22 +30,27 @@ impl Settings {
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, SettingsError> {
-        let defaults = parse("config/default.toml", DEFAULTS)?;
-        let known = leaves(&defaults);
+        let defaults = File::from_str(DEFAULTS, FileFormat::Toml);
+        let known = defaults
+            .collect()
+            .map_err(|error| fault(error, "the defaults", &Values::new()))?;
+        let known = leaves(&known);
+        let variables = read_environment(environment, &known)?;
+        let name = file.map_or_else(String::new, |path| one_line(&path.display().to_string()));
+        let fault = |error| fault(error, &name, &variables);
 
-        let mut layers = Config::builder().add_source(Layer(defaults.clone()));
+        let mut layers = Config::builder().add_source(defaults);
         if let Some(path) = file {
-            layers = layers.add_source(Layer(read_file(path, &defaults, &known)?));
+            let text = read_file(path, &name, &known)?;
+            layers = layers.add_source(File::from_str(&text, FileFormat::Toml));
         }
-        layers = layers.add_source(Layer(read_environment(environment, &known)?));
-
-        let merged = layers
-            .build()
-            .map_err(|error| fault(error, &Value::default()))?;
-        let values = merged.cache.clone();
+        for (key, value) in &variables {
+            layers = layers.set_override(key, value.clone()).map_err(fault)?;
+        }
+        let merged = layers.build().map_err(fault)?;
         merged
             .try_deserialize()
-            .map_err(|error| fault(error, &values))
+            .map_err(fault)
             .and_then(Self::check)
     }
 }
@@ -62,133 +62,70 @@ impl Default for Settings {
     }
 }
 
-/// One source of values, already checked to hold known keys only.
-#[derive(Debug, Clone)]
-struct Layer(Table);
-
-impl Source for Layer {
-    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn collect(&self) -> Result<Table, ConfigError> {
-        Ok(self.0.clone())
-    }
-}
-
-fn read_file(
-    path: &Path,
-    defaults: &Table,
-    known: &BTreeMap<String, Value>,
-) -> Result<Table, SettingsError> {
-    let file = one_line(&path.display().to_string());
+/// The text of the config file, which is TOML and has no other keys than those that are known.
+fn read_file(path: &Path, name: &str, known: &Values) -> Result<String, SettingsError> {
     let text = fs::read_to_string(path).map_err(|source| SettingsError::Unreadable {
-        file: file.clone(),
+        file: name.to_owned(),
         source,
     })?;
-    let table = parse(&file, &text)?;
-    check_keys(&table, defaults, "", &file, known)?;
-    Ok(table)
+    check_syntax(name, &text)?;
+    let values = File::from_str(&text, FileFormat::Toml).collect();
+    let values = leaves(&values.map_err(|error| fault(error, name, &Values::new()))?);
+    match values.keys().find(|key| !known.contains_key(*key)) {
+        None => Ok(text),
+        Some(key) => Err(SettingsError::Unknown {
+            hint: hint(key, known, str::to_owned),
+            name: one_line(key),
+            origin: name.to_owned(),
+        }),
+    }
 }
 
-fn parse(file: &str, text: &str) -> Result<Table, SettingsError> {
-    // `config`'s own parser neither says where an integer is too large, nor where a line is wrong
-    // without showing the line.
-    let syntax = |position: usize, problem: &str| {
-        let before = text.get(..position).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        SettingsError::Syntax {
-            file: file.into(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            problem: one_line(problem),
-        }
+/// Refuses what is not TOML. `config` neither says where an integer is too large, nor where a line is
+/// wrong without showing the line.
+fn check_syntax(file: &str, text: &str) -> Result<(), SettingsError> {
+    let Err(error) = toml::from_str::<toml::Table>(text) else {
+        return Ok(());
     };
-    toml::from_str::<toml::Table>(text)
-        .map_err(|error| syntax(error.span().map_or(0, |span| span.start), error.message()))?;
-    FileFormat::Toml
-        .parse(Some(&file.into()), text)
-        .map_err(|_| syntax(0, "not understood as settings"))
+    let position = error.span().map_or(0, |span| span.start);
+    let before = text.get(..position).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    Err(SettingsError::Syntax {
+        file: file.into(),
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+        problem: one_line(error.message()),
+    })
 }
 
 /// Every key of `table` by its dotted name.
-fn leaves(table: &Table) -> BTreeMap<String, Value> {
-    fn walk(table: &Table, prefix: &str, found: &mut BTreeMap<String, Value>) {
-        for (key, value) in table {
-            match &value.kind {
-                ValueKind::Table(section) => walk(section, &format!("{prefix}{key}."), found),
-                _ => drop(found.insert(format!("{prefix}{key}"), value.clone())),
+fn leaves(table: &Map<String, Value>) -> Values {
+    let mut found = Values::new();
+    for (key, value) in table {
+        match &value.kind {
+            ValueKind::Table(section) => {
+                let inner = leaves(section).into_iter();
+                found.extend(inner.map(|(name, value)| (format!("{key}.{name}"), value)));
             }
+            _ => drop(found.insert(key.clone(), value.clone())),
         }
     }
-    let mut found = BTreeMap::new();
-    walk(table, "", &mut found);
     found
 }
 
-fn check_keys(
-    given: &Table,
-    allowed: &Table,
-    prefix: &str,
-    file: &str,
-    known: &BTreeMap<String, Value>,
-) -> Result<(), SettingsError> {
-    // In order, so that the same file is always refused for the same key.
-    for (key, value) in given.iter().collect::<BTreeMap<_, _>>() {
-        let dotted = format!("{prefix}{key}");
-        let Some(expected) = allowed.get(key) else {
-            return Err(unknown_key(&dotted, value, file, known));
-        };
-        let problem = match (&expected.kind, &value.kind) {
-            (ValueKind::Table(allowed), ValueKind::Table(section)) => {
-                check_keys(section, allowed, &format!("{dotted}."), file, known)?;
-                continue;
-            }
-            (ValueKind::Table(_), _) => {
-                format!("given a value, allowed is a section: [{dotted}]")
-            }
-            (_, ValueKind::Table(_)) => {
-                format!("given a section, allowed is a value: {key} = …")
-            }
-            _ => continue,
-        };
-        return Err(SettingsError::Invalid {
-            key: dotted,
-            origin: file.into(),
-            problem,
-        });
-    }
-    Ok(())
-}
-
-fn unknown_key(
-    dotted: &str,
-    value: &Value,
-    file: &str,
-    known: &BTreeMap<String, Value>,
-) -> SettingsError {
-    let inner = match &value.kind {
-        ValueKind::Table(section) => leaves(section).into_keys().next(),
-        _ => None,
-    };
-    let name = inner.map_or_else(|| dotted.to_owned(), |key| format!("{dotted}.{key}"));
-    SettingsError::Unknown {
-        hint: hint(&name, known, str::to_owned),
-        name: one_line(&name),
-        origin: file.into(),
-    }
-}
-
+/// The settings that variables of `environment` have; those of other programs are left alone.
 fn read_environment(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
-    known: &BTreeMap<String, Value>,
-) -> Result<Table, SettingsError> {
+    known: &Values,
+) -> Result<Values, SettingsError> {
     let variables: BTreeMap<_, _> = known.keys().map(|key| (variable(key), key)).collect();
-    let mut table = Table::new();
+    let mut ours = Map::new();
     for (name, text) in environment.into_iter().collect::<BTreeMap<_, _>>() {
-        let Some(name) = meant_for_us(&name) else {
+        let name = name.to_string_lossy().into_owned();
+        let start = name.get(..VARIABLE_PREFIX.len()).unwrap_or_default();
+        if !start.eq_ignore_ascii_case(VARIABLE_PREFIX) {
             continue;
-        };
+        }
         let Some(&key) = variables.get(&name) else {
             return Err(SettingsError::Unknown {
                 hint: format!("{} ({SPELLING})", hint(&name, known, variable)),
@@ -196,29 +133,30 @@ fn read_environment(
                 origin: "the environment".into(),
             });
         };
-        let origin = format!("the environment ({name})");
-        let Some(text) = text.to_str() else {
-            return Err(SettingsError::Invalid {
-                key: key.clone(),
-                origin,
-                problem: "given bytes that are not UTF-8, allowed is UTF-8".into(),
-            });
-        };
-        table.insert(
-            key.clone(),
-            Value::new(Some(&origin), read_as(&known[key].kind, text)),
-        );
+        let text = text.into_string().map_err(|_| SettingsError::Invalid {
+            key: key.clone(),
+            origin: origin_of(key),
+            problem: "given bytes that are not UTF-8, allowed is UTF-8".into(),
+        })?;
+        ours.insert(name, text);
     }
-    Ok(table)
+    let source = Environment::with_prefix("MEGASTATS")
+        .prefix_separator("__")
+        .separator("__")
+        .source(Some(ours));
+    let values = source
+        .collect()
+        .map_err(|error| fault(error, "the environment", &Values::new()))?;
+    let typed = |(key, text): (String, Value)| {
+        let kind = read_as(&known[&key].kind, &text.to_string());
+        (key, kind.into())
+    };
+    Ok(values.into_iter().map(typed).collect())
 }
 
-/// The name of a variable that is meant for this program, spelt right or wrong.
-fn meant_for_us(name: &OsStr) -> Option<String> {
-    let name = name.to_string_lossy();
-    let begins = name
-        .get(..VARIABLE_PREFIX.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(VARIABLE_PREFIX));
-    begins.then(|| name.into_owned())
+/// How messages name the variable that sets `key`.
+fn origin_of(key: &str) -> String {
+    format!("the environment ({})", variable(key))
 }
 
 /// The variable that sets `key`.
@@ -244,7 +182,7 @@ fn read_as(default: &ValueKind, text: &str) -> ValueKind {
 
 /// What may have been meant by `name`: the shortest known key that has all its words, or else the
 /// keys there are.
-fn hint(name: &str, known: &BTreeMap<String, Value>, spell: impl Fn(&str) -> String) -> String {
+fn hint(name: &str, known: &Values, spell: impl Fn(&str) -> String) -> String {
     let words = |text: &str| -> Vec<String> {
         text.split(|c: char| !c.is_alphanumeric())
             .filter(|word| !word.is_empty())
@@ -274,8 +212,9 @@ fn hint(name: &str, known: &BTreeMap<String, Value>, spell: impl Fn(&str) -> Str
     format!("there are {}", listed.join(", "))
 }
 
-/// Names the key that `error` is about, and the layer its value came from.
-fn fault(error: ConfigError, merged: &Value) -> SettingsError {
+/// Names the key that `error` is about, and where its value came from: one of `variables`, or else the
+/// file, since the defaults have no fault.
+fn fault(error: ConfigError, file: &str, variables: &Values) -> SettingsError {
     let (key, problem) = match error {
         ConfigError::At {
             error,
@@ -284,15 +223,12 @@ fn fault(error: ConfigError, merged: &Value) -> SettingsError {
         } => (key, error.to_string()),
         other => ("settings".into(), other.to_string()),
     };
-    let origin = key
-        .split('.')
-        .try_fold(merged, |value, segment| match &value.kind {
-            ValueKind::Table(table) => table.get(segment),
-            _ => None,
-        })
-        .and_then(Value::origin);
     SettingsError::Invalid {
-        origin: origin.unwrap_or("the settings").into(),
+        origin: if variables.contains_key(&key) {
+            origin_of(&key)
+        } else {
+            file.into()
+        },
         problem: one_line(&problem),
         key,
     }

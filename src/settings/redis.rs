@@ -2,57 +2,54 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use redis::{ConnectionInfo, IntoConnectionInfo, parse_redis_url};
-use serde::{Deserialize, Serialize, Serializer};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, parse_redis_url};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 use url::{
     Position::{BeforeHost, BeforeUsername},
     Url,
 };
 
-use super::{url_parts::parameter, value};
+use super::{error::SettingsError, url_parts::parameter, value};
 use crate::text::{breaks_line, is_percent_encoded};
 
 /// The Redis that instances share. It is told of every write as soon as `url` is set, whatever
 /// backend answers reads: so instances can change over one by one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisSettings {
-    /// `redis://` or `rediss://` (TLS) with user, password and database number; empty by default:
-    /// there is no Redis.
-    #[serde(deserialize_with = "value::redis_url")]
+    /// Where it is; if empty, there is no Redis.
     pub url: RedisUrl,
-    /// Whether `url` is a node of a Redis Cluster; false by default.
+    /// Whether `url` is a node of a Redis Cluster.
     #[serde(deserialize_with = "value::boolean")]
     pub cluster: bool,
     /// A PEM file with the authorities that vouch for a `rediss://` server, instead of the
-    /// machine's; empty by default.
+    /// machine's.
     #[serde(deserialize_with = "value::path")]
     pub tls_ca: PathBuf,
-    /// What every key begins with, at most 64 visible ASCII characters without any of `{}@?/`;
-    /// `megastats:` by default.
+    /// What every key begins with, at most 64 visible ASCII characters without any of `{}@?/`.
     #[serde(deserialize_with = "value::key_prefix")]
     pub key_prefix: String,
-    /// How long a connection may take, in milliseconds, 10 to 10000; 200 by default.
-    #[serde(deserialize_with = "value::integer::<_, _, 10, 10_000>")]
-    pub connect_timeout_ms: u64,
-    /// How long a read waits for Redis before it asks the database, in milliseconds, 5 to 10000;
-    /// 50 by default.
-    #[serde(deserialize_with = "value::integer::<_, _, 5, 10_000>")]
-    pub response_timeout_ms: u64,
-    /// How long a write waits for a silent Redis to take its invalidation, in milliseconds, 1000 to
-    /// 10000; 1000 by default. Every instance notices a silence of 1000.
-    #[serde(deserialize_with = "value::integer::<_, _, 1_000, 10_000>")]
-    pub invalidation_wait_ms: u64,
-    /// How long the fence of a writer that died stands, in seconds, 1 to 600; 30 by default. It must
-    /// outlast the longest write.
-    #[serde(deserialize_with = "value::integer::<_, _, 1, 600>")]
-    pub fence_seconds: u64,
-    /// How long an instance that computes keeps others from computing the same, in milliseconds, 50
-    /// to 5000; 2000 by default. Those wait for its result, for several holders in turn up to 5
-    /// seconds.
-    #[serde(deserialize_with = "value::integer::<_, _, 50, 5_000>")]
-    pub lease_ms: u64,
+    /// How long it may take to connect.
+    #[serde(rename = "connect_timeout_ms", with = "value::Millis::<10, 10_000>")]
+    pub connect_timeout: Duration,
+    /// How long a read waits for Redis before it asks the database.
+    #[serde(rename = "response_timeout_ms", with = "value::Millis::<5, 10_000>")]
+    pub response_timeout: Duration,
+    /// How long a write waits for a silent Redis to take its invalidation. Every instance notices a
+    /// silence of one second.
+    #[serde(
+        rename = "invalidation_wait_ms",
+        with = "value::Millis::<1_000, 10_000>"
+    )]
+    pub invalidation_wait: Duration,
+    /// How long the fence of a writer that died stands. It must outlast the longest write.
+    #[serde(rename = "fence_seconds", with = "value::Seconds::<1, 600>")]
+    pub fence_life: Duration,
+    /// How long an instance that computes keeps others from computing the same. Those wait for its
+    /// result, for several holders in turn up to 5 seconds.
+    #[serde(rename = "lease_ms", with = "value::Millis::<50, 5_000>")]
+    pub lease: Duration,
 }
 
 impl RedisSettings {
@@ -62,34 +59,20 @@ impl RedisSettings {
         self.url.info.is_some()
     }
 
-    /// How long a connection may take.
-    #[must_use]
-    pub fn connect_timeout(&self) -> Duration {
-        Duration::from_millis(self.connect_timeout_ms)
-    }
-
-    /// How long a read waits for Redis.
-    #[must_use]
-    pub fn response_timeout(&self) -> Duration {
-        Duration::from_millis(self.response_timeout_ms)
-    }
-
-    /// How long a write waits for a silent Redis.
-    #[must_use]
-    pub fn invalidation_wait(&self) -> Duration {
-        Duration::from_millis(self.invalidation_wait_ms)
-    }
-
-    /// How long the fence of a writer that died stands.
-    #[must_use]
-    pub fn fence_life(&self) -> Duration {
-        Duration::from_secs(self.fence_seconds)
-    }
-
-    /// How long an instance waits for another that computes the same.
-    #[must_use]
-    pub fn lease(&self) -> Duration {
-        Duration::from_millis(self.lease_ms)
+    /// Refuses what is fine each by itself, but not together.
+    pub(super) fn check(&self) -> Result<(), SettingsError> {
+        let fits_cluster = |info: &ConnectionInfo| {
+            info.redis_settings().db() == 0 && !matches!(info.addr(), ConnectionAddr::Unix(_))
+        };
+        if self.cluster && !self.url.info.as_ref().is_none_or(fits_cluster) {
+            return Err(SettingsError::Together {
+                keys: "cache.redis.url",
+                problem: "with cache.redis.cluster it cannot be a Unix socket or have a database \
+                          number: a Redis Cluster has only the number 0"
+                    .to_owned(),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -193,9 +176,9 @@ impl fmt::Debug for RedisUrl {
     }
 }
 
-impl PartialEq for RedisUrl {
-    fn eq(&self, other: &Self) -> bool {
-        self.shown == other.shown
+impl<'de> Deserialize<'de> for RedisUrl {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        value::secret(from, Self::parse)
     }
 }
 
@@ -227,7 +210,7 @@ const ALLOWED: &str = "allowed is redis://[user:password@]host[:port][/number], 
 
 #[cfg(test)]
 mod tests {
-    use redis::{ConnectionAddr, ProtocolVersion};
+    use redis::ProtocolVersion;
 
     use super::*;
 

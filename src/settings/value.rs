@@ -1,52 +1,98 @@
-//! Reading one value. Lives here: what each kind of setting allows, and how a refused value is
-//! shown. `config` would take `true` or `"on"` for 1 and round 30.7; nothing here does. Not here:
-//! where the value comes from (`load`).
+//! Reading one value: what each kind of setting allows, and how a refused value is shown. `config`
+//! would take `true` or `"on"` for 1, and round 30.7; nothing here does.
 
-use std::path::PathBuf;
+use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, time::Duration};
 
+use clap::ValueEnum;
 use config::{Value, ValueKind};
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use url::{
     Position::{AfterPort, BeforeHost},
     Url,
 };
 
-use super::{DatabaseUrl, RedisUrl, redis::InvalidRedisUrl, url_parts::is_host};
+use super::url_parts::is_host;
 use crate::text::one_line;
 
-/// A setting that is one of a few words.
-pub(super) trait Choice: Copy + 'static {
-    /// Every word, and what it means.
-    const ALL: &'static [(&'static str, Self)];
-}
-
-/// Reads one of [`Choice::ALL`].
-pub(super) fn choice<'de, D: Deserializer<'de>, T: Choice>(from: D) -> Result<T, D::Error> {
-    let given = Value::deserialize(from)?;
-    if let ValueKind::String(word) = &given.kind
-        && let Some((_, choice)) = T::ALL.iter().find(|(name, _)| name == word)
-    {
-        return Ok(*choice);
-    }
-    let words: Vec<_> = T::ALL
-        .iter()
-        .map(|(name, _)| format!("\"{name}\""))
+/// Reads one of the words that `T` has for its variants.
+pub(super) fn choice<'de, D: Deserializer<'de>, T: ValueEnum>(from: D) -> Result<T, D::Error> {
+    let words = T::value_variants().iter().filter_map(T::to_possible_value);
+    let words: Vec<_> = words
+        .map(|word| format!("\"{}\"", word.get_name()))
         .collect();
-    Err(refused(&given.kind, &words.join(" or ")))
+    read(
+        from,
+        |word| T::from_str(word, false).ok(),
+        &words.join(" or "),
+    )
 }
 
-/// Reads a whole number from `MIN` to `MAX`.
-pub(super) fn integer<'de, D, T, const MIN: i64, const MAX: i64>(from: D) -> Result<T, D::Error>
+/// A whole number from `MIN` to `MAX`.
+pub(super) struct Number<const MIN: u64, const MAX: u64>;
+
+impl<const MIN: u64, const MAX: u64> Number<MIN, MAX> {
+    pub(super) fn deserialize<'de, D, T>(from: D) -> Result<T, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: TryFrom<u64>,
+    {
+        number(from, MIN..=MAX, "")
+    }
+
+    pub(super) fn serialize<S: Serializer, T: Serialize>(
+        number: &T,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        number.serialize(to)
+    }
+}
+
+/// A time in whole seconds, from `MIN` to `MAX`.
+pub(super) struct Seconds<const MIN: u64, const MAX: u64>;
+
+impl<const MIN: u64, const MAX: u64> Seconds<MIN, MAX> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        number(from, MIN..=MAX, " of seconds").map(Duration::from_secs)
+    }
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        time.as_secs().serialize(to)
+    }
+}
+
+/// A time in whole milliseconds, from `MIN` to `MAX`.
+pub(super) struct Millis<const MIN: u64, const MAX: u64>;
+
+impl<const MIN: u64, const MAX: u64> Millis<MIN, MAX> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        number(from, MIN..=MAX, " of milliseconds").map(Duration::from_millis)
+    }
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        // TOML has no larger integers.
+        i64::try_from(time.as_millis())
+            .unwrap_or(i64::MAX)
+            .serialize(to)
+    }
+}
+
+fn number<'de, D, T>(from: D, range: RangeInclusive<u64>, unit: &str) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
-    T: TryFrom<i64>,
+    T: TryFrom<u64>,
 {
-    let given = Value::deserialize(from)?;
-    match given.kind {
-        ValueKind::I64(number) if (MIN..=MAX).contains(&number) => T::try_from(number).ok(),
+    let given = Value::deserialize(from)?.kind;
+    let number = match given {
+        ValueKind::I64(number) => u64::try_from(number).ok(),
         _ => None,
-    }
-    .ok_or_else(|| refused(&given.kind, &format!("a whole number from {MIN} to {MAX}")))
+    };
+    number
+        .filter(|number| range.contains(number))
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| {
+            let (min, max) = (range.start(), range.end());
+            refused(&given, &format!("a whole number{unit} from {min} to {max}"))
+        })
 }
 
 /// Reads an IP address or a host name.
@@ -69,21 +115,14 @@ pub(super) fn log_filter<'de, D: Deserializer<'de>>(from: D) -> Result<String, D
     )
 }
 
-/// Reads the database's URL.
-pub(super) fn database_url<'de, D: Deserializer<'de>>(from: D) -> Result<DatabaseUrl, D::Error> {
-    let given = Value::deserialize(from)?;
-    match given.kind {
-        ValueKind::String(url) => DatabaseUrl::parse(&url).map_err(D::Error::custom),
-        other => Err(refused(&other, "a URL")),
-    }
-}
-
-/// Reads the URL of a Redis, or nothing.
-pub(super) fn redis_url<'de, D: Deserializer<'de>>(from: D) -> Result<RedisUrl, D::Error> {
+/// Reads text that may hold a secret: what was given is not shown.
+pub(super) fn secret<'de, D: Deserializer<'de>, T, E: Display>(
+    from: D,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<T, D::Error> {
     match Value::deserialize(from)?.kind {
-        ValueKind::String(url) => RedisUrl::parse(&url).map_err(D::Error::custom),
-        // What was given is not shown: it may hold a password anywhere.
-        _ => Err(D::Error::custom(InvalidRedisUrl::NotRedis)),
+        ValueKind::String(text) => parse(&text).map_err(D::Error::custom),
+        _ => Err(D::Error::custom("given something else, allowed is text")),
     }
 }
 
@@ -145,11 +184,25 @@ pub(super) fn text<'de, D: Deserializer<'de>>(
     is_allowed: impl Fn(&str) -> bool,
     allowed: &str,
 ) -> Result<String, D::Error> {
-    let given = Value::deserialize(from)?;
-    match given.kind {
-        ValueKind::String(text) if is_allowed(&text) => Ok(text),
-        other => Err(refused(&other, allowed)),
+    read(
+        from,
+        |text| is_allowed(text).then(|| text.to_owned()),
+        allowed,
+    )
+}
+
+/// Reads text from which `parse` makes a value; `allowed` says what that is.
+pub(super) fn read<'de, D: Deserializer<'de>, T>(
+    from: D,
+    parse: impl Fn(&str) -> Option<T>,
+    allowed: &str,
+) -> Result<T, D::Error> {
+    let given = Value::deserialize(from)?.kind;
+    match &given {
+        ValueKind::String(text) => parse(text),
+        _ => None,
     }
+    .ok_or_else(|| refused(&given, allowed))
 }
 
 fn is_log_directive(directive: &str) -> bool {

@@ -91,9 +91,9 @@ pub(super) struct Warmer {
 impl Warmer {
     /// At five sixths of its time to live an entry is computed anew: 25 s of 30.
     pub(super) fn new(settings: &CacheSettings) -> Self {
-        let ahead = settings.ttl() / 6;
+        let ahead = settings.ttl / 6;
         Self {
-            polls: Warming::new(settings.warming.window(), settings.max_entries),
+            polls: Warming::new(settings.warming.window, settings.max_entries),
             young: 5 * ahead,
             tick: (ahead / 8).clamp(Duration::from_millis(20), Duration::from_secs(1)),
             counts: WarmingCounts::default(),
@@ -168,11 +168,11 @@ mod tests {
     #[test]
     fn by_default_an_entry_is_computed_anew_at_25_s_of_its_30() {
         let settings = Settings::default().cache;
-        assert_eq!(settings.ttl(), Duration::from_secs(30));
+        assert_eq!(settings.ttl, Duration::from_secs(30));
         let warmer = Warmer::new(&settings);
         assert_eq!(warmer.young, Duration::from_secs(25));
         // A look that comes late by a whole tick, and a computation as long, are still in time.
-        assert!(warmer.young + 2 * warmer.tick < settings.ttl());
+        assert!(warmer.young + 2 * warmer.tick < settings.ttl);
     }
 
     #[test]

@@ -77,6 +77,10 @@ async fn errors_are_described_as_they_are_sent() {
     let missing = server.get("/mega-stats").await;
     let example = "/components/responses/UnprocessableEntity/content/application~1json/example";
     assert_eq!(description.pointer(example), Some(&missing.json()));
+    let too_large = server.post(&json!({"patientId": "a".repeat(65_536)})).await;
+    let responses = description["components"]["responses"].to_string();
+    let detail = too_large.json()["detail"].to_string();
+    assert!(responses.contains(&detail), "{detail}");
     let unavailable = &description["components"]["responses"]["ServiceUnavailable"];
     assert!(unavailable["headers"]["Retry-After"].is_object());
 }
@@ -106,6 +110,21 @@ async fn ranges_are_described_as_they_are_refused() {
         let message = reply.json()["errors"][0]["message"].to_string();
         assert!(message.contains(&allowed), "{message}: {schema}");
     }
+    let refused = server
+        .post(&json!({"tenantId": "t", "durationMin": 0}))
+        .await;
+    let schemas = description["components"]["schemas"].as_object().unwrap();
+    let durations = schemas
+        .values()
+        .filter_map(|schema| schema.pointer("/properties/durationMin"));
+    let mut described = 0;
+    for schema in durations {
+        let allowed = format!("from {} to {}", schema["minimum"], schema["maximum"]);
+        let text = refused.json()["errors"].to_string();
+        assert!(text.contains(&allowed), "{text}: {schema}");
+        described += 1;
+    }
+    assert_eq!(described, 2);
     let page_size = parameter("/api/v1/appointments/", "page_size");
     let list = get(&server, "/api/v1/appointments/?tenantId=t")
         .await

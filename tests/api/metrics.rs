@@ -12,7 +12,7 @@ mod deploy;
 mod privacy;
 mod requests;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use harness::{Builder, Exposition, FakeClock, NOW, TestServer};
 
@@ -23,7 +23,7 @@ fn service() -> Builder {
         .clock(Arc::new(FakeClock::at(NOW)))
         .settings(|settings| {
             settings.server.workers = 1;
-            settings.cache.ttl_seconds = 3600;
+            settings.cache.ttl = Duration::from_secs(3600);
         })
 }
 

@@ -16,8 +16,8 @@ use tokio::task::spawn_blocking;
 pub fn settings(url: &str) -> DatabaseSettings {
     let mut settings = Settings::default().database;
     settings.url = DatabaseUrl::parse(url).unwrap();
-    settings.pool_wait_ms = 2_000;
-    settings.statement_timeout_ms = 500;
+    settings.pool_wait = Duration::from_secs(2);
+    settings.statement_timeout = Duration::from_millis(500);
     settings
 }
 

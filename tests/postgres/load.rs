@@ -1,6 +1,8 @@
 //! Every connection is taken by a statement that waits for a lock: what is cached is answered, some
 //! wait, and the rest is sent away.
 
+use std::time::Duration;
+
 use harness::{PREFIX, Reply, TODAY, TestServer, eventually, redis, within};
 use reqwest::StatusCode;
 use serde_json::json;
@@ -28,9 +30,9 @@ fn adjusted(url: &str, wait_ms: u64, adjust: impl FnOnce(&mut Settings)) -> Test
             settings.database.url = DatabaseUrl::parse(url).unwrap();
             settings.database.pool_size = u32::try_from(CONNECTIONS).unwrap();
             settings.database.pool_queue = QUEUE;
-            settings.database.pool_wait_ms = wait_ms;
-            settings.database.statement_timeout_ms = wait_ms;
-            settings.cache.ttl_seconds = 3600;
+            settings.database.pool_wait = Duration::from_millis(wait_ms);
+            settings.database.statement_timeout = Duration::from_millis(wait_ms);
+            settings.cache.ttl = Duration::from_secs(3600);
             adjust(settings);
         })
         .start()
@@ -145,7 +147,7 @@ async fn a_cache_that_is_lost_costs_no_more_statements_at_once_than_there_are_co
         settings.cache.backend = CacheBackend::Redis;
         settings.cache.redis.url = RedisUrl::parse(&redis.url()).unwrap();
         // As the waits of a write demand it.
-        settings.cache.redis.fence_seconds = 300;
+        settings.cache.redis.fence_life = Duration::from_secs(300);
     });
     let tenants: Vec<_> = (0..REQUESTS).map(|number| format!("t{number}")).collect();
     for tenant in &tenants {

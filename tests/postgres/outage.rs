@@ -29,7 +29,7 @@ fn service(server: &Postgres) -> TestServer {
     TestServer::builder()
         .settings(|settings| {
             settings.database.url = url;
-            settings.database.pool_wait_ms = 1_000;
+            settings.database.pool_wait = Duration::from_secs(1);
         })
         .start()
 }
@@ -210,8 +210,8 @@ async fn a_mistake_in_a_statement_is_neither_retried_nor_taken_for_an_outage() {
 async fn a_server_that_hangs_is_given_up_and_used_again_when_it_goes_on() {
     let server = Postgres::builder().start();
     let mut settings = settings(&server.database());
-    settings.connect_timeout_ms = 500;
-    settings.pool_wait_ms = 1_000;
+    settings.connect_timeout = Duration::from_millis(500);
+    settings.pool_wait = Duration::from_secs(1);
     settings.pool_size = 1;
     let db = open(&settings).await.unwrap();
 
@@ -235,7 +235,7 @@ async fn no_more_connections_are_made_than_configured_and_writers_share_them() {
     let mut settings = settings(&url);
     settings.pool_size = 2;
     // Writers stand still for as long as the third one waits.
-    settings.statement_timeout_ms = 60_000;
+    settings.statement_timeout = Duration::from_secs(60);
     let db = open(&settings).await.unwrap();
 
     // Both write at once, and neither goes on before the gate opens, or the test has failed.
@@ -361,7 +361,7 @@ async fn any_number_of_probes_are_one_check_on_one_session_besides_the_pool() {
     let mut settings = settings(&url);
     settings.pool_size = 1;
     // More than the statement that keeps the pool busy takes, on any machine.
-    settings.statement_timeout_ms = 5_000;
+    settings.statement_timeout = Duration::from_secs(5);
     let db = open(&settings).await.unwrap();
     db.ready().await.unwrap();
     let checks = || server.log().matches("__diesel_schema_migrations").count();

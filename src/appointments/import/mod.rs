@@ -82,7 +82,7 @@ pub async fn run(settings: &Settings, options: &Options) -> Result<Report, Impor
     }
     let rejects = open_rejects(options, own)?;
     let mut source =
-        Source::open(path, database.busy_timeout()).map_err(|reason| ImportError::Source {
+        Source::open(path, database.busy_timeout).map_err(|reason| ImportError::Source {
             path: path.clone(),
             reason,
         })?;

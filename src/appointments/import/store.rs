@@ -233,7 +233,7 @@ pub(super) fn open_read_only(database: &DatabaseSettings) -> Result<Option<AnyCo
         return Ok(None);
     }
     // Opened read-only, SQLite would leave its shared memory file behind.
-    let mut conn = connect(path, "rw", database.busy_timeout())?;
+    let mut conn = connect(path, "rw", database.busy_timeout)?;
     conn.batch_execute("PRAGMA query_only = ON")?;
     let Total { total } = sql_query(
         "SELECT count(*) AS total FROM sqlite_schema WHERE type = 'table' AND name = 'appointments'",

@@ -1,5 +1,7 @@
 //! Which claims make which caller, and which make none.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, encode};
 use serde_json::json;
@@ -149,7 +151,7 @@ fn a_token_is_valid_from_nbf_until_exp_give_or_take_the_leeway() {
         (0, json!({ "exp": -1 }), false),
         (0, json!({ "nbf": "soon" }), false),
     ] {
-        let verifier = verifier(|settings| settings.leeway_seconds = leeway);
+        let verifier = verifier(|settings| settings.leeway = Duration::from_secs(leeway));
         let outcome = verify(&verifier, &claims);
         assert_eq!(outcome.is_ok(), valid, "{leeway} {claims} {outcome:?}");
     }

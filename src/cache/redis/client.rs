@@ -106,7 +106,7 @@ impl RedisClient {
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, ClientSetUpError> {
         // Fails if another provider was installed before, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let connect_timeout = settings.connect_timeout();
+        let connect_timeout = settings.connect_timeout;
         let tcp = TcpSettings::default()
             .set_nodelay(true)
             .set_user_timeout(USER_TIMEOUT);
@@ -120,7 +120,7 @@ impl RedisClient {
             .ok_or(ClientSetUpError::NoUrl)?;
         let info = info.clone();
         // Every command has its own time-out. This one only bounds what a command leaves behind.
-        let response_timeout = 2 * settings.invalidation_wait();
+        let response_timeout = 2 * settings.invalidation_wait;
         let connector = if settings.cluster {
             let mut builder = ClusterClient::builder([info])
                 .tcp_settings(tcp)

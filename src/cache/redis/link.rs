@@ -91,9 +91,9 @@ impl RedisLink {
             pending: PendingInvalidations::new(life.whole()),
             refusals: Mutex::new(None),
             life,
-            fence_life: settings.fence_life(),
-            invalidation_wait: settings.invalidation_wait(),
-            response_timeout: settings.response_timeout(),
+            fence_life: settings.fence_life,
+            invalidation_wait: settings.invalidation_wait,
+            response_timeout: settings.response_timeout,
         })
     }
 

@@ -119,7 +119,7 @@ impl RedisCache {
             link: Arc::clone(&link),
             holder: new_mark(),
             // Not so long that what is computed under it expires first.
-            lease: settings.lease().min(life.fresh),
+            lease: settings.lease.min(life.fresh),
         };
         Ok(Self {
             link,
@@ -217,7 +217,7 @@ impl RedisCache {
 
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, ClientError> {
         let link = &self.link;
-        let timeout = self.settings.invalidation_wait();
+        let timeout = self.settings.invalidation_wait;
         let scan = link.commands.scan_entries();
         // A cluster answers once for each master: a cursor, and names of keys.
         let answers: Vec<(String, Vec<Vec<u8>>)> =
@@ -263,7 +263,7 @@ impl StatsCache for RedisCache {
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
         let link = &self.link;
         let id = new_mark();
-        let life = self.settings.fence_life();
+        let life = self.settings.fence_life;
         let command = link.commands.fence(tenant, &id, life, link.eras.current());
         let until = Instant::now() + life;
         link.pending.write_starts(tenant, &id);
@@ -300,7 +300,7 @@ impl StatsCache for RedisCache {
         let number = link.pending.add(&tenant, &id, Instant::now());
         let was_raised_again = link.pending.write_ends(&id);
         let bar = if may_be_raised_late || was_raised_again {
-            self.settings.fence_life()
+            self.settings.fence_life
         } else {
             Duration::ZERO
         };

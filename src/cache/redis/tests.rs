@@ -46,7 +46,7 @@ impl Configured for Server {
 fn settings(url: &str) -> RedisSettings {
     let mut settings = Settings::default().cache.redis;
     settings.url = RedisUrl::parse(url).expect("a Redis URL");
-    settings.response_timeout_ms = 2000;
+    settings.response_timeout = Duration::from_secs(2);
     settings
 }
 
@@ -241,7 +241,7 @@ conformance::listing!(handles());
 async fn a_fence_whose_writer_died_ends_by_itself_and_leaves_no_entry_from_before() {
     let server = Server::start();
     let mut settings = server.settings();
-    settings.fence_seconds = 3;
+    settings.fence_life = Duration::from_secs(3);
     let (a, b) = (open(&settings), open(&settings));
     believe_each_other(&a, &b).await;
     fill(&b, "before").await;
@@ -317,7 +317,7 @@ impl Failure for Never {
 async fn one_lease_is_granted_and_a_dead_holders_ends_and_nobody_ends_anothers() {
     let server = Server::start();
     let mut settings = server.settings();
-    settings.lease_ms = 1_000;
+    settings.lease = Duration::from_secs(1);
     let (a, b) = (open(&settings), open(&settings));
     believe_each_other(&a, &b).await;
     let generation = seen(&a, &key()).await.generation();

@@ -64,16 +64,16 @@ impl fmt::Debug for PgServer {
 }
 
 impl PgServer {
-    /// Takes the server from the settings; its connections are served by the current runtime.
+    /// Reads how to reach the server; the current runtime will serve its connections.
     pub(super) fn new(
         url: &PostgresUrl,
         settings: &DatabaseSettings,
     ) -> Result<Self, ConnectError> {
         let mut config = url.config().clone();
         config.ssl_mode(tls::mode(url.ssl_mode()));
-        // The URL's is libpq's: for one host after the other.
+        // libpq gives this much time to each host, one after the other.
         let per_host = config.get_connect_timeout().copied();
-        let per_host = per_host.unwrap_or(settings.connect_timeout());
+        let per_host = per_host.unwrap_or(settings.connect_timeout);
         config.connect_timeout(per_host);
         let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
         let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
@@ -81,7 +81,7 @@ impl PgServer {
             config,
             tls: tls::connector(url)?,
             connect_timeout: per_host.saturating_mul(hosts),
-            statement_timeout: settings.statement_timeout(),
+            statement_timeout: settings.statement_timeout,
             runtime: Handle::try_current().map_err(|_none| ConnectError::NoRuntime)?,
         })
     }
@@ -107,8 +107,8 @@ impl PgServer {
                 *locked(&statements) = Instant::now();
             }
         });
-        // The second: whoever stops between two statements of a transaction, even if all of the
-        // program does, keeps its locks no longer than a slow statement would.
+        // The second one ends a transaction in which this program has stopped, so that it keeps its
+        // locks no longer than a slow statement would.
         let timeout = self.statement_timeout.as_millis();
         conn.batch_execute(&format!(
             "SET statement_timeout = {timeout};
@@ -161,8 +161,8 @@ impl PgDriver {
         self.statement_timeout
     }
 
-    /// Whether the connection is down, or goes down at once: a server says in its own language that
-    /// it ends a session, and then ends it. Blocks for a moment if it stays up.
+    /// Whether the connection is down, or goes down at once: a server that ends a session first says
+    /// so, in a language that ops chose, and then closes it. Blocks for a moment if it stays up.
     pub(super) fn is_lost(&mut self) -> bool {
         if !self.task.is_finished() {
             let Self { task, runtime, .. } = self;
@@ -174,9 +174,9 @@ impl PgDriver {
         self.task.is_finished()
     }
 
-    /// Until the watch is dropped the connection is cut as soon as the server has been silent for
-    /// longer than its statement time-out allows: a server that hangs would never be given up. It
-    /// is cut so early, too, that nothing more is begun that could end after `until`.
+    /// Until the watch is dropped, the connection is closed as soon as the server has been silent for
+    /// longer than its statement time-out allows: nothing else notices a server that hangs. It is also
+    /// closed before `until`, early enough that no statement that is begun could end after `until`.
     pub(super) fn watch(&self, until: Option<Instant>) -> Watch {
         let limit = self.statement_timeout + SILENCE_MARGIN;
         let driver = self.task.abort_handle();
@@ -209,7 +209,7 @@ pub(super) struct Watch(
     #[expect(dead_code, reason = "dropping it ends the watch")] AbortOnDropHandle<()>,
 );
 
-/// Waits for futures on a thread that may block, whichever thread of the runtime that is.
+/// Waits for futures, on any thread of a runtime that has several.
 #[derive(Debug)]
 pub struct Blocking(Handle);
 
@@ -236,7 +236,7 @@ pub(super) fn set_read_only(conn: &mut PgConn) -> QueryResult<bool> {
     Ok(exists)
 }
 
-/// tokio-postgres says in an error's causes what it is about.
+/// tokio-postgres says what an error is about in the error's causes.
 fn with_causes(error: &dyn Error) -> String {
     std::iter::successors(error.source(), |&cause| cause.source())
         .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))

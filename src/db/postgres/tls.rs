@@ -88,8 +88,8 @@ fn trusted(file: Option<&PathBuf>) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// Accepts a server whatever host its certificate names; without roots, whoever issued it. It must
-/// have the certificate's key in any case.
+/// Accepts a server whatever host its certificate names and, without roots, whoever issued it. The
+/// server must have the certificate's key in any case.
 #[derive(Debug)]
 struct AnyHost {
     roots: Option<Arc<RootCertStore>>,

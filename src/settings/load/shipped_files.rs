@@ -23,7 +23,7 @@ fn default_toml_has_every_key_and_no_other() {
 }
 
 #[test]
-fn default_toml_documents_the_range_of_every_number() {
+fn default_toml_documents_the_range_and_the_unit_of_every_number() {
     let mut section = "";
     let mut comment = String::new();
     let mut checked = 0;
@@ -41,9 +41,18 @@ fn default_toml_documents_the_range_of_every_number() {
                 let refused = Settings::load_from(None, [(name.into(), "-1".into())])
                     .unwrap_err()
                     .to_string();
-                let (_, range) = refused.rsplit_once(" from ").unwrap();
+                let (kind, range) = refused.rsplit_once(" from ").unwrap();
                 let documented = comment.replace('#', "");
-                assert!(documented.contains(range), "{section}.{key}: {range}");
+                let range = format!("from {range}");
+                assert!(documented.contains(&range), "{section}.{key}: {range}");
+                for unit in ["milliseconds", "seconds"] {
+                    let (is, says) = (format!(" of {unit}"), format!(" in {unit}"));
+                    assert_eq!(
+                        kind.ends_with(&is),
+                        documented.contains(&says),
+                        "{section}.{key}"
+                    );
+                }
                 checked += 1;
             }
             comment.clear();

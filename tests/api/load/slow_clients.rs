@@ -11,7 +11,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// A service whose patience a test can wait for.
 fn impatient() -> Builder {
-    TestServer::builder().settings(|settings| settings.server.request_timeout_seconds = 1)
+    TestServer::builder()
+        .settings(|settings| settings.server.request_timeout = Duration::from_secs(1))
 }
 
 /// Writes `bytes` again and again, slowly, until the service has had enough.

@@ -1,5 +1,7 @@
 //! Answers by where they came from, computations, writes, and the pool they wait for.
 
+use std::time::Duration;
+
 use harness::{Exposition, Gate, Lock, Raw, Step, TODAY, TestServer, eventually};
 use megastats::settings::{CacheBackend, RedisUrl};
 use reqwest::StatusCode;
@@ -149,8 +151,8 @@ async fn held_up(pool_wait_ms: u64) -> (TestServer, Lock, Raw) {
     let server = service()
         .settings(|settings| {
             settings.database.pool_size = 3;
-            settings.database.busy_timeout_ms = 20_000;
-            settings.database.pool_wait_ms = pool_wait_ms;
+            settings.database.busy_timeout = Duration::from_secs(20);
+            settings.database.pool_wait = Duration::from_millis(pool_wait_ms);
         })
         .start();
     let metrics = scrape(&server).await;

@@ -68,7 +68,7 @@ fn a_new_database_that_another_is_setting_up_is_waited_for() {
     let path = folder.path().join("new.db");
     let mut settings = Settings::default().database;
     settings.url = DatabaseUrl::Sqlite(path.clone());
-    settings.busy_timeout_ms = 60_000;
+    settings.busy_timeout = Duration::from_secs(60);
     let mut other = Sqlite::lock(&path);
     let opening = std::thread::spawn(move || Db::open(&settings).map(drop));
     // Nothing tells from outside that it waits; one that does not soon fails.

@@ -1,6 +1,6 @@
 //! The calendar, as clients see it: which day it is, and to which bucket an appointment belongs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use harness::{Builder, FakeClock, TestServer};
 use megastats::settings::Tzdb;
@@ -12,7 +12,7 @@ fn service_at(now: &str) -> (Builder, Arc<FakeClock>) {
     let clock = Arc::new(FakeClock::at(now));
     let service = TestServer::builder().clock(clock.clone());
     (
-        service.settings(|settings| settings.cache.ttl_seconds = 3600),
+        service.settings(|settings| settings.cache.ttl = Duration::from_secs(3600)),
         clock,
     )
 }

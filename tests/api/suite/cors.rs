@@ -2,6 +2,8 @@
 //! `AlignWork`'s React client: with credentials, `Content-Type: application/json` and
 //! `Cache-Control: no-cache`.
 
+use std::time::Duration;
+
 use harness::{Builder, PREFIX, Reply, TestServer};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -213,8 +215,8 @@ async fn the_front_end_can_read_what_it_did_wrong() {
 async fn the_front_end_can_read_that_the_service_is_busy_or_broken() {
     let server = TestServer::builder()
         .settings(|settings| {
-            settings.database.busy_timeout_ms = 1;
-            settings.database.statement_timeout_ms = 200;
+            settings.database.busy_timeout = Duration::from_millis(1);
+            settings.database.statement_timeout = Duration::from_millis(200);
         })
         .start();
     let lock = server.lock_database();

@@ -15,7 +15,7 @@ mod history;
 mod readers;
 mod writers;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use harness::{Builder, FakeClock, Gate, NOW, Raw, TODAY, TestServer};
 use reqwest::{Method, StatusCode};
@@ -28,8 +28,8 @@ fn service() -> Builder {
         .clock(Arc::new(FakeClock::at(NOW)))
         .settings(|settings| {
             settings.server.workers = 1;
-            settings.server.shutdown_timeout_seconds = 2;
-            settings.cache.ttl_seconds = 3600;
+            settings.server.shutdown_timeout = Duration::from_secs(2);
+            settings.cache.ttl = Duration::from_secs(3600);
         })
 }
 

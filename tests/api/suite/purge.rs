@@ -1,6 +1,6 @@
 //! `DELETE /cache`: what ops do when they doubt what is cached.
 
-use std::{net::TcpListener, sync::Arc};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use harness::{Builder, FakeClock, Gate, NOW, PREFIX, Raw, Reply, Step, TestServer};
 use megastats::settings::{CacheBackend, RedisUrl};
@@ -9,7 +9,7 @@ use reqwest::{Method, StatusCode};
 fn service() -> Builder {
     TestServer::builder()
         .clock(Arc::new(FakeClock::at(NOW)))
-        .settings(|settings| settings.cache.ttl_seconds = 3600)
+        .settings(|settings| settings.cache.ttl = Duration::from_secs(3600))
 }
 
 async fn purge(server: &TestServer, query: &str) -> Reply {

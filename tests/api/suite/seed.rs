@@ -1,7 +1,7 @@
 //! The acceptance tests of the document that the service started from, under the names they have
 //! there: TESTE 1 to 5 and the load test.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use harness::{
@@ -19,8 +19,8 @@ fn service() -> Builder {
 /// One that tells how far requests have come. Its entries outlive the test.
 fn gated() -> (TestServer, Gate) {
     let (service, gate) = Gate::before(service().settings(|settings| {
-        settings.cache.ttl_seconds = 3600;
-        settings.server.shutdown_timeout_seconds = 2;
+        settings.cache.ttl = Duration::from_secs(3600);
+        settings.server.shutdown_timeout = Duration::from_secs(2);
     }));
     (service.start(), gate)
 }
@@ -87,7 +87,7 @@ async fn teste_3_zones_are_cached_apart_and_each_has_its_own_today() {
 async fn teste_4_an_entry_expires_however_often_it_is_hit() {
     let server = TestServer::builder()
         .clock(Arc::new(FakeClock::going_from(NOW)))
-        .settings(|settings| settings.cache.ttl_seconds = 1)
+        .settings(|settings| settings.cache.ttl = Duration::from_secs(1))
         .start();
     for outcome in ["MISS", "HIT", "MISS", "HIT"] {
         // Asked far more often than once a second: a hit that extended the entry would keep it.
@@ -103,10 +103,10 @@ async fn teste_5_a_hit_does_no_work_in_the_database() {
     let server = service()
         .settings(|settings| {
             settings.database.pool_size = 1;
-            settings.database.pool_wait_ms = 250;
-            settings.database.busy_timeout_ms = 60_000;
-            settings.database.statement_timeout_ms = 60_000;
-            settings.cache.ttl_seconds = 3600;
+            settings.database.pool_wait = Duration::from_millis(250);
+            settings.database.busy_timeout = Duration::from_secs(60);
+            settings.database.statement_timeout = Duration::from_secs(60);
+            settings.cache.ttl = Duration::from_secs(3600);
         })
         .start();
     assert_eq!(server.mega_stats("cached").await.today(), ("MISS", 0));

@@ -1,7 +1,7 @@
 //! A database that cannot answer: what is answered from entries past their time to live, for how
 //! long, and never after a write.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use harness::{Builder, FakeClock, Lock, NOW, Raw, Reply, TODAY, TestServer, eventually};
 use reqwest::StatusCode;
@@ -14,11 +14,11 @@ fn service(stale_seconds: u64) -> Builder {
         .clock(Arc::new(FakeClock::going_from(NOW)))
         .settings(|settings| {
             settings.database.pool_size = 1;
-            settings.database.pool_wait_ms = 100;
-            settings.database.busy_timeout_ms = 60_000;
-            settings.database.statement_timeout_ms = 60_000;
-            settings.cache.ttl_seconds = 1;
-            settings.cache.stale_if_error_seconds = stale_seconds;
+            settings.database.pool_wait = Duration::from_millis(100);
+            settings.database.busy_timeout = Duration::from_secs(60);
+            settings.database.statement_timeout = Duration::from_secs(60);
+            settings.cache.ttl = Duration::from_secs(1);
+            settings.cache.stale_if_error = Duration::from_secs(stale_seconds);
         })
 }
 

@@ -17,9 +17,9 @@ fn service(ttl_seconds: u64, window_seconds: u64) -> Builder {
     TestServer::builder()
         .clock(Arc::new(FakeClock::going_from(NOW)))
         .settings(|settings| {
-            settings.cache.ttl_seconds = ttl_seconds;
+            settings.cache.ttl = Duration::from_secs(ttl_seconds);
             settings.cache.warming.enabled = true;
-            settings.cache.warming.window_seconds = window_seconds;
+            settings.cache.warming.window = Duration::from_secs(window_seconds);
         })
 }
 
@@ -79,7 +79,8 @@ async fn what_is_computed_anew_does_not_count_as_read() {
 
 #[tokio::test]
 async fn it_is_off_unless_asked_for() {
-    let service = TestServer::builder().settings(|settings| settings.cache.ttl_seconds = 1);
+    let service =
+        TestServer::builder().settings(|settings| settings.cache.ttl = Duration::from_secs(1));
     let (service, gate) = Gate::before(service);
     let server = service.start();
     server.mega_stats("clinic").await;

@@ -55,17 +55,17 @@ impl Instances {
                 settings.database.url = DatabaseUrl::parse(cluster.url("postgres")).unwrap();
                 settings.cache.backend = CacheBackend::Redis;
                 settings.cache.redis.url = RedisUrl::parse(&proxy.url()).unwrap();
-                settings.cache.redis.fence_seconds = fence;
+                settings.cache.redis.fence_life = Duration::from_secs(fence);
                 // As long as the fence outlasts them.
                 let (pool, statement) = if fence > SHORTEST {
                     (5_000, 5_000)
                 } else {
                     (500, 1_400)
                 };
-                settings.database.pool_wait_ms = pool;
-                settings.database.busy_timeout_ms = 1;
-                settings.database.statement_timeout_ms = statement;
-                settings.server.shutdown_timeout_seconds = 1;
+                settings.database.pool_wait = Duration::from_millis(pool);
+                settings.database.busy_timeout = Duration::from_millis(1);
+                settings.database.statement_timeout = Duration::from_millis(statement);
+                settings.server.shutdown_timeout = Duration::from_secs(1);
             });
             let (wrap, url) = (wrap.clone(), proxy.url());
             let service = service.cache(move |cache| Arc::new(wrap(Slow::around(cache), &url)));

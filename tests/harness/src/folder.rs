@@ -1,7 +1,7 @@
 //! Where the services of a test keep their data: in a `SQLite` file and in their own memory or, in
 //! the test binary `api_shared`, on PostgreSQL and Redis.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use megastats::settings::{CacheBackend, DatabaseUrl, RedisUrl, Settings};
 use tempfile::TempDir;
@@ -91,8 +91,8 @@ pub(crate) fn settings(folder: &Path) -> Settings {
     settings.cache.backend = CacheBackend::Redis;
     settings.cache.redis.url = RedisUrl::parse(&redis.url()).unwrap();
     settings.cache.redis.key_prefix = format!("{}:", name(folder));
-    settings.cache.redis.response_timeout_ms = PATIENCE_MS;
-    settings.cache.redis.fence_seconds = FENCE_SECONDS;
+    settings.cache.redis.response_timeout = Duration::from_millis(PATIENCE_MS);
+    settings.cache.redis.fence_life = Duration::from_secs(FENCE_SECONDS);
     settings
 }
 

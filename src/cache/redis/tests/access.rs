@@ -31,6 +31,24 @@ async fn a_password_opens_redis_and_a_wrong_one_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_unix_socket_and_the_newer_protocol_are_understood() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("redis.sock");
+    let path = path.to_str().unwrap();
+    let server = Server::start_with(&["--unixsocket", path, "--requirepass", "s3cret@x"]);
+    for url in [
+        format!("redis+unix://{path}?db=3&pass=s3cret%40x"),
+        format!("unix://{path}?db=3&pass=s3cret%40x&protocol=resp3"),
+        format!(
+            "valkey://:s3cret%40x@127.0.0.1:{}/3?protocol=resp3",
+            server.port
+        ),
+    ] {
+        assert!(is_let_in(&settings(&url)).await, "{url}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_that_may_do_only_what_the_service_does_is_enough() {
     let server = Server::start();
     let rules = "ACL SETUSER stats on >s3cret ~clinics:* resetchannels -@all \
@@ -128,7 +146,7 @@ async fn a_server_is_believed_over_tls_if_the_right_authority_vouches_for_it() {
     );
     let with = |authority: &str| {
         let mut settings = settings(&format!("rediss://127.0.0.1:{port}"));
-        settings.connect_timeout_ms = 2000;
+        settings.connect_timeout = Duration::from_secs(2);
         settings.tls_ca = authority.into();
         settings
     };

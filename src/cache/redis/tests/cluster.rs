@@ -55,7 +55,7 @@ impl Cluster {
     fn settings(&self) -> RedisSettings {
         let mut settings = settings(&format!("redis://127.0.0.1:{}", self.nodes[0].port));
         settings.cluster = true;
-        settings.connect_timeout_ms = 1000;
+        settings.connect_timeout = Duration::from_secs(1);
         settings
     }
 

@@ -174,7 +174,7 @@ async fn a_fence_that_was_released_is_not_raised_by_words_that_come_late() {
     until(async || !a.link.pending.must_bypass(&tenant(), Instant::now())).await;
 
     let era = a.link.eras.current();
-    let life = a.settings.fence_life();
+    let life = a.settings.fence_life;
     let late = a.link.commands.fence(&tenant(), &id, life, era);
     a.link.send::<i64>(&late, FOREVER).await.unwrap();
     believes(&b).await;
@@ -191,7 +191,7 @@ async fn the_fences_of_all_writes_past_a_paused_redis_are_taken_down_when_it_ret
         fences.push(a.fence(&tenant()).await.unwrap());
     }
     // Redis has read the words that raise them, and not those that take them down.
-    let (life, era) = (a.settings.fence_life(), a.link.eras.current());
+    let (life, era) = (a.settings.fence_life, a.link.eras.current());
     let mut ids = Vec::new();
     for fence in fences {
         let ticket: RedisFence = fence.into_ticket().unwrap();
@@ -216,7 +216,7 @@ async fn the_fences_of_all_writes_past_a_paused_redis_are_taken_down_when_it_ret
 async fn a_lookup_does_not_wait_for_a_silent_redis() {
     let mut server = Server::start();
     let mut settings = server.settings();
-    settings.response_timeout_ms = 50;
+    settings.response_timeout = Duration::from_millis(50);
     let cache = open(&settings);
     for killed in [false, true] {
         believes(&cache).await;
@@ -255,7 +255,7 @@ fn a_writer_that_was_stalled_does_not_take_its_own_stall_for_redis() {
         a
     });
     main.block_on(fill(&b, "before"));
-    std::thread::sleep(a.settings.invalidation_wait() + 3 * HEARTBEAT_PERIOD);
+    std::thread::sleep(a.settings.invalidation_wait + 3 * HEARTBEAT_PERIOD);
     stalled.block_on(write(&a));
     let answer = main.block_on(b.look_up(&key())).unwrap();
     assert!(

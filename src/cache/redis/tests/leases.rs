@@ -30,7 +30,7 @@ async fn read_after_a_death(lease_ms: u64, meanwhile: impl Fn(&Server)) -> Holde
     loop {
         let server = Arc::new(Server::start());
         let mut settings = server.settings();
-        settings.lease_ms = lease_ms;
+        settings.lease = Duration::from_millis(lease_ms);
         let (dead, reader) = (open(&settings), open(&settings));
         believe_each_other(&dead, &reader).await;
         let epochs = [trusted(&dead), trusted(&reader)];

@@ -64,11 +64,9 @@ fn a_secret_is_kept_and_never_shown() {
     let settings = load(None, &[JWT, ("MEGASTATS__AUTH__SECRET", SECRET)]).unwrap();
     assert_eq!(settings.auth.secret.reveal(), SECRET.as_bytes());
     for shown in [settings.to_toml(), format!("{settings:?}")] {
-        assert!(
-            !shown.contains(SECRET) && shown.contains("\"***\""),
-            "{shown}"
-        );
+        assert!(!shown.contains(SECRET), "{shown}");
     }
+    assert!(settings.to_toml().contains("secret = \"***\""));
     // Loaded again, what stands for the secret is none.
     let again = refusal(Some(&settings.to_toml()), &[]);
     assert!(again.starts_with("auth.secret in ops.toml: given 3 bytes"));

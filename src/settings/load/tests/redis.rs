@@ -10,7 +10,7 @@ fn the_backend_redis_needs_a_url() {
     let backend = ("MEGASTATS__CACHE__BACKEND", "redis");
     assert_eq!(
         refusal(None, &[backend]),
-        "cache.redis.url: the backend \"redis\" needs a redis:// or rediss:// URL"
+        "cache.redis.url: the backend \"redis\" needs the URL of a Redis"
     );
     let settings = load(None, &[backend, URL]).unwrap();
     assert_eq!(settings.cache.backend, CacheBackend::Redis);
@@ -43,4 +43,21 @@ fn a_fence_outlasts_the_longest_write() {
     ];
     assert!(load(None, &hasty).is_ok());
     assert!(load(None, &[(FENCE, "1")]).is_ok(), "there is no Redis");
+}
+
+#[test]
+fn a_cluster_has_neither_a_socket_nor_a_number() {
+    let cluster = ("MEGASTATS__CACHE__REDIS__CLUSTER", "true");
+    for (url, fits) in [
+        ("rediss://ana:x@h", true),
+        ("valkey://h/0?protocol=resp3", true),
+        ("redis://h/1", false),
+        ("redis+unix:///run/redis.sock", false),
+    ] {
+        let given = [("MEGASTATS__CACHE__REDIS__URL", url), cluster];
+        match load(None, &given) {
+            Ok(_) => assert!(fits, "{url}"),
+            Err(error) => assert!(!fits && error.to_string().starts_with("cache.redis.url: with ")),
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! What is no HTTP, or only half of it.
 
+use std::time::Duration;
+
 use harness::{PREFIX, Raw, TestServer};
 
 use super::{assert_error, assert_unharmed, create_head};
@@ -121,7 +123,7 @@ async fn a_body_that_ends_early_writes_nothing() {
 #[tokio::test]
 async fn a_body_that_takes_too_long_is_given_up() {
     let server = TestServer::builder()
-        .settings(|settings| settings.server.request_timeout_seconds = 1)
+        .settings(|settings| settings.server.request_timeout = Duration::from_secs(1))
         .start();
     for length in ["Transfer-Encoding: chunked", HUNDRED_BYTES] {
         let mut client = Raw::connect(server.url());

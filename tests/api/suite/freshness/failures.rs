@@ -1,5 +1,7 @@
 //! A database that fails in the middle.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use harness::{Reply, Step, TODAY};
 use megastats::settings::CacheBackend;
@@ -75,9 +77,9 @@ async fn without_a_cache_a_failure_is_over_as_soon_as_the_database_is_back() {
 async fn writes_that_find_the_database_locked_are_refused_and_leave_the_cache_open() {
     let server = service()
         .settings(|settings| {
-            settings.database.busy_timeout_ms = 1_000;
-            settings.database.statement_timeout_ms = 1_000;
-            settings.database.pool_wait_ms = 1_000;
+            settings.database.busy_timeout = Duration::from_secs(1);
+            settings.database.statement_timeout = Duration::from_secs(1);
+            settings.database.pool_wait = Duration::from_secs(1);
         })
         .start();
     let id = server.book("clinic", TODAY, "pending").await;
