@@ -70,11 +70,11 @@ impl Manager {
     }
 
     /// A new connection. Blocks.
-    pub(super) fn open(&self) -> Result<Connected, ConnectError> {
+    pub(super) fn open(&self) -> Result<DbConnection, ConnectError> {
         match self {
             Self::Sqlite { path, busy_timeout } => {
                 let conn = AnyConn::Sqlite(sqlite::connect(path, *busy_timeout)?);
-                Ok(Connected {
+                Ok(DbConnection {
                     conn,
                     driver: None,
                     is_lost: false,
@@ -82,7 +82,7 @@ impl Manager {
             }
             Self::Postgres(server) => {
                 let (conn, driver) = server.connect()?;
-                Ok(Connected {
+                Ok(DbConnection {
                     conn: AnyConn::Pg(Box::new(conn)),
                     driver: Some(driver),
                     is_lost: false,
@@ -98,7 +98,7 @@ impl Manager {
 }
 
 /// A connection, and whether it still works.
-pub(super) struct Connected {
+pub(super) struct DbConnection {
     pub(super) conn: AnyConn,
     /// That of a PostgreSQL connection.
     pub(super) driver: Option<PgDriver>,
@@ -106,7 +106,7 @@ pub(super) struct Connected {
     pub(super) is_lost: bool,
 }
 
-impl Connected {
+impl DbConnection {
     /// Whether it can serve again: it is up, and was not left inside a transaction.
     pub(super) fn is_usable(&mut self) -> bool {
         !self.is_lost

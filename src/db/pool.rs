@@ -12,7 +12,7 @@ use r2d2::{ManageConnection, NopErrorHandler, PooledConnection};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    connection::{AnyConn, Connected, Manager},
+    connection::{AnyConn, DbConnection, Manager},
     error::{ConnectError, DbError, OpenError},
     migrations,
     postgres::PgDriver,
@@ -29,7 +29,7 @@ const FIRST_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections, at most as many as configured.
 #[derive(Debug)]
 pub(super) struct Pool {
-    idle: r2d2::Pool<Connector>,
+    idle: r2d2::Pool<ConnectionFactory>,
     last_error: LastConnectError,
     /// Callers wait here, and do not occupy threads of the blocking pool meanwhile.
     connections: Queue,
@@ -70,16 +70,16 @@ type LastConnectError = Arc<Mutex<Option<String>>>;
 
 /// Makes the connections for r2d2, and checks them.
 #[derive(Debug)]
-struct Connector {
+struct ConnectionFactory {
     manager: Manager,
     last_error: LastConnectError,
 }
 
-impl ManageConnection for Connector {
-    type Connection = Connected;
+impl ManageConnection for ConnectionFactory {
+    type Connection = DbConnection;
     type Error = ConnectError;
 
-    fn connect(&self) -> Result<Connected, ConnectError> {
+    fn connect(&self) -> Result<DbConnection, ConnectError> {
         let made = self.manager.open();
         let last_error = made.as_ref().err().map(ToString::to_string);
         *self
@@ -89,7 +89,7 @@ impl ManageConnection for Connector {
         made
     }
 
-    fn is_valid(&self, connected: &mut Connected) -> Result<(), ConnectError> {
+    fn is_valid(&self, connected: &mut DbConnection) -> Result<(), ConnectError> {
         if connected.is_usable() {
             Ok(())
         } else {
@@ -97,7 +97,7 @@ impl ManageConnection for Connector {
         }
     }
 
-    fn has_broken(&self, connected: &mut Connected) -> bool {
+    fn has_broken(&self, connected: &mut DbConnection) -> bool {
         !connected.is_usable()
     }
 }
@@ -114,7 +114,7 @@ impl Pool {
         let length = settings.pool_queue;
         let writer = manager.has_one_writer().then(|| Queue::new(1, length));
         let last_error = LastConnectError::default();
-        let connector = Connector {
+        let connector = ConnectionFactory {
             manager,
             last_error: Arc::clone(&last_error),
         };
@@ -235,12 +235,12 @@ impl Pool {
     }
 
     /// A connection, which a request waits for as long as is configured.
-    fn connection(&self) -> Result<PooledConnection<Connector>, DbError> {
+    fn connection(&self) -> Result<PooledConnection<ConnectionFactory>, DbError> {
         self.get(self.wait).map_err(DbError::Unavailable)
     }
 
     /// A connection, or why there was none in time.
-    fn get(&self, wait: Duration) -> Result<PooledConnection<Connector>, String> {
+    fn get(&self, wait: Duration) -> Result<PooledConnection<ConnectionFactory>, String> {
         self.idle.get_timeout(wait).map_err(|_elapsed| {
             let last_error = self
                 .last_error
@@ -253,7 +253,7 @@ impl Pool {
 
     fn run_on<T>(
         &self,
-        connected: &mut Connected,
+        connected: &mut DbConnection,
         until: Option<Instant>,
         work: impl FnOnce(&mut AnyConn) -> QueryResult<T>,
     ) -> Result<T, DbError> {

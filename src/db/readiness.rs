@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    connection::{Connected, Manager},
+    connection::{DbConnection, Manager},
     error::{ConnectError, DbError},
     migrations,
 };
@@ -115,7 +115,7 @@ fn fresh(last: Option<&(Instant, CheckResult)>) -> Option<CheckResult> {
 /// Has a connection that is not in the pool, so that a busy pool is not taken for a dead database.
 struct Checker {
     manager: Manager,
-    connection: Option<Connected>,
+    connection: Option<DbConnection>,
 }
 
 impl Checker {
@@ -135,7 +135,7 @@ impl Checker {
         self.keep(connected, done)
     }
 
-    fn keep(&mut self, connected: Connected, done: Result<bool, DbError>) -> CheckResult {
+    fn keep(&mut self, connected: DbConnection, done: Result<bool, DbError>) -> CheckResult {
         self.connection = Some(connected);
         if done? {
             Ok(())

@@ -1,5 +1,5 @@
 //! The shape of the code: modules import only downwards and no files in a circle, each outside
-//! crate stays in the files made for it.
+//! crate stays in the files made for it, and one name stands for one type.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -127,6 +127,13 @@ fn no_folders_import_in_a_circle() {
         }
         assert_no_circle(&format!("the parts of src/{folder}"), &parts);
     }
+}
+
+#[test]
+fn one_name_stands_for_one_type() {
+    let mut shared = Sources::read("src").types();
+    shared.retain(|_name, files| files.len() > 1);
+    assert!(shared.is_empty(), "names of several types: {shared:#?}");
 }
 
 /// Asserts that only files for which `allowed` says so name one of `crates`.

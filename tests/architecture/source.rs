@@ -1,5 +1,5 @@
-//! The code as the compiler parses it: which files there are, which of them each one imports, and
-//! which outside crates it names.
+//! The code as the compiler parses it: which files there are, which of them each one imports, which
+//! outside crates it names, and which types it defines.
 //!
 //! A file imports another when it names something that is defined there, in a `use` or in a path:
 //! through a re-export, what counts is where the name is defined. Declaring a module is no import,
@@ -50,6 +50,7 @@ struct Parsed {
     uses: Vec<Import>,
     /// All paths other than those of `use`, also within macros.
     paths: BTreeSet<Vec<String>>,
+    types: Vec<String>,
 }
 
 impl Sources {
@@ -109,6 +110,17 @@ impl Sources {
                 ((*name).to_owned(), names)
             })
             .collect()
+    }
+
+    /// The structs, enums, traits and aliases, with the files that define one of that name.
+    pub(crate) fn types(&self) -> BTreeMap<String, Vec<String>> {
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (file, parsed) in self.parsed() {
+            for name in parsed.types {
+                found.entry(name).or_default().push(file.to_owned());
+            }
+        }
+        found
     }
 
     /// The files that are not only for tests.
@@ -217,6 +229,7 @@ impl Source {
             test_children: BTreeSet::new(),
             uses: Vec::new(),
             paths: BTreeSet::new(),
+            types: Vec::new(),
         };
         parsed.visit_file(&file);
         parsed
@@ -256,6 +269,13 @@ impl Visit<'_> for Parsed {
                 self.test_children.insert(module.ident.to_string());
             }
             return;
+        }
+        match item {
+            Item::Enum(item) => self.types.push(item.ident.to_string()),
+            Item::Struct(item) => self.types.push(item.ident.to_string()),
+            Item::Trait(item) => self.types.push(item.ident.to_string()),
+            Item::Type(item) => self.types.push(item.ident.to_string()),
+            _ => {}
         }
         visit::visit_item(self, item);
     }
