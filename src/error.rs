@@ -29,7 +29,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    cache::{CacheError, ChangeError, ReadError},
+    cache::{CacheError, ReadError, WriteError},
     db::DbError,
 };
 
@@ -235,21 +235,21 @@ impl From<DbError> for ApiError {
     }
 }
 
-impl From<ReadError<DbError>> for ApiError {
-    fn from(error: ReadError<DbError>) -> Self {
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Compute(cause) => Self::from(&*cause),
-            ReadError::Lost(_) => Self::internal(&error),
+            ReadError::Database(cause) => Self::from(&*cause),
+            ReadError::NoResult(_) => Self::internal(&error),
         }
     }
 }
 
-impl From<ChangeError<DbError>> for ApiError {
-    fn from(error: ChangeError<DbError>) -> Self {
+impl From<WriteError> for ApiError {
+    fn from(error: WriteError) -> Self {
         match error {
-            ChangeError::Commit(cause) => Self::from(cause),
-            ChangeError::Fence(_) => Self::unavailable(&error),
-            ChangeError::Lost => Self::internal(&error),
+            WriteError::Database(cause) => Self::from(cause),
+            WriteError::Fence(_) => Self::unavailable(&error),
+            WriteError::NoResult => Self::internal(&error),
         }
     }
 }

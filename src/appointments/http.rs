@@ -202,13 +202,13 @@ async fn create(
     let now = appointments.clock.now().into();
     let Some(key) = key else {
         let write = move |conn: &mut AnyConn| store::create(conn, &new, now);
-        let made = appointments.stats.tenant_changed(&tenant, write).await?;
+        let made = appointments.stats.write(&tenant, write).await?;
         return Ok(created(made.id).json(made));
     };
     // A replayed create invalidates the cache as well: the instance that made the appointment may have
     // died before it did so, or may not have done it yet.
     let write = move |conn: &mut AnyConn| idempotency::store::create(conn, &new, &key, now);
-    match appointments.stats.tenant_changed(&tenant, write).await? {
+    match appointments.stats.write(&tenant, write).await? {
         CreateOutcome::Created(answer) => Ok(created(answer.id)
             .content_type(ContentType::json())
             .body(answer.body)),
@@ -260,7 +260,7 @@ async fn update(
     let owner = tenant.clone();
     let now = appointments.clock.now().into();
     let write = move |conn: &mut AnyConn| store::update(conn, &owner, id, changes, now);
-    let updated = appointments.stats.tenant_changed(&tenant, write).await?;
+    let updated = appointments.stats.write(&tenant, write).await?;
     Ok(HttpResponse::Ok().json(updated.ok_or_else(|| unknown(id))?))
 }
 

@@ -1,8 +1,6 @@
-//! Single flight: requests for the same thing at the same time share one computation.
+//! Single flight: requests for the same answer at the same time share one computation.
 //!
-//! Lives here: who may join whom. Not here: what is computed, and where it is stored.
-//!
-//! A computation is a task of its own: no client that goes away can cancel it, and its failure
+//! A computation is a task of its own: a client that goes away cannot cancel it, and its failure
 //! reaches everybody who waits.
 
 use std::{
@@ -14,152 +12,147 @@ use std::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::{Generation, StatsKey};
+use super::{key::StatsKey, stats_cache::Generation};
 use crate::tasks::Tasks;
 
 /// The computations under way.
 #[derive(Debug)]
 pub(super) struct Flights<T> {
-    state: Arc<Mutex<State<T>>>,
+    table: Arc<Mutex<FlightTable<T>>>,
     tasks: Tasks,
 }
 
 #[derive(Debug)]
-struct State<T> {
-    /// Computations for a key and a generation.
-    cacheable: HashMap<(StatsKey, Generation), Waiting<T>>,
-    /// Computations while the key's tenant is fenced.
-    fenced: HashMap<StatsKey, Lane<T>>,
+struct FlightTable<T> {
+    /// Computations whose result may be stored, by key and generation.
+    by_generation: HashMap<(StatsKey, Generation), FlightResultReceiver<T>>,
+    /// Computations that bypass the cache, by key.
+    bypassing: HashMap<StatsKey, Lane<T>>,
 }
 
-/// One computation runs; whoever comes meanwhile gathers for the next.
+/// The computations of one key that bypass the cache: one runs, and whoever comes meanwhile shares the
+/// next.
 #[derive(Debug)]
 struct Lane<T> {
-    running: Waiting<T>,
-    next: Option<Waiting<T>>,
+    running: FlightResultReceiver<T>,
+    next: Option<FlightResultReceiver<T>>,
 }
 
-type Waiting<T> = watch::Receiver<Option<T>>;
+type FlightResultReceiver<T> = watch::Receiver<Option<T>>;
 
-/// Whether a request's own computation was the one that ran.
+/// What a request gets from a flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    /// It was.
-    Led,
-    /// It shared another's.
-    Joined,
+pub(super) struct Landed<T> {
+    /// The result of the computation.
+    pub(super) value: T,
+    /// Whether the request joined a computation that another had brought.
+    pub(super) joined: bool,
 }
 
-/// The computation ended without a result: it panicked, or the service stopped.
+/// The computation stopped without a result: it panicked, or the service stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the computation stopped without a result")]
-pub struct Lost;
+pub struct NoResult;
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
     pub(super) fn new(tasks: Tasks) -> Self {
-        let state = State {
-            cacheable: HashMap::new(),
-            fenced: HashMap::new(),
+        let table = FlightTable {
+            by_generation: HashMap::new(),
+            bypassing: HashMap::new(),
         };
         Self {
-            state: Arc::new(Mutex::new(state)),
+            table: Arc::new(Mutex::new(table)),
             tasks,
         }
     }
 
-    /// Joins the running computation of `key` in `generation`, or starts `compute`.
+    /// Joins the running computation of `key` in `generation`, or starts `compute`. The future
+    /// returned waits for the result; the computation goes on without it.
     ///
-    /// Joining one that began earlier is right: had the tenant changed since, its generation would
-    /// be another.
-    /// The computation goes on whether or not its outcome, the future returned, is waited for.
+    /// It is right to join a computation that began earlier: had the tenant been written to since,
+    /// its generation would be another.
     pub(super) fn join(
         &self,
         key: &StatsKey,
         generation: Generation,
         compute: impl Future<Output = T> + Send + 'static,
-    ) -> impl Future<Output = Result<(T, Role), Lost>> + Send {
-        let (waiting, role) = {
-            let mut state = lock(&self.state);
-            let at = (key.clone(), generation);
-            if let Some(running) = state.cacheable.get(&at) {
-                (running.clone(), Role::Joined)
-            } else {
-                let (sender, waiting) = watch::channel(None);
-                state.cacheable.insert(at.clone(), waiting.clone());
-                let landing = Landing::Cacheable(at);
-                self.start(
-                    async {},
-                    Flight {
-                        state: Arc::clone(&self.state),
-                        landing,
-                        sender,
-                    },
-                    compute,
-                );
-                (waiting, Role::Led)
-            }
-        };
-        async move { outcome(waiting).await.map(|value| (value, role)) }
+    ) -> impl Future<Output = Result<Landed<T>, NoResult>> + Send {
+        let mut table = lock(&self.table);
+        let place = (key.clone(), generation);
+        let running = table.by_generation.get(&place).cloned();
+        let joined = running.is_some();
+        let receiver = running.unwrap_or_else(|| {
+            let (sender, receiver) = watch::channel(None);
+            table.by_generation.insert(place.clone(), receiver.clone());
+            self.start(Place::Generation(place), sender, async {}, compute);
+            receiver
+        });
+        drop(table);
+        async move {
+            let value = result(receiver).await?;
+            Ok(Landed { value, joined })
+        }
     }
 
     /// Whether anything is computed now.
     pub(super) fn is_busy(&self) -> bool {
-        let state = lock(&self.state);
-        !state.cacheable.is_empty() || !state.fenced.is_empty()
+        let table = lock(&self.table);
+        !table.by_generation.is_empty() || !table.bypassing.is_empty()
     }
 
     /// Joins a computation of `key` that has not started yet, or starts `compute` as soon as the
-    /// one that runs has ended: whatever the answer, it was computed after this request arrived.
+    /// one that runs has ended: whatever the result, it was computed after this request arrived.
     pub(super) async fn join_next(
         &self,
         key: &StatsKey,
         compute: impl Future<Output = T> + Send + 'static,
-    ) -> Result<(T, Role), Lost> {
-        let (waiting, role) = {
-            let mut state = lock(&self.state);
-            let running = match state.fenced.get(key) {
-                Some(Lane {
-                    next: Some(next), ..
-                }) => Err(next.clone()),
-                Some(lane) => Ok(Some(lane.running.clone())),
-                None => Ok(None),
-            };
-            match running {
-                Err(next) => (next, Role::Joined),
-                Ok(running) => {
-                    let (sender, waiting) = watch::channel(None);
-                    let flight = Flight {
-                        state: Arc::clone(&self.state),
-                        landing: Landing::Fenced(key.clone()),
-                        sender,
-                    };
-                    if let Some(running) = running {
-                        let turn = take_turn(Arc::clone(&self.state), key.clone(), running);
-                        state.fenced.entry(key.clone()).and_modify(|lane| {
-                            lane.next = Some(waiting.clone());
-                        });
-                        self.start(turn, flight, compute);
-                    } else {
-                        let lane = Lane {
-                            running: waiting.clone(),
-                            next: None,
-                        };
-                        state.fenced.insert(key.clone(), lane);
-                        self.start(async {}, flight, compute);
-                    }
-                    (waiting, Role::Led)
-                }
-            }
-        };
-        outcome(waiting).await.map(|value| (value, role))
+    ) -> Result<Landed<T>, NoResult> {
+        let (receiver, joined) = self.next(key, compute);
+        let value = result(receiver).await?;
+        Ok(Landed { value, joined })
     }
 
+    /// The next computation of `key` to start, and whether another request has brought it.
+    fn next(
+        &self,
+        key: &StatsKey,
+        compute: impl Future<Output = T> + Send + 'static,
+    ) -> (FlightResultReceiver<T>, bool) {
+        let mut table = lock(&self.table);
+        if let Some(next) = table.bypassing.get(key).and_then(|lane| lane.next.clone()) {
+            return (next, true);
+        }
+        let (sender, receiver) = watch::channel(None);
+        let place = Place::Lane(key.clone());
+        if let Some(lane) = table.bypassing.get_mut(key) {
+            lane.next = Some(receiver.clone());
+            let running = lane.running.clone();
+            let turn = take_lane(Arc::clone(&self.table), key.clone(), running);
+            self.start(place, sender, turn, compute);
+        } else {
+            let lane = Lane {
+                running: receiver.clone(),
+                next: None,
+            };
+            table.bypassing.insert(key.clone(), lane);
+            self.start(place, sender, async {}, compute);
+        }
+        (receiver, false)
+    }
+
+    /// Starts `compute` once `turn` has come.
     fn start(
         &self,
+        place: Place,
+        sender: watch::Sender<Option<T>>,
         turn: impl Future<Output = ()> + Send + 'static,
-        flight: Flight<T>,
         compute: impl Future<Output = T> + Send + 'static,
     ) {
+        let flight = Flight {
+            table: Arc::clone(&self.table),
+            place,
+            sender,
+        };
         self.tasks.spawn(async move {
             turn.await;
             let value = compute.await;
@@ -169,59 +162,64 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
 }
 
 /// Waits until the lane's running computation is over, however it ended, and takes its place.
-async fn take_turn<T: Clone>(state: Arc<Mutex<State<T>>>, key: StatsKey, running: Waiting<T>) {
-    let _over = outcome(running).await;
-    if let Some(lane) = lock(&state).fenced.get_mut(&key)
+async fn take_lane<T: Clone>(
+    table: Arc<Mutex<FlightTable<T>>>,
+    key: StatsKey,
+    running: FlightResultReceiver<T>,
+) {
+    let _over = result(running).await;
+    if let Some(lane) = lock(&table).bypassing.get_mut(&key)
         && let Some(next) = lane.next.take()
     {
         lane.running = next;
     }
 }
 
-async fn outcome<T: Clone>(mut waiting: Waiting<T>) -> Result<T, Lost> {
-    let seen = waiting
+async fn result<T: Clone>(mut receiver: FlightResultReceiver<T>) -> Result<T, NoResult> {
+    let value = receiver
         .wait_for(Option::is_some)
         .await
-        .map_err(|_closed| Lost)?;
-    seen.clone().ok_or(Lost)
+        .map_err(|_closed| NoResult)?;
+    value.clone().ok_or(NoResult)
 }
 
-/// A computation under way. Dropped when it has ended, also by a panic: only then may the next
-/// request for the same start another.
+/// A computation under way. It is dropped when it has ended, also by a panic: only then may the next
+/// request for the same answer start another.
 struct Flight<T> {
-    state: Arc<Mutex<State<T>>>,
-    landing: Landing,
+    table: Arc<Mutex<FlightTable<T>>>,
+    place: Place,
     sender: watch::Sender<Option<T>>,
 }
 
-enum Landing {
-    Cacheable((StatsKey, Generation)),
-    Fenced(StatsKey),
+/// Where a flight stands in the table.
+enum Place {
+    Generation((StatsKey, Generation)),
+    Lane(StatsKey),
 }
 
 impl<T> Drop for Flight<T> {
     fn drop(&mut self) {
-        let mut state = lock(&self.state);
-        match &self.landing {
-            Landing::Cacheable(at) => {
-                state.cacheable.remove(at);
+        let mut table = lock(&self.table);
+        match &self.place {
+            Place::Generation(place) => {
+                table.by_generation.remove(place);
             }
-            // Who waits for the next turn keeps the lane, and may have taken it already.
-            Landing::Fenced(key) => {
+            // A flight that waits to be the next keeps the lane, and may have taken it already.
+            Place::Lane(key) => {
                 let own = self.sender.subscribe();
                 let is_over =
                     |lane: &Lane<T>| lane.next.is_none() && lane.running.same_channel(&own);
-                if state.fenced.get(key).is_some_and(is_over) {
-                    state.fenced.remove(key);
+                if table.bypassing.get(key).is_some_and(is_over) {
+                    table.bypassing.remove(key);
                 }
             }
         }
     }
 }
 
-/// No code that holds the lock panics half-way through a change.
-fn lock<T>(state: &Mutex<State<T>>) -> MutexGuard<'_, State<T>> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+/// A poisoned lock is as good as any: no code that holds it panics half-way through a change.
+fn lock<T>(table: &Mutex<FlightTable<T>>) -> MutexGuard<'_, FlightTable<T>> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -10,8 +10,11 @@
 //! | `mirrored` | one backend that answers, and another that is told of every write |
 //! | `parts` | making the cache that the settings ask for |
 //! | `conformance` | what every backend must do, one test per property |
-//! | `read_through` | reading and changing through the cache |
+//! | `read` | reading: look up, and compute what is missing |
+//! | `fill` | one computation: waiting for its lease, computing, storing |
 //! | `flights` | single flight: who shares a computation |
+//! | `answer` | what a read gives |
+//! | `write` | writing: fence, commit, release |
 //! | `warming` | which entries are being read, and when each is due |
 //!
 //! # How a cached answer stays fresh
@@ -21,31 +24,39 @@
 //! releases it afterwards, which replaces the generation; while any fence stands, lookups say
 //! [`Lookup::Bypass`]. What was computed before a write may thus be stored late, but is never hit.
 
+mod answer;
 #[cfg(test)]
 mod conformance;
 mod disabled;
+mod fill;
 mod flights;
 mod key;
 mod memory;
 mod mirrored;
 mod pages;
 mod parts;
-mod read_through;
+mod read;
 mod redis;
 mod stats_cache;
+#[cfg(test)]
+mod tests;
 mod warming;
+mod write;
 
+pub use answer::{Answer, Outcome, ReadError, Refreshed};
 pub use disabled::DisabledCache;
-pub use flights::Lost;
+pub use fill::Computation;
+pub use flights::NoResult;
 pub use key::StatsKey;
 pub use memory::MemoryCache;
 pub use mirrored::Mirrored;
 pub use pages::{KeyPage, ListKeys};
 pub use parts::{CacheParts, from_settings};
-pub use read_through::{Answer, ChangeError, Failure, Outcome, ReadError, ReadThrough, Refreshed};
+pub use read::Reader;
 pub use redis::{ClientSetUpError, LinkState, RedisCache};
 pub use stats_cache::{
     BypassReason, CacheError, Entry, Fence, Generation, Leases, Lifetime, Lookup, Permit, Released,
     StatsCache,
 };
 pub use warming::Warming;
+pub use write::{WriteError, Writer};

@@ -1,5 +1,9 @@
-//! What the cache does: answers, computations, writes and failures. Not here: when each of them
-//! happens (`crate::cache`).
+//! What the cache does: answers, computations, writes and failures.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, Registry,
@@ -19,13 +23,13 @@ const BUCKETS: [f64; 13] = [
 #[derive(Debug)]
 pub struct CacheCounters {
     /// Answers from the cache, or from a computation that another request had begun.
-    pub hits: IntCounter,
+    pub hits: AnswerCounter,
     /// Answers from a computation that their own request began.
-    pub misses: IntCounter,
-    /// Answers from an entry past its time to live, since none could be computed.
-    pub stale: IntCounter,
+    pub misses: AnswerCounter,
+    /// Answers from an entry past its time to live: the database could not answer.
+    pub stale: AnswerCounter,
     /// Answers that the cache had no part in.
-    pub bypasses: IntCounter,
+    pub bypasses: AnswerCounter,
     /// Answers that shared the computation of another request.
     pub collapsed: IntCounter,
     /// Single flights begun: each computes once, unless another instance has done so meanwhile.
@@ -42,6 +46,41 @@ pub struct CacheCounters {
     pub writes: WriteCounters,
     /// What the backend could not do.
     pub failures: FailureCounters,
+}
+
+/// Answers of one kind.
+#[derive(Debug)]
+pub struct AnswerCounter {
+    count: IntCounter,
+    nanoseconds: AtomicU64,
+}
+
+impl AnswerCounter {
+    fn new(count: IntCounter) -> Self {
+        Self {
+            count,
+            nanoseconds: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts an answer that took so long.
+    pub fn add(&self, took: Duration) {
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.count.inc();
+        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// How many there were.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count.get()
+    }
+
+    /// The time that all of them took together, in nanoseconds.
+    #[must_use]
+    pub fn nanoseconds(&self) -> u64 {
+        self.nanoseconds.load(Ordering::Relaxed)
+    }
 }
 
 /// How writes ended.
@@ -99,14 +138,14 @@ impl CacheCounters {
             registry
         )
         .expect(DISTINCT);
-        let outcome = |outcome| answers.with_label_values(&[backend, outcome]);
+        let answers = |outcome| AnswerCounter::new(answers.with_label_values(&[backend, outcome]));
         let write = |result| writes.with_label_values(&[result]);
         let failure = |operation| failures.with_label_values(&[backend, operation]);
         Self {
-            hits: outcome("hit"),
-            misses: outcome("miss"),
-            stale: outcome("stale"),
-            bypasses: outcome("bypass"),
+            hits: answers("hit"),
+            misses: answers("miss"),
+            stale: answers("stale"),
+            bypasses: answers("bypass"),
             collapsed: one(
                 registry,
                 "megastats_cache_collapsed_requests_total",

@@ -1,14 +1,13 @@
-//! Answers from the cache and others, and how long they took, since the start and in the last minute:
-//! what `/cache-metrics` shows. Not here: how it is shown over HTTP.
+//! Hits and other answers, and how long they took, since the start and in the last minute: what
+//! `/cache-metrics` shows. They are read from the counters that Prometheus reads.
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+
+use super::cache::{AnswerCounter, CacheCounters};
 
 /// How often [`CacheMetrics::tick`] wants to be called.
 pub const TICK: Duration = Duration::from_secs(1);
@@ -16,35 +15,12 @@ pub const TICK: Duration = Duration::from_secs(1);
 /// Ticks in the window of [`CacheMetrics::last_minute`].
 const WINDOW: usize = 60;
 
-/// Counts the answers given from the cache, and those that were not.
-///
-/// Counting is a few relaxed additions; the window is had by remembering the sums once per tick.
-#[derive(Debug, Default)]
+/// The figures since the start, remembered once per tick, so that those of the last minute are a
+/// difference.
+#[derive(Debug)]
 pub struct CacheMetrics {
-    hits: Sum,
-    misses: Sum,
+    counters: Arc<CacheCounters>,
     history: Mutex<VecDeque<CacheFigures>>,
-}
-
-#[derive(Debug, Default)]
-struct Sum {
-    count: AtomicU64,
-    nanoseconds: AtomicU64,
-}
-
-impl Sum {
-    fn add(&self, took: Duration) {
-        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.count.fetch_add(1, Ordering::Relaxed);
-        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
-    }
-
-    fn read(&self) -> Timed {
-        Timed {
-            count: self.count.load(Ordering::Relaxed),
-            nanoseconds: self.nanoseconds.load(Ordering::Relaxed),
-        }
-    }
 }
 
 /// Answers of both kinds over some span of time.
@@ -66,6 +42,13 @@ pub struct Timed {
 }
 
 impl Timed {
+    fn of(counters: &[&AnswerCounter]) -> Self {
+        Self {
+            count: counters.iter().map(|counter| counter.count()).sum(),
+            nanoseconds: counters.iter().map(|counter| counter.nanoseconds()).sum(),
+        }
+    }
+
     /// The average time in milliseconds; 0 when nothing was counted.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a figure to look at")]
@@ -105,81 +88,98 @@ impl CacheFigures {
 }
 
 impl CacheMetrics {
-    /// Counts an answer from the cache.
-    pub fn hit(&self, took: Duration) {
-        self.hits.add(took);
-    }
-
-    /// Counts an answer that had to be computed for its request.
-    pub fn miss(&self, took: Duration) {
-        self.misses.add(took);
+    pub(super) fn new(counters: Arc<CacheCounters>) -> Self {
+        Self {
+            counters,
+            history: Mutex::default(),
+        }
     }
 
     /// Everything since the start.
     #[must_use]
     pub fn since_start(&self) -> CacheFigures {
+        let CacheCounters {
+            hits,
+            misses,
+            stale,
+            bypasses,
+            ..
+        } = &*self.counters;
         CacheFigures {
-            hits: self.hits.read(),
-            misses: self.misses.read(),
+            hits: Timed::of(&[hits]),
+            misses: Timed::of(&[misses, stale, bypasses]),
         }
     }
 
     /// The last 60 ticks, or less if the service is younger.
     #[must_use]
     pub fn last_minute(&self) -> CacheFigures {
-        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        let base = if history.len() < WINDOW {
-            None
+        let history = self.history();
+        let before = if history.len() < WINDOW {
+            CacheFigures::default()
         } else {
-            history.front().copied()
+            history.front().copied().unwrap_or_default()
         };
-        let (base, now) = (base.unwrap_or_default(), self.since_start());
+        let now = self.since_start();
         CacheFigures {
-            hits: now.hits.since(base.hits),
-            misses: now.misses.since(base.misses),
+            hits: now.hits.since(before.hits),
+            misses: now.misses.since(before.misses),
         }
     }
 
     /// Moves the window on.
     pub fn tick(&self) {
         let now = self.since_start();
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history = self.history();
         if history.len() == WINDOW {
             history.pop_front();
         }
         history.push_back(now);
     }
+
+    fn history(&self) -> MutexGuard<'_, VecDeque<CacheFigures>> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use prometheus::Registry;
+
     use super::*;
+    use crate::settings::CacheBackend;
+
+    fn metrics() -> CacheMetrics {
+        let counters = CacheCounters::new(&Registry::new(), CacheBackend::Memory);
+        CacheMetrics::new(Arc::new(counters))
+    }
 
     #[test]
     fn averages_and_the_hit_rate_are_of_what_was_counted() {
-        let metrics = CacheMetrics::default();
+        let metrics = metrics();
         assert_eq!(metrics.since_start().hit_rate().to_bits(), 0f64.to_bits());
-        for _ in 0..3 {
-            metrics.hit(Duration::from_millis(1));
+        for _ in 0..6 {
+            metrics.counters.hits.add(Duration::from_millis(1));
         }
-        metrics.miss(Duration::from_millis(100));
+        metrics.counters.misses.add(Duration::from_millis(100));
+        metrics.counters.bypasses.add(Duration::from_millis(300));
         let figures = metrics.since_start();
-        assert_eq!(figures.total(), 4);
+        assert_eq!(figures.total(), 8);
         assert_eq!(figures.hit_rate().to_string(), "75");
         assert_eq!(figures.hits.average_ms().to_string(), "1");
-        assert_eq!(figures.misses.average_ms().to_string(), "100");
+        assert_eq!(figures.misses.average_ms().to_string(), "200");
     }
 
     #[test]
     fn the_last_minute_forgets_what_is_older_and_the_sum_since_the_start_does_not() {
-        let metrics = CacheMetrics::default();
-        metrics.hit(Duration::from_millis(1));
+        let metrics = metrics();
+        metrics.counters.hits.add(Duration::from_millis(1));
         for _ in 0..WINDOW {
             assert_eq!(metrics.last_minute().total(), 1);
             metrics.tick();
         }
         assert_eq!(metrics.last_minute().total(), 0);
-        metrics.miss(Duration::from_millis(1));
+        metrics.counters.stale.add(Duration::from_millis(1));
         assert_eq!(metrics.last_minute().misses.count, 1);
         assert_eq!(metrics.since_start().total(), 2);
     }

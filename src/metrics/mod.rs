@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use prometheus::{Opts, Registry, TextEncoder, process_collector::ProcessCollector};
 
-pub use cache::{CacheCounters, FailureCounters, WriteCounters};
+pub use cache::{AnswerCounter, CacheCounters, FailureCounters, WriteCounters};
 pub use cache_metrics::{CacheFigures, CacheMetrics, TICK, Timed};
 pub use requests::{Connections, OpenConnection, RequestCounters, Series};
 
@@ -51,10 +51,11 @@ impl Metrics {
         registry
             .register(Box::new(ProcessCollector::for_self()))
             .expect(DISTINCT);
+        let cache = Arc::new(CacheCounters::new(&registry, backend));
         let metrics = Self {
             requests: RequestCounters::new(&registry),
-            cache: Arc::new(CacheCounters::new(&registry, backend)),
-            cache_metrics: CacheMetrics::default(),
+            cache_metrics: CacheMetrics::new(Arc::clone(&cache)),
+            cache,
             registry,
         };
         let version = [("version", env!("CARGO_PKG_VERSION"))];

@@ -1,4 +1,5 @@
-//! Which figures that others keep are shown among the metrics. Not here: how (`crate::metrics`).
+//! The metrics whose figures other modules keep: the pool's, the tasks', the cache's, Redis' and
+//! warming's.
 
 use std::sync::{
     Arc,
@@ -10,12 +11,12 @@ use crate::{
     db::{Db, PoolState},
     logging,
     metrics::Metrics,
-    stats::{service::StatsService, warm::WarmingCounts},
+    stats::{WarmingCounts, service::StatsService},
     tasks::Tasks,
 };
 
-/// Shows the pool of `db`, the `tasks`, and of `cache` what it keeps in memory, and its link to Redis,
-/// if it has them.
+/// Shows the pool of `db`, the `tasks`, and the entries in memory and the link to Redis if `cache` has
+/// them.
 pub(super) fn show(metrics: &Metrics, db: &Db, cache: &CacheParts, tasks: &Tasks) {
     let tasks = tasks.clone();
     metrics.gauge(

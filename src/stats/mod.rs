@@ -3,9 +3,10 @@
 //! | file | what lives there |
 //! |---|---|
 //! | [`http`], `openapi` | routes; what describes them beside their types |
-//! | [`service`] | reading through the cache, telling it that a tenant changes |
+//! | [`service`] | reading and writing through the cache |
 //! | [`store`] | the counting statement |
 //! | [`model`] | the answers |
+//! | `polls` | what dashboards poll, and when each poll is due |
 //! | [`warm`] | computing what is polled before it expires |
 //! | [`windows`] | which instants a bucket covers: pure |
 //! | [`zones`] | time zones by name |
@@ -13,8 +14,11 @@
 pub mod http;
 pub mod model;
 mod openapi;
+mod polls;
 pub mod service;
 pub mod store;
 pub mod warm;
 pub mod windows;
 pub mod zones;
+
+pub use polls::WarmingCounts;

@@ -1,39 +1,29 @@
-//! The statistics, through the cache. Lives here: what is computed under which key, and telling
-//! the cache that a tenant changes. Not here: how the cache keeps its promise (`cache`).
+//! The statistics, through the cache: which computation answers which request, and under which key.
 
-use std::{
-    fmt::Display,
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
+    polls::{Poll, Polls, Statistic, WarmingCounts},
     store,
-    warm::{Kind, Poll, Warmer, WarmingCounts},
     windows::{self, TwoDays, Window},
     zones::{UnknownZone, Zone, Zones},
 };
 use crate::{
     cache::{
-        Answer, CacheError, CacheParts, ChangeError, Failure, KeyPage, ListKeys, Outcome,
-        ReadError, ReadThrough, Refreshed, StatsKey,
+        Answer, CacheError, CacheParts, Computation, KeyPage, ListKeys, ReadError, Reader,
+        Refreshed, StatsKey, WriteError, Writer,
     },
     clock::Clock,
-    db::{AnyConn, Db, DbError, QueryResult, UtcTime},
+    db::{AnyConn, Db, QueryResult, UtcTime},
     metrics::{CacheMetrics, Metrics},
     settings::{CacheBackend, CacheSettings},
     tasks::Tasks,
     tenant::TenantId,
 };
-
-/// A computation of either kind.
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The part of a summary that a client asks for; without bounds, all of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,19 +38,14 @@ pub struct Cut {
 #[derive(Debug)]
 pub struct StatsService {
     db: Db,
-    cache: ReadThrough<DbError>,
+    reader: Reader,
+    writer: Writer,
     keys: Arc<dyn ListKeys>,
     clock: Arc<dyn Clock>,
     zones: Zones,
     metrics: Arc<Metrics>,
     /// Nothing if nothing is kept warm.
-    warmer: Option<Arc<Warmer>>,
-}
-
-impl Failure for DbError {
-    fn is_outage(&self) -> bool {
-        self.is_outage()
-    }
+    polls: Option<Arc<Polls>>,
 }
 
 impl std::fmt::Debug for dyn ListKeys {
@@ -89,14 +74,16 @@ impl StatsService {
         tasks: Tasks,
     ) -> Self {
         let warms = settings.warming.enabled && settings.backend != CacheBackend::None;
+        let counters = &metrics.cache;
         Self {
+            reader: Reader::new(Arc::clone(&cache), Arc::clone(counters), tasks.clone()),
+            writer: Writer::new(db.clone(), cache, Arc::clone(counters), tasks),
             db,
-            cache: ReadThrough::new(cache, Arc::clone(&metrics.cache), tasks),
             keys,
             clock,
             zones,
             metrics,
-            warmer: warms.then(|| Arc::new(Warmer::new(settings))),
+            polls: warms.then(|| Arc::new(Polls::new(settings))),
         }
     }
 
@@ -106,12 +93,8 @@ impl StatsService {
     }
 
     /// The answer of `/mega-stats`.
-    pub async fn mega_stats(
-        &self,
-        tenant: &TenantId,
-        zone: &Zone,
-    ) -> Result<Answer, ReadError<DbError>> {
-        self.cached(Kind::MegaStats, tenant, zone, self.clock.now())
+    pub async fn mega_stats(&self, tenant: &TenantId, zone: &Zone) -> Result<Answer, ReadError> {
+        self.cached(Statistic::MegaStats, tenant, zone, self.clock.now())
             .await
     }
 
@@ -121,41 +104,32 @@ impl StatsService {
         tenant: &TenantId,
         zone: &Zone,
         cut: Cut,
-    ) -> Result<Answer, ReadError<DbError>> {
+    ) -> Result<Answer, ReadError> {
         let now = self.clock.now();
         if cut == Cut::default() {
             // Its days need not be worked out for a hit.
-            return self.cached(Kind::Summary, tenant, zone, now).await;
+            return self.cached(Statistic::Summary, tenant, zone, now).await;
         }
         let days = windows::two_days(now, zone.rules());
         let wanted = cut.of(days);
         if wanted == days {
-            return self.cached(Kind::Summary, tenant, zone, now).await;
+            return self.cached(Statistic::Summary, tenant, zone, now).await;
         }
         let TwoDays { today, tomorrow } = wanted;
         let bounds: [&dyn Display; 4] = [&today.start, &today.end, &tomorrow.start, &tomorrow.end];
-        let key = StatsKey::new(Kind::Summary.name(), tenant, &bounds);
+        let key = StatsKey::new(Statistic::Summary.name(), tenant, &bounds);
         let compute = summarise(self.db.clone(), tenant.clone(), wanted);
-        let answer = self.cache.compute(&key, compute).await?;
-        self.metrics().miss(answer.age);
-        Ok(answer)
+        self.reader.compute(&key, compute).await
     }
 
-    /// Runs `write`, which changes `tenant`'s appointments, so that no statistics asked for after it
-    /// are older: see [`ReadThrough::change`].
-    pub async fn tenant_changed<T, F>(
-        &self,
-        tenant: &TenantId,
-        write: F,
-    ) -> Result<T, ChangeError<DbError>>
+    /// Runs `transaction`, which writes to `tenant`'s appointments, so that no statistics asked for
+    /// after it are older: see [`Writer::write`].
+    pub async fn write<T, F>(&self, tenant: &TenantId, transaction: F) -> Result<T, WriteError>
     where
         T: Send + 'static,
         F: FnOnce(&mut AnyConn) -> QueryResult<T> + Send + 'static,
     {
-        let (db, waiting) = (self.db.clone(), self.db.clone());
-        let turn = async move { waiting.write_permit().await };
-        let commit = move |turn, until| async move { db.write(turn, until, write).await };
-        self.cache.change(tenant, turn, commit).await
+        self.writer.write(tenant, transaction).await
     }
 
     /// A page of the keys that would be hit: see [`ListKeys::keys`].
@@ -169,40 +143,44 @@ impl StatsService {
         &self.metrics.cache_metrics
     }
 
-    /// Forgets what is cached for `tenant`, or for everybody: see [`ReadThrough::forget`].
+    /// Forgets what is cached for `tenant`, or for everybody: see [`Writer::forget`].
     pub async fn forget(&self, tenant: Option<&TenantId>) -> Result<(), CacheError> {
-        self.cache.forget(tenant).await
+        self.writer.forget(tenant).await
     }
 
     /// What warming has done, and how many polls it knows; nothing if it is switched off.
     #[must_use]
     pub fn warming(&self) -> Option<(&WarmingCounts, usize)> {
-        let warmer = self.warmer.as_deref()?;
-        Some((&warmer.counts, warmer.count()))
+        let polls = self.polls.as_deref()?;
+        Some((&polls.counts, polls.count()))
     }
 
-    pub(super) fn warmer(&self) -> Option<Arc<Warmer>> {
-        self.warmer.clone()
+    /// The polls that are kept warm; nothing if warming is switched off.
+    pub(super) fn polls(&self) -> Option<Arc<Polls>> {
+        self.polls.clone()
     }
 
     /// Computes what `poll` asks for anew, unless it is younger than `young`: see
-    /// [`ReadThrough::refresh`].
+    /// [`Reader::refresh`].
     pub(super) async fn refresh(
         &self,
         poll: &Poll,
         young: Duration,
-    ) -> Result<Refreshed, ReadError<DbError>> {
+    ) -> Result<Refreshed, ReadError> {
         let now = self.clock.now();
-        let Poll { kind, tenant, zone } = poll;
-        let compute = compute(self.db.clone(), *kind, tenant, zone, now);
-        self.cache
-            .refresh(&key(*kind, tenant, zone, now), young, compute)
-            .await
+        let Poll {
+            statistic,
+            tenant,
+            zone,
+        } = poll;
+        let key = key(*statistic, tenant, zone, now);
+        let compute = compute(self.db.clone(), *statistic, tenant, zone, now);
+        self.reader.refresh(&key, young, compute).await
     }
 
     /// Whether a request, or one that is gone, waits for a computation.
     pub(super) fn is_busy(&self) -> bool {
-        self.cache.is_busy()
+        self.reader.is_busy()
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -211,28 +189,21 @@ impl StatsService {
 
     async fn cached(
         &self,
-        kind: Kind,
+        statistic: Statistic,
         tenant: &TenantId,
         zone: &Zone,
         now: Timestamp,
-    ) -> Result<Answer, ReadError<DbError>> {
-        let began = Instant::now();
-        let compute = || compute(self.db.clone(), kind, tenant, zone, now);
-        let key = key(kind, tenant, zone, now);
-        let answer = self.cache.read(&key, compute).await?;
-        match answer.outcome {
-            Outcome::Hit => self.metrics().hit(began.elapsed()),
-            Outcome::Miss | Outcome::Stale | Outcome::Bypass => {
-                self.metrics().miss(began.elapsed());
-            }
-        }
-        if let Some(warmer) = &self.warmer {
+    ) -> Result<Answer, ReadError> {
+        let compute = || compute(self.db.clone(), statistic, tenant, zone, now);
+        let key = key(statistic, tenant, zone, now);
+        let answer = self.reader.read(&key, compute).await?;
+        if let Some(polls) = &self.polls {
             let poll = Poll {
-                kind,
+                statistic,
                 tenant: tenant.clone(),
                 zone: zone.clone(),
             };
-            warmer.read(&poll, answer.age, now);
+            polls.read(&poll, answer.age, now);
         }
         Ok(answer)
     }
@@ -252,33 +223,33 @@ impl Cut {
 
 /// Every window follows from the local date, so the date stands for them; at midnight the key is
 /// another.
-fn key(kind: Kind, tenant: &TenantId, zone: &Zone, now: Timestamp) -> StatsKey {
+fn key(statistic: Statistic, tenant: &TenantId, zone: &Zone, now: Timestamp) -> StatsKey {
     let date = windows::local_date(now, zone.rules());
-    StatsKey::new(kind.name(), tenant, &[&zone.name(), &date])
+    StatsKey::new(statistic.name(), tenant, &[&zone.name(), &date])
 }
 
-/// Counts what `kind` is made of at `now`.
+/// Counts what `statistic` is made of at `now`.
 fn compute(
     db: Db,
-    kind: Kind,
+    statistic: Statistic,
     tenant: &TenantId,
     zone: &Zone,
     now: Timestamp,
-) -> BoxFuture<Result<Bytes, DbError>> {
+) -> Computation {
     let tenant = tenant.clone();
-    match kind {
-        Kind::MegaStats => {
+    match statistic {
+        Statistic::MegaStats => {
             let windows = windows::windows(now, zone.rules());
             let count = move |conn: &mut AnyConn| store::mega_stats(conn, &tenant, &windows);
             Box::pin(async move { db.read(count).await.map(|stats| json(&stats)) })
         }
-        Kind::Summary => Box::pin(summarise(db, tenant, windows::two_days(now, zone.rules()))),
+        Statistic::Summary => summarise(db, tenant, windows::two_days(now, zone.rules())),
     }
 }
 
-async fn summarise(db: Db, tenant: TenantId, days: TwoDays) -> Result<Bytes, DbError> {
+fn summarise(db: Db, tenant: TenantId, days: TwoDays) -> Computation {
     let count = move |conn: &mut AnyConn| store::summary(conn, &tenant, &days);
-    db.read(count).await.map(|days| json(&days))
+    Box::pin(async move { db.read(count).await.map(|days| json(&days)) })
 }
 
 fn json(stats: &impl Serialize) -> Bytes {

@@ -25,6 +25,22 @@ fn key() -> StatsKey {
     StatsKey::new("mega_stats", &TenantId::parse("clinic").unwrap(), &[])
 }
 
+/// What the request gets whose computation ran.
+fn led(value: u32) -> Landed<u32> {
+    Landed {
+        value,
+        joined: false,
+    }
+}
+
+/// What a request gets that shared another's.
+fn joined(value: u32) -> Landed<u32> {
+    Landed {
+        value,
+        joined: true,
+    }
+}
+
 /// Lets every task that can run do so.
 async fn settle() {
     for _ in 0..50 {
@@ -49,15 +65,13 @@ async fn a_hundred_requests_share_one_computation() {
         gate.notify_one();
     });
     assert_eq!(computed.load(Ordering::SeqCst), 1);
-    let led = answers
-        .iter()
-        .filter(|answer| **answer == Ok((7, Role::Led)))
-        .count();
-    let joined = answers
-        .iter()
-        .filter(|answer| **answer == Ok((7, Role::Joined)))
-        .count();
-    assert_eq!((led, joined), (1, 99));
+    let of = |landed| {
+        answers
+            .iter()
+            .filter(|answer| **answer == Ok(landed))
+            .count()
+    };
+    assert_eq!([of(led(7)), of(joined(7))], [1, 99]);
 }
 
 #[tokio::test]
@@ -68,10 +82,7 @@ async fn a_request_after_a_write_does_not_join_a_computation_from_before_it() {
         async move { flights.join(&key, BEFORE, pending()).await }
     });
     settle().await;
-    assert_eq!(
-        flights.join(&key, AFTER, ready(2)).await,
-        Ok((2, Role::Led))
-    );
+    assert_eq!(flights.join(&key, AFTER, ready(2)).await, Ok(led(2)));
     old.abort();
 }
 
@@ -97,7 +108,7 @@ async fn a_cancelled_leader_fails_nobody_and_its_computation_goes_on() {
     settle().await;
     leader.abort();
     open.send(()).unwrap();
-    assert_eq!(follower.await.unwrap(), Ok((7, Role::Joined)));
+    assert_eq!(follower.await.unwrap(), Ok(joined(7)));
 }
 
 #[tokio::test]
@@ -115,12 +126,9 @@ async fn a_panicking_computation_reaches_every_waiter_and_the_next_request_compu
         settle().await;
         gate.notify_one();
     });
-    assert_eq!(answers, [Err(Lost); 3]);
+    assert_eq!(answers, [Err(NoResult); 3]);
     settle().await;
-    assert_eq!(
-        flights.join(&key, BEFORE, ready(7)).await,
-        Ok((7, Role::Led))
-    );
+    assert_eq!(flights.join(&key, BEFORE, ready(7)).await, Ok(led(7)));
 }
 
 #[tokio::test]
@@ -156,12 +164,12 @@ async fn under_a_fence_nobody_joins_what_has_started_and_the_next_gathers_everyb
         .into_iter()
         .map(|answer| answer.unwrap())
         .collect();
-    let mut expected = vec![Ok((0, Role::Led)), Ok((1, Role::Led))];
-    expected.resize(6, Ok((1, Role::Joined)));
+    let mut expected = vec![Ok(led(0)), Ok(led(1))];
+    expected.resize(6, Ok(joined(1)));
     assert_eq!(answers, expected);
     settle().await;
     assert!(
-        lock(&flights.state).fenced.is_empty(),
+        lock(&flights.table).bypassing.is_empty(),
         "nothing is left behind"
     );
 }
@@ -187,11 +195,11 @@ async fn under_a_fence_a_panic_passes_the_turn_on() {
     });
     settle().await;
     gate.notify_one();
-    assert_eq!(first.await.unwrap(), Err(Lost));
-    assert_eq!(second.await.unwrap(), Ok((7, Role::Led)));
+    assert_eq!(first.await.unwrap(), Err(NoResult));
+    assert_eq!(second.await.unwrap(), Ok(led(7)));
     settle().await;
     assert!(
-        lock(&flights.state).fenced.is_empty(),
+        lock(&flights.table).bypassing.is_empty(),
         "nothing is left behind"
     );
 }

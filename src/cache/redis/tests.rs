@@ -3,6 +3,7 @@
 
 use std::sync::Mutex;
 
+use futures_util::FutureExt;
 use harness::redis::Server;
 use tokio::runtime::Handle;
 
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     cache::{
-        Failure, ReadThrough, Refreshed,
+        Reader, Refreshed,
         conformance::{self, Handles, is_bypass},
     },
     clock::SystemClock,
@@ -277,40 +278,28 @@ async fn one_computes(Handles { a, b, .. }: Handles<Instance>) {
         panic!("not a miss: {found:?}");
     };
     a.store(&key(), &seen, entry("old")).await.unwrap();
-    let (a, b) = (read_through(a), Arc::new(read_through(b)));
+    let (a, b) = (reader(a), Arc::new(reader(b)));
     let other = Arc::clone(&b);
     let compute = async move {
         // The other finds the old entry, and that somebody is at it.
         let not_run = async { unreachable!("it is computed once") };
-        let meanwhile = other.refresh(&key(), Duration::ZERO, not_run).await;
+        let meanwhile = other.refresh(&key(), Duration::ZERO, not_run.boxed()).await;
         assert_eq!(meanwhile.unwrap(), Refreshed::Later);
         Ok("new".into())
     };
-    let refreshed = a.refresh(&key(), Duration::ZERO, compute).await;
+    let refreshed = a.refresh(&key(), Duration::ZERO, compute.boxed()).await;
     assert_eq!(refreshed.unwrap(), Refreshed::Computed);
     let not_run = async { unreachable!("it is young") };
-    let later = b.refresh(&key(), Duration::from_secs(25), not_run).await;
+    let young = Duration::from_secs(25);
+    let later = b.refresh(&key(), young, not_run.boxed()).await;
     assert!(matches!(later, Ok(Refreshed::Young { .. })), "{later:?}");
-    let not_run = || async { unreachable!("it is hit") };
+    let not_run = || async { unreachable!("it is hit") }.boxed();
     assert_eq!(b.read(&key(), not_run).await.unwrap().body, "new");
 }
 
-fn read_through(cache: Arc<dyn StatsCache>) -> ReadThrough<Never> {
-    ReadThrough::new(
-        cache,
-        Metrics::new(CacheBackend::Redis).cache,
-        Tasks::new(Handle::current()),
-    )
-}
-
-/// A computation that cannot fail.
-#[derive(Debug)]
-enum Never {}
-
-impl Failure for Never {
-    fn is_outage(&self) -> bool {
-        match *self {}
-    }
+fn reader(cache: Arc<dyn StatsCache>) -> Reader {
+    let counters = Metrics::new(CacheBackend::Redis).cache;
+    Reader::new(cache, counters, Tasks::new(Handle::current()))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,13 +38,13 @@ async fn read_after_a_death(lease_ms: u64, meanwhile: impl Fn(&Server)) -> Holde
         server.run::<()>(&["CONFIG", "RESETSTAT"]);
         assert!(seen.claim_lease(&key()).await.unwrap());
 
-        let through = read_through(Arc::new(Instance {
+        let through = super::reader(Arc::new(Instance {
             cache: reader.clone(),
             _server: Arc::clone(&server) as Arc<dyn Send + Sync>,
         }));
         let at = Arc::clone(&server);
         let compute = async move { Ok(holders(&at).into()) };
-        let reading = tokio::spawn(async move { through.read(&key(), || compute).await });
+        let reading = tokio::spawn(async move { through.read(&key(), || compute.boxed()).await });
         // It has been told that the lease is taken, and has looked again.
         let waits = || counts(&server).get("mget").is_some_and(|looks| *looks > 2);
         until(async || waits() || reading.is_finished()).await;

@@ -67,10 +67,10 @@ async fn a_hit_is_one_word_to_redis() {
     let server = Server::start();
     let cache = open(&server.settings());
     let fill = async || fill(&cache, "kept").await;
-    let cached = read_through(Arc::new(cache.clone()));
+    let cached = reader(Arc::new(cache.clone()));
     let hits = async || {
         for _ in 0..HITS {
-            let compute = || async { Ok("computed".into()) };
+            let compute = || async { Ok("computed".into()) }.boxed();
             cached.read(&key(), compute).await.unwrap();
         }
     };

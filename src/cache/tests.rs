@@ -1,18 +1,29 @@
-//! The races between reading and changing, each held open at its worst moment.
+//! The races between reading and writing, each held open at its worst moment. The database is a real
+//! one, on SQLite; what reads compute is made up.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::{
+    future::{Future, ready},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use futures_util::future::{join_all, ready};
+use bytes::Bytes;
+use futures_util::{FutureExt, future::join_all};
 use tokio::{runtime::Handle, sync::Notify, sync::oneshot};
 
 use super::*;
 use crate::{
-    cache::{DisabledCache, Fence, Lifetime, MemoryCache},
-    metrics::Metrics,
-    settings::CacheBackend,
+    db::{AnyConn, Db, DbError, QueryResult},
+    metrics::{CacheCounters, Metrics},
+    settings::{CacheBackend, DatabaseUrl, Settings},
+    tasks::Tasks,
+    tenant::TenantId,
 };
 
-mod odd;
+mod failing;
 mod refresh;
 mod stale;
 
@@ -21,26 +32,39 @@ const LIFE: Lifetime = Lifetime {
     stale: Duration::from_secs(300),
 };
 
-/// The computation's error that stands for an outage.
-const AWAY: &str = "away";
-
-impl Failure for String {
-    fn is_outage(&self) -> bool {
-        self == AWAY
-    }
+/// A cache, and reading and writing through it.
+struct Cached {
+    cache: Arc<dyn StatsCache>,
+    reader: Reader,
+    writer: Writer,
+    counters: Arc<CacheCounters>,
+    db: Db,
+    _folder: tempfile::TempDir,
 }
 
-type Cached = Arc<ReadThrough<String>>;
-
-fn through(cache: impl StatsCache) -> Cached {
-    Arc::new(ReadThrough::new(
-        Arc::new(cache),
-        Metrics::new(CacheBackend::Memory).cache,
-        Tasks::new(Handle::current()),
-    ))
+fn through(cache: impl StatsCache) -> Arc<Cached> {
+    through_shared(Arc::new(cache))
 }
 
-fn memory() -> Cached {
+/// Reads and writes through `cache`, over a database of their own.
+fn through_shared(cache: Arc<dyn StatsCache>) -> Arc<Cached> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = Settings::default().database;
+    settings.url = DatabaseUrl::Sqlite(folder.path().join("test.db"));
+    let db = Db::open(&settings).unwrap();
+    let counters = Metrics::new(CacheBackend::Memory).cache;
+    let tasks = Tasks::new(Handle::current());
+    Arc::new(Cached {
+        reader: Reader::new(Arc::clone(&cache), Arc::clone(&counters), tasks.clone()),
+        writer: Writer::new(db.clone(), Arc::clone(&cache), Arc::clone(&counters), tasks),
+        cache,
+        counters,
+        db,
+        _folder: folder,
+    })
+}
+
+fn memory() -> Arc<Cached> {
     through(MemoryCache::new(LIFE, 100))
 }
 
@@ -52,18 +76,38 @@ fn key() -> StatsKey {
     StatsKey::new("mega_stats", &tenant(), &[])
 }
 
-fn computes(body: &'static str) -> impl Future<Output = Result<Bytes, String>> + Send + 'static {
-    ready(Ok(Bytes::from_static(body.as_bytes())))
+fn computes(body: &'static str) -> Computation {
+    ready(Ok(Bytes::from_static(body.as_bytes()))).boxed()
 }
 
-/// The turn of a writer that need not wait for it.
-fn free() -> impl Future<Output = Result<(), String>> + Send + 'static {
-    ready(Ok(()))
+/// The database is away.
+fn away() -> DbError {
+    DbError::Unavailable("on purpose".to_owned())
+}
+
+/// The database answers that the statement is wrong.
+fn our_fault() -> DbError {
+    diesel::result::Error::NotFound.into()
+}
+
+fn fails(error: DbError) -> Computation {
+    ready(Err(error)).boxed()
+}
+
+/// A transaction that lasts as long as `work`.
+fn during(
+    work: impl Future<Output = ()> + Send + 'static,
+) -> impl FnOnce(&mut AnyConn) -> QueryResult<()> + Send + 'static {
+    let runtime = Handle::current();
+    move |_| {
+        runtime.block_on(work);
+        Ok(())
+    }
 }
 
 /// What a read of `cached` answers when a computation would make `body`.
 async fn read(cached: &Cached, body: &'static str) -> (Outcome, Bytes) {
-    let answer = cached.read(&key(), || computes(body)).await.unwrap();
+    let answer = cached.reader.read(&key(), || computes(body)).await.unwrap();
     (answer.outcome, answer.body)
 }
 
@@ -72,15 +116,12 @@ fn answer(outcome: Outcome, body: &'static str) -> (Outcome, Bytes) {
 }
 
 async fn write(cached: &Cached) {
-    cached
-        .change(&tenant(), free(), |(), _| ready(Ok(())))
-        .await
-        .unwrap();
+    cached.writer.write(&tenant(), |_| Ok(())).await.unwrap();
 }
 
 /// A read whose computation has begun and waits for the returned gate.
 async fn begun(
-    cached: &Cached,
+    cached: &Arc<Cached>,
     body: &'static str,
 ) -> (
     oneshot::Sender<()>,
@@ -95,7 +136,9 @@ async fn begun(
             let _ = gate.await;
             Ok(Bytes::from_static(body.as_bytes()))
         };
-        let answer = cached.read(&key(), || compute).await.unwrap();
+        let key = key();
+        let read = cached.reader.read(&key, || compute.boxed());
+        let answer = read.await.unwrap();
         (answer.outcome, answer.body)
     });
     began.await.unwrap();
@@ -147,17 +190,13 @@ async fn the_fence_stands_from_before_the_commit_until_after_it() {
     let cached = memory();
     read(&cached, "before").await;
     let reader = Arc::clone(&cached);
-    let commit = async move {
+    let transaction = during(async move {
         assert_eq!(
             read(&reader, "committing").await,
             answer(Outcome::Bypass, "committing")
         );
-        Ok(())
-    };
-    cached
-        .change(&tenant(), free(), |(), _| commit)
-        .await
-        .unwrap();
+    });
+    cached.writer.write(&tenant(), transaction).await.unwrap();
     assert_eq!(read(&cached, "after").await, answer(Outcome::Miss, "after"));
 }
 
@@ -165,39 +204,50 @@ async fn the_fence_stands_from_before_the_commit_until_after_it() {
 async fn a_writer_that_waits_for_its_turn_keeps_nobody_from_the_cache() {
     let cached = memory();
     read(&cached, "before").await;
-    let (come, turn) = oneshot::channel::<()>();
+    let permit = cached.db.write_permit().await.unwrap();
     let waiting = tokio::spawn({
         let cached = Arc::clone(&cached);
-        let turn = async move { turn.await.map_err(|_| "never".to_owned()) };
-        async move { cached.change(&tenant(), turn, |(), _| ready(Ok(()))).await }
+        async move { write(&cached).await }
     });
-    tokio::task::yield_now().await;
+    while cached.db.pool_state().waiting == 0 {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(
         read(&cached, "waiting").await,
         answer(Outcome::Hit, "before")
     );
-    come.send(()).unwrap();
-    waiting.await.unwrap().unwrap();
+    drop(permit);
+    waiting.await.unwrap();
     assert_eq!(read(&cached, "after").await, answer(Outcome::Miss, "after"));
+}
+
+/// A write of `cached` whose transaction has begun and waits for the returned gate.
+async fn writing(
+    cached: &Arc<Cached>,
+) -> (
+    oneshot::Sender<()>,
+    tokio::task::JoinHandle<Result<(), WriteError>>,
+) {
+    let (open, gate) = oneshot::channel::<()>();
+    let (tell, began) = oneshot::channel();
+    let cached = Arc::clone(cached);
+    let writing = tokio::spawn(async move {
+        let transaction = during(async move {
+            tell.send(()).unwrap();
+            let _ = gate.await;
+        });
+        cached.writer.write(&tenant(), transaction).await
+    });
+    began.await.unwrap();
+    (open, writing)
 }
 
 #[tokio::test]
 async fn a_writer_that_is_done_does_not_open_the_cache_for_one_that_is_not() {
     let cached = memory();
-    let (open, gate) = oneshot::channel::<()>();
-    let (tell, began) = oneshot::channel();
-    let slow = tokio::spawn({
-        let cached = Arc::clone(&cached);
-        async move {
-            let commit = async move {
-                tell.send(()).unwrap();
-                let _ = gate.await;
-                Ok(())
-            };
-            cached.change(&tenant(), free(), |(), _| commit).await
-        }
-    });
-    began.await.unwrap();
+    // SQLite has one writer, so the other writes to a database of its own.
+    let other = through_shared(Arc::clone(&cached.cache));
+    let (open, slow) = writing(&other).await;
     write(&cached).await;
     assert_eq!(
         read(&cached, "one of two").await,
@@ -212,31 +262,18 @@ async fn a_writer_that_is_done_does_not_open_the_cache_for_one_that_is_not() {
 async fn a_client_that_leaves_during_its_write_leaves_no_fence_and_no_stale_entry() {
     let cached = memory();
     read(&cached, "before").await;
-    let (open, gate) = oneshot::channel::<()>();
-    let (tell, began) = oneshot::channel();
-    let (commit, committed) = oneshot::channel();
-    let client = tokio::spawn({
-        let cached = Arc::clone(&cached);
-        async move {
-            let commit = async move {
-                tell.send(()).unwrap();
-                let _ = gate.await;
-                commit.send(()).unwrap();
-                Ok(())
-            };
-            cached.change(&tenant(), free(), |(), _| commit).await
-        }
-    });
-    began.await.unwrap();
+    let (open, client) = writing(&cached).await;
     client.abort();
     assert!(client.await.unwrap_err().is_cancelled());
-    open.send(()).unwrap();
-    committed
-        .await
-        .expect("the write goes on without its client");
+    assert_eq!(
+        read(&cached, "committing").await,
+        answer(Outcome::Bypass, "committing")
+    );
+    open.send(()).expect("the write goes on without its client");
     while read(&cached, "after").await.0 == Outcome::Bypass {
         tokio::task::yield_now().await;
     }
+    assert_eq!(cached.counters.writes.committed.get(), 1);
     assert_eq!(read(&cached, "later").await, answer(Outcome::Hit, "after"));
 }
 
@@ -244,23 +281,27 @@ async fn a_client_that_leaves_during_its_write_leaves_no_fence_and_no_stale_entr
 async fn a_write_that_fails_or_panics_opens_the_cache_under_a_new_generation() {
     let cached = memory();
     read(&cached, "before").await;
-    let failed = cached
-        .change(&tenant(), free(), |(), _| {
-            ready(Err::<(), _>("unknown".to_owned()))
-        })
-        .await;
-    assert!(matches!(failed, Err(ChangeError::Commit(_))));
+    let fails = |_: &mut AnyConn| Err::<(), _>(diesel::result::Error::NotFound);
+    let failed = cached.writer.write(&tenant(), fails).await;
+    assert!(matches!(
+        failed,
+        Err(WriteError::Database(DbError::Statement(_)))
+    ));
     assert_eq!(
         read(&cached, "failed").await,
         answer(Outcome::Miss, "failed")
     );
-    let panics = async { panic!("on purpose") };
-    let panicked: Result<(), _> = cached.change(&tenant(), free(), |(), _| panics).await;
-    assert!(matches!(panicked, Err(ChangeError::Lost)));
+    let panics = |_: &mut AnyConn| -> QueryResult<()> { panic!("on purpose") };
+    let panicked = cached.writer.write(&tenant(), panics).await;
+    assert!(matches!(
+        panicked,
+        Err(WriteError::Database(DbError::Panicked(_)))
+    ));
     assert_eq!(
         read(&cached, "panicked").await,
         answer(Outcome::Miss, "panicked")
     );
+    assert_eq!(cached.counters.writes.failed.get(), 2);
 }
 
 #[tokio::test]
@@ -272,11 +313,12 @@ async fn a_failed_computation_reaches_every_waiter_and_is_not_cached() {
         async move {
             computed.fetch_add(1, Ordering::SeqCst);
             gate.notified().await;
-            Err::<Bytes, _>("no database".to_owned())
+            Err(away())
         }
+        .boxed()
     };
     let key = key();
-    let reads = join_all((0..10).map(|_| cached.read(&key, &fails)));
+    let reads = join_all((0..10).map(|_| cached.reader.read(&key, &fails)));
     let (answers, ()) = tokio::join!(reads, async {
         while computed.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
@@ -285,7 +327,7 @@ async fn a_failed_computation_reaches_every_waiter_and_is_not_cached() {
     });
     assert_eq!(computed.load(Ordering::SeqCst), 1);
     for answer in answers {
-        assert!(matches!(answer, Err(ReadError::Compute(error)) if *error == "no database"));
+        assert!(matches!(answer, Err(ReadError::Database(error)) if error.is_outage()));
     }
     assert_eq!(read(&cached, "again").await, answer(Outcome::Miss, "again"));
 }
@@ -293,10 +335,10 @@ async fn a_failed_computation_reaches_every_waiter_and_is_not_cached() {
 #[tokio::test]
 async fn a_computation_that_panics_is_an_error_and_is_not_cached() {
     let cached = memory();
-    let panics = async { panic!("on purpose") };
+    let panics = || async { panic!("on purpose") }.boxed();
     assert!(matches!(
-        cached.read(&key(), || panics).await,
-        Err(ReadError::Lost(_))
+        cached.reader.read(&key(), panics).await,
+        Err(ReadError::NoResult(_))
     ));
     assert_eq!(read(&cached, "again").await, answer(Outcome::Miss, "again"));
 }

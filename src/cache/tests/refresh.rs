@@ -5,12 +5,14 @@ use super::*;
 const YOUNG: Duration = Duration::from_secs(25);
 
 async fn refresh(cached: &Cached, young: Duration, body: &'static str) -> Refreshed {
-    cached.refresh(&key(), young, computes(body)).await.unwrap()
+    let key = key();
+    let refreshed = cached.reader.refresh(&key, young, computes(body));
+    refreshed.await.unwrap()
 }
 
 /// A refresh whose computation has begun and waits for the returned gate.
 async fn refreshing(
-    cached: &Cached,
+    cached: &Arc<Cached>,
     body: &'static str,
 ) -> (oneshot::Sender<()>, tokio::task::JoinHandle<Refreshed>) {
     let (open, gate) = oneshot::channel();
@@ -22,8 +24,9 @@ async fn refreshing(
             let _ = gate.await;
             Ok(Bytes::from_static(body.as_bytes()))
         };
-        let refreshed = cached.refresh(&key(), Duration::ZERO, compute).await;
-        refreshed.unwrap()
+        let key = key();
+        let refreshed = cached.reader.refresh(&key, Duration::ZERO, compute.boxed());
+        refreshed.await.unwrap()
     });
     began.await.unwrap();
     (open, refreshing)
@@ -48,12 +51,12 @@ async fn while_it_computes_what_is_there_is_hit() {
     let cached = memory();
     read(&cached, "old").await;
     let (open, refreshing) = refreshing(&cached, "new").await;
-    assert!(cached.is_busy());
+    assert!(cached.reader.is_busy());
     assert_eq!(read(&cached, "not run").await, answer(Outcome::Hit, "old"));
     open.send(()).unwrap();
     assert_eq!(refreshing.await.unwrap(), Refreshed::Computed);
     assert_eq!(read(&cached, "not run").await, answer(Outcome::Hit, "new"));
-    while cached.is_busy() {
+    while cached.reader.is_busy() {
         tokio::task::yield_now().await;
     }
 }
@@ -88,17 +91,13 @@ async fn a_request_after_a_write_does_not_share_it_and_what_it_stores_is_not_hit
 async fn under_a_fence_nothing_is_computed_or_stored() {
     let cached = memory();
     let refresher = Arc::clone(&cached);
-    let commit = async move {
+    let transaction = during(async move {
         assert_eq!(
             refresh(&refresher, Duration::ZERO, "during").await,
             Refreshed::Later
         );
-        Ok(())
-    };
-    cached
-        .change(&tenant(), free(), |(), _| commit)
-        .await
-        .unwrap();
+    });
+    cached.writer.write(&tenant(), transaction).await.unwrap();
     assert_eq!(read(&cached, "after").await, answer(Outcome::Miss, "after"));
 }
 
@@ -106,8 +105,10 @@ async fn under_a_fence_nothing_is_computed_or_stored() {
 async fn a_failure_leaves_what_is_there() {
     let cached = memory();
     read(&cached, "old").await;
-    let fails = ready(Err("our fault".to_owned()));
-    let told = cached.refresh(&key(), Duration::ZERO, fails).await;
-    assert!(matches!(told, Err(ReadError::Compute(_))));
+    let key = key();
+    let failed = cached
+        .reader
+        .refresh(&key, Duration::ZERO, fails(our_fault()));
+    assert!(matches!(failed.await, Err(ReadError::Database(_))));
     assert_eq!(read(&cached, "new").await, answer(Outcome::Hit, "old"));
 }

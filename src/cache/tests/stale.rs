@@ -3,7 +3,7 @@
 use super::*;
 
 /// Reads that find an expired entry `old`.
-async fn expired() -> Cached {
+async fn expired() -> Arc<Cached> {
     let cached = memory();
     let Lookup::Miss(permit) = cached.cache.look_up(&key()).await.unwrap() else {
         panic!("not a miss")
@@ -16,10 +16,6 @@ async fn expired() -> Cached {
     cached
 }
 
-fn fails(error: &str) -> impl Future<Output = Result<Bytes, String>> + Send + 'static {
-    ready(Err(error.to_owned()))
-}
-
 #[tokio::test]
 async fn a_computation_that_succeeds_leaves_nothing_stale() {
     let cached = expired().await;
@@ -30,7 +26,7 @@ async fn a_computation_that_succeeds_leaves_nothing_stale() {
 #[tokio::test]
 async fn an_outage_is_answered_with_the_expired_entry_and_its_age() {
     let cached = expired().await;
-    let stale = cached.read(&key(), || fails(AWAY)).await.unwrap();
+    let stale = cached.reader.read(&key(), || fails(away())).await.unwrap();
     assert_eq!((stale.outcome, stale.body), answer(Outcome::Stale, "old"));
     assert!(stale.age > LIFE.fresh && stale.age < LIFE.whole());
 }
@@ -38,19 +34,19 @@ async fn an_outage_is_answered_with_the_expired_entry_and_its_age() {
 #[tokio::test]
 async fn another_failure_than_an_outage_is_told() {
     let cached = expired().await;
-    let told = cached.read(&key(), || fails("our fault")).await;
-    assert!(matches!(told, Err(ReadError::Compute(error)) if *error == "our fault"));
-    let panics = async { panic!("on purpose") };
-    let told = cached.read(&key(), || panics).await;
-    assert!(matches!(told, Err(ReadError::Lost(_))));
+    let told = cached.reader.read(&key(), || fails(our_fault())).await;
+    assert!(matches!(told, Err(ReadError::Database(error)) if !error.is_outage()));
+    let panics = || async { panic!("on purpose") }.boxed();
+    let told = cached.reader.read(&key(), panics).await;
+    assert!(matches!(told, Err(ReadError::NoResult(_))));
 }
 
 #[tokio::test]
 async fn an_outage_without_an_entry_is_told() {
     let cached = memory();
     for _ in 0..2 {
-        let told = cached.read(&key(), || fails(AWAY)).await;
-        assert!(matches!(told, Err(ReadError::Compute(_))));
+        let told = cached.reader.read(&key(), || fails(away())).await;
+        assert!(matches!(told, Err(ReadError::Database(_))));
     }
 }
 
@@ -64,11 +60,12 @@ async fn everybody_who_shared_the_computation_gets_the_expired_entry() {
         async move {
             computed.fetch_add(1, Ordering::SeqCst);
             gate.notified().await;
-            Err::<Bytes, _>(AWAY.to_owned())
+            Err(away())
         }
+        .boxed()
     };
     let key = key();
-    let reads = join_all((0..10).map(|_| cached.read(&key, &fails)));
+    let reads = join_all((0..10).map(|_| cached.reader.read(&key, &fails)));
     let (answers, ()) = tokio::join!(reads, async {
         while computed.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
@@ -93,45 +90,51 @@ async fn a_write_during_the_computation_that_fails_leaves_nothing_to_offer() {
             let compute = async move {
                 tell.send(()).unwrap();
                 let _ = gate.await;
-                Err::<Bytes, _>(AWAY.to_owned())
+                Err(away())
             };
-            cached.read(&key(), || compute).await
+            cached.reader.read(&key(), || compute.boxed()).await
         }
     });
     began.await.unwrap();
     write(&cached).await;
     open.send(()).unwrap();
     let told = reading.await.unwrap();
-    assert!(matches!(told, Err(ReadError::Compute(_))), "{told:?}");
+    assert!(matches!(told, Err(ReadError::Database(_))), "{told:?}");
 }
 
 #[tokio::test]
 async fn after_a_write_or_during_it_nothing_from_before_is_offered_even_if_it_failed() {
     let cached = expired().await;
     let reader = Arc::clone(&cached);
-    let commit = async move {
-        let told = reader.read(&key(), || fails(AWAY)).await;
-        assert!(matches!(told, Err(ReadError::Compute(_))), "{told:?}");
-        // Whether it took place is unknown.
-        Err::<(), _>(AWAY.to_owned())
+    let transaction = during(async move {
+        let told = reader.reader.read(&key(), || fails(away())).await;
+        assert!(matches!(told, Err(ReadError::Database(_))), "{told:?}");
+    });
+    // Whether it took place is unknown.
+    let fails_unknown = |conn: &mut AnyConn| {
+        transaction(conn)?;
+        Err::<(), _>(diesel::result::Error::RollbackTransaction)
     };
-    let unknown = cached.change(&tenant(), free(), |(), _| commit).await;
-    assert!(matches!(unknown, Err(ChangeError::Commit(_))));
-    let told = cached.read(&key(), || fails(AWAY)).await;
-    assert!(matches!(told, Err(ReadError::Compute(_))), "{told:?}");
+    let unknown = cached.writer.write(&tenant(), fails_unknown).await;
+    assert!(matches!(
+        unknown,
+        Err(WriteError::Database(DbError::Statement(_)))
+    ));
+    let told = cached.reader.read(&key(), || fails(away())).await;
+    assert!(matches!(told, Err(ReadError::Database(_))), "{told:?}");
 }
 
 #[tokio::test]
 async fn while_the_source_is_away_nobody_waits_and_its_return_is_noticed() {
     let cached = expired().await;
-    cached.read(&key(), || fails(AWAY)).await.unwrap();
+    cached.reader.read(&key(), || fails(away())).await.unwrap();
     // One tries in the background, and its answer is there for the next.
     let (open, gate) = oneshot::channel::<()>();
     let tries = async move {
         let _ = gate.await;
         Ok(Bytes::from_static(b"new"))
     };
-    let stale = cached.read(&key(), || tries).await.unwrap();
+    let stale = cached.reader.read(&key(), || tries.boxed()).await.unwrap();
     assert_eq!((stale.outcome, stale.body), answer(Outcome::Stale, "old"));
     assert_eq!(
         read(&cached, "not run").await,
@@ -147,9 +150,13 @@ async fn while_the_source_is_away_nobody_waits_and_its_return_is_noticed() {
 #[tokio::test]
 async fn an_outage_says_nothing_once_any_computation_has_succeeded() {
     let cached = expired().await;
-    cached.read(&key(), || fails(AWAY)).await.unwrap();
+    cached.reader.read(&key(), || fails(away())).await.unwrap();
     let other = StatsKey::new("mega_stats", &TenantId::parse("other").unwrap(), &[]);
-    cached.read(&other, || computes("other")).await.unwrap();
+    cached
+        .reader
+        .read(&other, || computes("other"))
+        .await
+        .unwrap();
     assert_eq!(read(&cached, "new").await, answer(Outcome::Miss, "new"));
 }
 
@@ -157,8 +164,8 @@ async fn an_outage_says_nothing_once_any_computation_has_succeeded() {
 async fn what_was_purged_is_not_offered() {
     for whom in [Some(tenant()), None] {
         let cached = expired().await;
-        cached.forget(whom.as_ref()).await.unwrap();
-        let told = cached.read(&key(), || fails(AWAY)).await;
-        assert!(matches!(told, Err(ReadError::Compute(_))), "{told:?}");
+        cached.writer.forget(whom.as_ref()).await.unwrap();
+        let told = cached.reader.read(&key(), || fails(away())).await;
+        assert!(matches!(told, Err(ReadError::Database(_))), "{told:?}");
     }
 }
