@@ -1,6 +1,41 @@
-//! What every backend must do: one function per property, run over each backend by name.
+//! What every backend must do: one async function per property, which panics if the property does not
+//! hold. Whoever writes a backend can run them: they are there with the Cargo feature `conformance`.
 //!
-//! `safety!` holds for all of them; `caching!` for those that keep anything.
+//! [`safety!`] makes a test of each property that every backend must have, [`caching!`] of those of
+//! backends that keep anything, and [`listing!`] of those of backends that list their keys.
+//!
+//! ```
+//! use megastats::cache::{
+//!     MemoryCache,
+//!     conformance::{self, Handles, LIFE},
+//! };
+//!
+//! /// A backend to test, as two instances of the service see it.
+//! async fn handles() -> Handles<MemoryCache> {
+//!     Handles::one(MemoryCache::new(LIFE, 1000))
+//! }
+//!
+//! // In a module of tests: one test per property, on tokio.
+//! # #[cfg(test)]
+//! mod tests {
+//! #   use super::*;
+//!     conformance::safety!(handles());
+//!     conformance::caching!(handles());
+//!     conformance::listing!(handles());
+//! }
+//!
+//! // Or one property by itself.
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! conformance::lookups_bypass_from_fence_to_release(handles().await).await;
+//! # }
+//! ```
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a property that does not hold panics"
+)]
 
 mod history;
 mod keys;
@@ -15,30 +50,33 @@ use futures_util::future::join_all;
 use super::{Entry, Lifetime, Lookup, Permit, StatsCache, StatsKey};
 use crate::tenant::TenantId;
 
-/// The time to live that backends under test are made with: long enough for any property but the
-/// ones about its end.
-pub(crate) const TTL: Duration = Duration::from_secs(30);
+/// The time to live that backends must be made with to be tested: long enough for every property that
+/// is not about its end.
+pub const TTL: Duration = Duration::from_secs(30);
 
-/// How long after it entries are kept.
-pub(crate) const STALE: Duration = Duration::from_secs(60);
+/// The time for which entries are kept after [`TTL`].
+pub const STALE: Duration = Duration::from_secs(60);
 
-/// Both.
-pub(crate) const LIFE: Lifetime = Lifetime {
+/// [`TTL`] and [`STALE`]: what backends must be made with to be tested.
+pub const LIFE: Lifetime = Lifetime {
     fresh: TTL,
     stale: STALE,
 };
 
-/// Two ways into one backend, as two instances of the service have.
-pub(crate) struct Handles<C> {
-    pub(crate) a: Arc<C>,
-    pub(crate) b: Arc<C>,
-    /// Whether the backend was disturbed meanwhile, so that it was right to forget something.
-    pub(crate) disturbed: Arc<dyn Fn() -> bool + Send + Sync>,
+/// Two instances over one backend.
+#[expect(missing_debug_implementations, reason = "backends have none")]
+pub struct Handles<C> {
+    /// One instance.
+    pub a: Arc<C>,
+    /// The other; the same where one instance has the backend to itself.
+    pub b: Arc<C>,
+    /// Whether something has disturbed the backend meanwhile, so that it was right to forget entries.
+    pub disturbed: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl<C: StatsCache> Handles<C> {
     /// For a backend that lives in this process: both are the same.
-    pub(crate) fn one(cache: C) -> Self {
+    pub fn one(cache: C) -> Self {
         let a = Arc::new(cache);
         Self {
             b: Arc::clone(&a),
@@ -48,8 +86,8 @@ impl<C: StatsCache> Handles<C> {
     }
 }
 
-/// Runs `property` until it holds, or has failed over a backend that was not disturbed meanwhile.
-pub(crate) async fn undisturbed<C, F: Future<Output = ()> + Send + 'static>(
+/// Runs `property` until it holds, or has failed although nothing disturbed the backend meanwhile.
+pub async fn undisturbed<C, F: Future<Output = ()> + Send + 'static>(
     backend: impl AsyncFn() -> Handles<C>,
     property: impl Fn(Handles<C>) -> F,
 ) {
@@ -65,8 +103,10 @@ pub(crate) async fn undisturbed<C, F: Future<Output = ()> + Send + 'static>(
 }
 
 /// Makes a test of each property named, over the handles that `$backend`, a future, gives. Where a
-/// property needs something to be kept, a run in which the backend was disturbed shows nothing.
-macro_rules! conformance_tests {
+/// property needs something to be kept, it is run again if something disturbed the backend.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! cache_conformance_tests {
     ($backend:expr => always $($property:ident)*) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -86,11 +126,13 @@ macro_rules! conformance_tests {
     };
 }
 
-/// Properties of every backend, also of one that keeps nothing.
-macro_rules! safety {
+/// Makes a test of each property that every backend must have, also one that keeps nothing.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! cache_safety_tests {
     ($backend:expr) => {
-        $crate::cache::conformance::conformance_tests! { $backend => always
-            lookups_are_fenced_from_fence_to_release
+        $crate::cache_conformance_tests! { $backend => always
+            lookups_bypass_from_fence_to_release
             what_was_computed_before_a_write_is_never_hit_after_it
             a_store_while_the_fence_stands_is_never_hit
             the_older_of_two_computations_may_store_last_but_is_not_hit
@@ -101,10 +143,12 @@ macro_rules! safety {
     };
 }
 
-/// Properties of the backends that keep something.
-macro_rules! caching {
+/// Makes a test of each property of backends that keep something.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! cache_caching_tests {
     ($backend:expr) => {
-        $crate::cache::conformance::conformance_tests! { $backend => undisturbed
+        $crate::cache_conformance_tests! { $backend => undisturbed
             what_is_stored_is_hit_byte_for_byte
             the_last_of_several_fences_opens_the_cache_again
             a_release_opens_the_cache_under_a_new_generation
@@ -123,21 +167,23 @@ macro_rules! caching {
     };
 }
 
-/// Properties of the backends that list their keys.
-macro_rules! listing {
+/// Makes a test of each property of backends that list their keys.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! cache_listing_tests {
     ($backend:expr) => {
-        $crate::cache::conformance::conformance_tests! { $backend => undisturbed
+        $crate::cache_conformance_tests! { $backend => undisturbed
             keys_are_listed_in_order_page_by_page
             keys_that_would_not_be_hit_are_not_listed
         }
     };
 }
 
-pub(crate) use history::*;
-pub(crate) use keys::*;
-pub(crate) use purge::*;
-pub(crate) use stale::*;
-pub(crate) use {caching, conformance_tests, listing, safety};
+pub use self::{history::*, keys::*, purge::*, stale::*};
+#[doc(inline)]
+pub use crate::{
+    cache_caching_tests as caching, cache_listing_tests as listing, cache_safety_tests as safety,
+};
 
 fn tenant(name: &str) -> TenantId {
     TenantId::parse(name).unwrap()
@@ -159,7 +205,7 @@ fn entry(body: &'static str) -> Entry {
 }
 
 /// Whether a lookup said [`Lookup::Bypass`].
-pub(crate) fn is_bypass(lookup: &Lookup) -> bool {
+pub fn is_bypass(lookup: &Lookup) -> bool {
     matches!(lookup, Lookup::Bypass(_))
 }
 
@@ -190,9 +236,9 @@ async fn write(cache: &dyn StatsCache, name: &str) {
     cache.release(fence).await.unwrap();
 }
 
-pub(crate) async fn lookups_are_fenced_from_fence_to_release(
-    Handles { a, b, .. }: Handles<impl StatsCache>,
-) {
+/// From fence to release every lookup of the tenant says bypass, on every instance, and what was stored
+/// before is gone afterwards.
+pub async fn lookups_bypass_from_fence_to_release(Handles { a, b, .. }: Handles<impl StatsCache>) {
     let key = key("clinic");
     if let Some(seen) = seen(&*a, &key).await {
         a.store(&key, &seen, entry("before")).await.unwrap();
@@ -205,7 +251,8 @@ pub(crate) async fn lookups_are_fenced_from_fence_to_release(
     assert_eq!(hit(&*b, &key).await, None, "what stood before the write");
 }
 
-pub(crate) async fn what_was_computed_before_a_write_is_never_hit_after_it(
+/// A permit from before a write stores nothing that is hit after it.
+pub async fn what_was_computed_before_a_write_is_never_hit_after_it(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let key = key("clinic");
@@ -218,7 +265,8 @@ pub(crate) async fn what_was_computed_before_a_write_is_never_hit_after_it(
     assert_eq!(hit(&*b, &key).await, None);
 }
 
-pub(crate) async fn a_store_while_the_fence_stands_is_never_hit(
+/// What is stored while a fence stands is not hit, then or later.
+pub async fn a_store_while_the_fence_stands_is_never_hit(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let key = key("clinic");
@@ -233,7 +281,8 @@ pub(crate) async fn a_store_while_the_fence_stands_is_never_hit(
     assert_eq!(hit(&*b, &key).await, None);
 }
 
-pub(crate) async fn the_older_of_two_computations_may_store_last_but_is_not_hit(
+/// Of two computations the one from before a write may store last, and is not hit.
+pub async fn the_older_of_two_computations_may_store_last_but_is_not_hit(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let key = key("clinic");
@@ -252,9 +301,8 @@ pub(crate) async fn the_older_of_two_computations_may_store_last_but_is_not_hit(
     }
 }
 
-pub(crate) async fn what_is_stored_is_hit_byte_for_byte(
-    Handles { a, b, .. }: Handles<impl StatsCache>,
-) {
+/// Whatever bytes are stored, every instance hits the same.
+pub async fn what_is_stored_is_hit_byte_for_byte(Handles { a, b, .. }: Handles<impl StatsCache>) {
     for (name, body) in [
         ("zeros", r#"{"today":{"confirmed":0}}"#),
         ("empty", ""),
@@ -273,7 +321,8 @@ pub(crate) async fn what_is_stored_is_hit_byte_for_byte(
     }
 }
 
-pub(crate) async fn the_last_of_several_fences_opens_the_cache_again(
+/// While several writes are under way, the cache opens when the last fence is released.
+pub async fn the_last_of_several_fences_opens_the_cache_again(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let key = key("clinic");
@@ -289,7 +338,8 @@ pub(crate) async fn the_last_of_several_fences_opens_the_cache_again(
     assert!(seen(&*b, &key).await.is_some());
 }
 
-pub(crate) async fn a_release_opens_the_cache_under_a_new_generation(
+/// After a release the next lookup misses under a new generation, and what is stored by it is hit.
+pub async fn a_release_opens_the_cache_under_a_new_generation(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let key = key("clinic");
@@ -306,7 +356,8 @@ pub(crate) async fn a_release_opens_the_cache_under_a_new_generation(
     assert_eq!(hit(&*b, &key).await, Some(Bytes::from_static(b"after")));
 }
 
-pub(crate) async fn an_older_computation_that_stores_last_displaces_nothing(
+/// A store by a permit from before a write does not displace what was stored after the write.
+pub async fn an_older_computation_that_stores_last_displaces_nothing(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let key = key("clinic");
@@ -317,7 +368,8 @@ pub(crate) async fn an_older_computation_that_stores_last_displaces_nothing(
     assert_eq!(hit(&*a, &key).await, Some(Bytes::from_static(b"newer")));
 }
 
-pub(crate) async fn tenants_do_not_fence_or_invalidate_each_other(
+/// A write to one tenant leaves other tenants' entries to be hit.
+pub async fn tenants_do_not_fence_or_invalidate_each_other(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let others: Vec<_> = (0..8).map(|n| key(&format!("other-{n}"))).collect();
@@ -334,7 +386,8 @@ pub(crate) async fn tenants_do_not_fence_or_invalidate_each_other(
     assert!(untouched(after) >= 7);
 }
 
-pub(crate) async fn kinds_and_segments_are_kept_apart(Handles { a, .. }: Handles<impl StatsCache>) {
+/// Keys that differ in any part are different keys.
+pub async fn kinds_and_segments_are_kept_apart(Handles { a, .. }: Handles<impl StatsCache>) {
     let tenant = tenant("clinic");
     let recife: &dyn std::fmt::Display = &"America/Recife";
     let keys = [
@@ -361,7 +414,8 @@ async fn gone(cache: &dyn StatsCache, key: &StatsKey) {
     }
 }
 
-pub(crate) async fn the_time_to_live_runs_from_the_start_of_the_computation(
+/// An entry that took long to compute is hit for what is left of its time to live.
+pub async fn the_time_to_live_runs_from_the_start_of_the_computation(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let nearly_over = Entry {
@@ -387,9 +441,8 @@ pub(crate) async fn the_time_to_live_runs_from_the_start_of_the_computation(
     assert_eq!(hit(&*a, &key("too-slow")).await, None);
 }
 
-pub(crate) async fn a_hit_does_not_extend_the_time_to_live(
-    Handles { a, .. }: Handles<impl StatsCache>,
-) {
+/// An entry that is hit again and again expires all the same.
+pub async fn a_hit_does_not_extend_the_time_to_live(Handles { a, .. }: Handles<impl StatsCache>) {
     let nearly_over = Entry {
         age: TTL.saturating_sub(Duration::from_secs(1)),
         ..entry("polled")
@@ -401,7 +454,8 @@ pub(crate) async fn a_hit_does_not_extend_the_time_to_live(
     assert!(polled.elapsed() < TTL / 2, "polling kept the entry alive");
 }
 
-pub(crate) async fn the_age_of_a_hit_grows(Handles { a, b, .. }: Handles<impl StatsCache>) {
+/// A hit tells how old its entry is, on every instance.
+pub async fn the_age_of_a_hit_grows(Handles { a, b, .. }: Handles<impl StatsCache>) {
     let began = Duration::from_secs(5);
     fill(
         &*a,

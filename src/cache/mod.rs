@@ -9,7 +9,7 @@
 //! | `memory`, `redis`, `disabled` | the backends |
 //! | `mirrored` | one backend that answers, and another that is told of every write |
 //! | `parts` | making the cache that the settings ask for |
-//! | `conformance` | what every backend must do, one test per property |
+//! | `conformance` | what every backend must do, one test per property; with the feature of that name |
 //! | `read` | reading: look up, and compute what is missing |
 //! | `fill` | one computation: waiting for its lease, computing, storing |
 //! | `flights` | single flight: who shares a computation |
@@ -25,8 +25,8 @@
 //! [`Lookup::Bypass`]. What was computed before a write may thus be stored late, but is never hit.
 
 mod answer;
-#[cfg(test)]
-mod conformance;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod disabled;
 mod fill;
 mod flights;

@@ -1,5 +1,5 @@
-//! Which entries are being read, and when each is due to be computed anew. Lives here: the
-//! bookkeeping, bounded in number. Not here: computing (`read_through`), and what is behind an entry.
+//! Which items are being read, and when each is due to be computed anew: bookkeeping, bounded in
+//! number. The cache does not know what an item is.
 
 use std::{
     cmp::{Ordering as Order, Reverse},
@@ -15,11 +15,11 @@ use std::{
 /// Enough locks that the workers of any one machine rarely meet at one.
 const SHARDS: usize = 64;
 
-/// Knows what has been read within a window of time, and when each of it is due.
+/// The items that were read within a window of time, and when each is due.
 #[derive(Debug)]
 pub struct Warming<T> {
-    /// When each was read last, in milliseconds since `start`. Who is in here is in `due` as well,
-    /// or in the hands of whoever called [`Warming::next`].
+    /// When each item was read last, in milliseconds since `start`. An item in here is in `due` as
+    /// well, unless [`Warming::next`] has taken it out.
     read: Box<[RwLock<HashMap<T, AtomicU64>>]>,
     due: Mutex<BinaryHeap<Reverse<Due<T>>>>,
     hasher: RandomState,
@@ -30,7 +30,7 @@ pub struct Warming<T> {
 }
 
 impl<T: Clone + Eq + Hash> Warming<T> {
-    /// Forgets what was not read for `window`, and takes no more than `max` at a time.
+    /// Forgets items that were not read for `window`, and keeps `max` at most.
     #[must_use]
     pub fn new(window: Duration, max: usize) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl<T: Clone + Eq + Hash> Warming<T> {
         }
     }
 
-    /// Notes that `item` was read; if that is news, it is due when `due` says.
+    /// Notes that `item` was read. One that was not known yet is due when `due` says.
     pub fn read(&self, item: &T, due: impl FnOnce() -> Instant) {
         let (shard, now_ms) = (self.shard(item), self.now_ms());
         if let Some(read) = shard
@@ -69,8 +69,8 @@ impl<T: Clone + Eq + Hash> Warming<T> {
         self.again(item.clone(), due());
     }
 
-    /// Takes out what is due by `now` and was read within the window. It must be given back to
-    /// [`Warming::again`].
+    /// Takes out an item that is due by `now` and was read within the window. It must be given back
+    /// by [`Warming::again`].
     pub fn next(&self, now: Instant) -> Option<T> {
         loop {
             let item = {
@@ -100,7 +100,7 @@ impl<T: Clone + Eq + Hash> Warming<T> {
         due.push(Reverse(Due { at, item }));
     }
 
-    /// How many are known.
+    /// The number of items known.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)

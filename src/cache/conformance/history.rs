@@ -14,9 +14,8 @@ use futures_util::future::join_all;
 use super::{Handles, key, tenant};
 use crate::cache::{Entry, Lookup, StatsCache};
 
-/// A database of one number and its cache, written and read at once: the number only grows, so an
-/// answer below what was acknowledged before the question is stale.
-pub(crate) async fn no_read_is_older_than_the_last_acknowledged_write(
+/// Two writers and four readers at once: a read never gets less than what was acknowledged before it.
+pub async fn no_read_is_older_than_the_last_acknowledged_write(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     const WRITES: u64 = 200;

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::cache::{Entry, ListKeys, StatsCache, StatsKey};
 
-pub(crate) async fn keys_are_listed_in_order_page_by_page(
+/// Pages of keys are in order, without gaps or repeats, and the last one says that it is.
+pub async fn keys_are_listed_in_order_page_by_page(
     Handles { a, b, .. }: Handles<impl StatsCache + ListKeys>,
 ) {
     let mut all: Vec<_> = (0..5).map(|n| key(&format!("clinic-{n}"))).collect();
@@ -33,7 +34,8 @@ pub(crate) async fn keys_are_listed_in_order_page_by_page(
     assert!(past_the_end.keys.is_empty() && !past_the_end.more);
 }
 
-pub(crate) async fn keys_that_would_not_be_hit_are_not_listed(
+/// Outdated and expired keys are not listed, and listing forgets nothing.
+pub async fn keys_that_would_not_be_hit_are_not_listed(
     Handles { a, b, .. }: Handles<impl StatsCache + ListKeys>,
 ) {
     fill(&*a, &key("written"), entry("{}")).await;

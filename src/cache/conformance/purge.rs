@@ -5,7 +5,8 @@ use bytes::Bytes;
 use super::{Handles, entry, fill, hit, is_bypass, key, seen};
 use crate::cache::{Lookup, StatsCache};
 
-pub(crate) async fn what_was_computed_before_everything_was_forgotten_is_never_found_after_it(
+/// After [`StatsCache::forget`] nothing from before is found, even if it is stored late.
+pub async fn what_was_computed_before_everything_was_forgotten_is_never_found_after_it(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let key = key("clinic");
@@ -34,7 +35,8 @@ pub(crate) async fn what_was_computed_before_everything_was_forgotten_is_never_f
     }
 }
 
-pub(crate) async fn fences_stand_while_everything_is_forgotten(
+/// [`StatsCache::forget`] takes no fence down.
+pub async fn fences_stand_while_everything_is_forgotten(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let key = key("clinic");
@@ -46,7 +48,8 @@ pub(crate) async fn fences_stand_while_everything_is_forgotten(
     a.release(fence).await.unwrap();
 }
 
-pub(crate) async fn everything_is_forgotten_on_every_instance_and_filled_again(
+/// [`StatsCache::forget`] empties every instance, which can be filled again.
+pub async fn everything_is_forgotten_on_every_instance_and_filled_again(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let keys: Vec<_> = (0..20).map(|n| key(&format!("clinic-{n}"))).collect();

@@ -23,7 +23,8 @@ pub(super) fn old(body: &'static str) -> Entry {
     }
 }
 
-pub(crate) async fn an_expired_entry_is_offered_while_its_generation_holds(
+/// An entry past its time to live is offered as expired while nobody writes to its tenant.
+pub async fn an_expired_entry_is_offered_while_its_generation_holds(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     fill(&*a, &key("clinic"), old("old")).await;
@@ -35,7 +36,8 @@ pub(crate) async fn an_expired_entry_is_offered_while_its_generation_holds(
     }
 }
 
-pub(crate) async fn an_expired_entry_is_not_offered_from_a_fence_on(
+/// An entry past its time to live is not offered once a write to its tenant has begun.
+pub async fn an_expired_entry_is_not_offered_from_a_fence_on(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let key = key("clinic");
@@ -51,7 +53,8 @@ pub(crate) async fn an_expired_entry_is_not_offered_from_a_fence_on(
     }
 }
 
-pub(crate) async fn an_entry_is_offered_for_its_lifetime_and_no_longer(
+/// An expired entry is gone when its whole lifetime has passed.
+pub async fn an_entry_is_offered_for_its_lifetime_and_no_longer(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let at_the_end = Entry {
@@ -74,7 +77,8 @@ pub(crate) async fn an_entry_is_offered_for_its_lifetime_and_no_longer(
     assert!(matches!(found, Lookup::Miss(_)), "{found:?}");
 }
 
-pub(crate) async fn what_has_expired_is_replaced_under_the_same_generation(
+/// The permit that comes with a hit or an expired entry stores a newer one.
+pub async fn what_has_expired_is_replaced_under_the_same_generation(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let key = key("clinic");
