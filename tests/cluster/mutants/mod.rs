@@ -13,6 +13,7 @@ use std::{
 
 use harness::{GUARD, TestServer};
 use megastats::settings::{CacheBackend, DatabaseUrl, RedisUrl};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
 
 use self::{
     broken::{Broken, Kept, Rule},
@@ -33,6 +34,9 @@ const WRITES: usize = 150;
 /// Writes by which a broken rule must have shown: most do by the twentieth.
 const ENOUGH: usize = 4 * WRITES;
 
+/// One test at a time has instances here: unlike other tests of clusters, which wait, they compute.
+static TURN: AsyncMutex<()> = AsyncMutex::const_new(());
+
 /// Instances of the test's own on the database and the Redis of a cluster, which has others that
 /// nobody asks.
 struct Instances {
@@ -41,11 +45,13 @@ struct Instances {
     proxies: Vec<Proxy>,
     /// Outlives those who use it.
     cluster: Cluster,
+    _turn: AsyncMutexGuard<'static, ()>,
 }
 
 impl Instances {
     /// `fence` is in seconds; `wrap` gets each instance's URL of Redis.
     async fn start(fence: u64, wrap: impl Wrap) -> Self {
+        let turn = TURN.lock().await;
         let cluster = Cluster::start(&[]);
         let mut proxies = Vec::new();
         let mut running = Vec::new();
@@ -76,6 +82,7 @@ impl Instances {
             running,
             proxies,
             cluster,
+            _turn: turn,
         }
     }
 
