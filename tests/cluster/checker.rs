@@ -41,10 +41,6 @@ const HITS_BETWEEN_WRITES: usize = 6;
 const WITH_FAULTS: Duration = Duration::from_millis(250);
 const WITHOUT_FAULTS: Duration = Duration::from_secs(1);
 
-/// How long a reader waits between two questions: often enough that no wrong answer escapes, and
-/// seldom enough that readers do not take the whole machine while a test waits for a fence to expire.
-const BETWEEN_READS: Duration = Duration::from_millis(5);
-
 /// How long a client waits for an answer: longer than the service makes it wait.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -365,7 +361,6 @@ impl Clients {
             if self.over.load(SeqCst) {
                 return;
             }
-            tokio::time::sleep(BETWEEN_READS).await;
             let tenant = &self.tenants[turn % TENANTS];
             let (instance, zone) = (turn / TENANTS + number, turn / 9 % 2);
             let least = [&tenant.booked, &tenant.confirmed].map(|count| count.least(self.lag));
