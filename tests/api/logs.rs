@@ -318,15 +318,15 @@ async fn who_leaves_before_the_answer_has_a_line() {
     let folder = Folder::new();
     let process = Process::start(folder.path(), &[JSON]);
     let lock = Database::lock(folder.path());
-    let mut client = Raw::leaver(process.url(), harness::Leave::Reset);
+    let mut client = Raw::leaving(process.url(), harness::Leave::Reset);
     client.post(&json!({ "tenantId": "t", "patientId": 1, "startsAt": TODAY, "durationMin": 30 }));
     // Whoever is answered on another connection came later.
     for _ in 0..5 {
-        Raw::connect(process.url()).part();
+        Raw::connect(process.url()).close();
     }
     drop(client);
     for _ in 0..5 {
-        Raw::connect(process.url()).part();
+        Raw::connect(process.url()).close();
     }
     drop(lock);
     let log = ended(process);

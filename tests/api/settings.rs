@@ -245,7 +245,7 @@ fn without_a_log_it_serves_until_it_is_told_to_stop() {
         TcpStream::connect(address).ok()
     });
     for _ in 0..5 {
-        Raw::connect(&url).part();
+        Raw::connect(&url).close();
     }
     signal(service.id(), "TERM");
     let ended = poll("it ends", || service.try_wait().unwrap());

@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use harness::{GUARD, PREFIX, Raw, eventually, within};
+use harness::{MAX_WAIT, PREFIX, Raw, eventually, within};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
@@ -201,7 +201,7 @@ impl Checker {
             }
         };
         // Many writes, one after the other.
-        let outcome = tokio::time::timeout(4 * GUARD, until_enough).await;
+        let outcome = tokio::time::timeout(4 * MAX_WAIT, until_enough).await;
         outcome.expect("a wrong answer, or acknowledged writes")
     }
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use harness::GUARD;
+use harness::MAX_WAIT;
 
 use super::{TestServer, description};
 
@@ -30,7 +30,7 @@ async fn a_browser_that_reaches_nobody_else_shows_every_operation() {
     let url = format!("{}/docs/", server.url());
     let page = tokio::task::spawn_blocking(move || rendered(&url));
     // A browser starts slowly beside other tests.
-    let page = tokio::time::timeout(2 * GUARD, page).await;
+    let page = tokio::time::timeout(2 * MAX_WAIT, page).await;
     let page = page.expect("the page, in time").unwrap();
     for (path, operations) in description(&server).await["paths"].as_object().unwrap() {
         let shown = page.matches(&format!("data-path=\"{path}\"")).count();

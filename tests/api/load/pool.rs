@@ -1,7 +1,7 @@
 //! Every connection of the database is taken. On PostgreSQL, where readers can be held as well:
 //! `tests/postgres`.
 
-use harness::{Database, Folder, GUARD, PREFIX, Process, Raw, Reply, TODAY, eventually};
+use harness::{Database, Folder, MAX_WAIT, PREFIX, Process, Raw, Reply, TODAY, eventually};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ async fn writes_beyond_the_queue_are_sent_away_at_once_and_told_of_in_one_line()
     assert_eq!(total, i64::try_from(QUEUE).unwrap() + 1, "{counted}");
 
     process.signal("TERM");
-    let (_, log) = tokio::time::timeout(GUARD, async { process.wait() })
+    let (_, log) = tokio::time::timeout(MAX_WAIT, async { process.wait() })
         .await
         .unwrap();
     let told = log.lines().filter(|line| line.contains("database busy"));

@@ -90,7 +90,7 @@ async fn a_request_whose_client_leaves_is_counted_and_no_longer_in_flight() {
     let (builder, gate) = Gate::before(service());
     let server = builder.start();
     gate.hold(Step::LookUp);
-    let mut reader = Raw::leaver(server.url(), Leave::Reset);
+    let mut reader = Raw::leaving(server.url(), Leave::Reset);
     reader.mega_stats("a");
     gate.reached(Step::LookUp, 1).await;
     let during = scrape(&server).await;

@@ -86,7 +86,7 @@ async fn teste_3_zones_are_cached_apart_and_each_has_its_own_today() {
 #[tokio::test]
 async fn teste_4_an_entry_expires_however_often_it_is_hit() {
     let server = TestServer::builder()
-        .clock(Arc::new(FakeClock::going_from(NOW)))
+        .clock(Arc::new(FakeClock::running_from(NOW)))
         .settings(|settings| settings.cache.ttl = Duration::from_secs(1))
         .start();
     for outcome in ["MISS", "HIT", "MISS", "HIT"] {

@@ -11,7 +11,7 @@ use super::freshness::appointment;
 /// A service whose only connection can be taken.
 fn service(stale_seconds: u64) -> Builder {
     TestServer::builder()
-        .clock(Arc::new(FakeClock::going_from(NOW)))
+        .clock(Arc::new(FakeClock::running_from(NOW)))
         .settings(|settings| {
             settings.database.pool_size = 1;
             settings.database.pool_wait = Duration::from_millis(100);
@@ -157,7 +157,7 @@ async fn after_a_write_the_answer_is_503() {
 
 #[tokio::test]
 async fn yesterday_is_not_todays_answer() {
-    let clock = Arc::new(FakeClock::going_from(NOW));
+    let clock = Arc::new(FakeClock::running_from(NOW));
     let server = service(300).clock(clock.clone()).start();
     is_kept(&server, CLINIC).await;
     let _outage = Outage::begin(&server).await;

@@ -15,7 +15,7 @@ use super::freshness::appointment;
 
 fn service(ttl_seconds: u64, window_seconds: u64) -> Builder {
     TestServer::builder()
-        .clock(Arc::new(FakeClock::going_from(NOW)))
+        .clock(Arc::new(FakeClock::running_from(NOW)))
         .settings(|settings| {
             settings.cache.ttl = Duration::from_secs(ttl_seconds);
             settings.cache.warming.enabled = true;

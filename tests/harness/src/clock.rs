@@ -1,4 +1,4 @@
-//! A clock that is where a test puts it.
+//! A clock that a test sets.
 
 use std::{sync::Mutex, time::Instant};
 
@@ -11,10 +11,10 @@ pub const NOW: &str = "2025-10-31T12:00:00Z";
 /// The afternoon of that day.
 pub const TODAY: &str = "2025-10-31T15:00:00-03:00";
 
-/// Stands still until it is set, or goes on from there.
+/// Stands still until it is set, or runs on from that instant.
 pub struct FakeClock {
     set: Mutex<(Timestamp, Instant)>,
-    goes: bool,
+    runs: bool,
 }
 
 impl FakeClock {
@@ -22,15 +22,15 @@ impl FakeClock {
     pub fn at(instant: &str) -> Self {
         Self {
             set: Mutex::new((instant.parse().unwrap(), Instant::now())),
-            goes: false,
+            runs: false,
         }
     }
 
-    /// Goes on from `instant`, in RFC 3339: for entries that are to grow old, which in Redis they do
-    /// by the service's clock.
-    pub fn going_from(instant: &str) -> Self {
+    /// Runs on from `instant`, in RFC 3339: for tests of entries that expire, which in Redis they do by
+    /// the service's clock.
+    pub fn running_from(instant: &str) -> Self {
         Self {
-            goes: true,
+            runs: true,
             ..Self::at(instant)
         }
     }
@@ -44,7 +44,7 @@ impl FakeClock {
 impl Clock for FakeClock {
     fn now(&self) -> Timestamp {
         let (set, since) = *self.set.lock().unwrap();
-        if self.goes {
+        if self.runs {
             set + since.elapsed()
         } else {
             set

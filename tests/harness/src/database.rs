@@ -1,4 +1,4 @@
-//! The database of a folder's services, looked into and held up beside them.
+//! The database of a folder's services: reading it, changing it and locking it beside them.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -8,7 +8,7 @@ use super::{
     postgres::Postgres,
 };
 
-/// Statements of the test's own.
+/// A connection of the test's own, or a way to get one.
 pub enum Database {
     /// A `SQLite` file.
     Sqlite(Sqlite),
@@ -16,7 +16,7 @@ pub enum Database {
     Postgres(Arc<Postgres>, String),
 }
 
-/// The right to write, which the services lack until this is dropped; they can read.
+/// While this lives, the services can read and not write.
 pub struct Lock {
     _held: Box<dyn Send>,
 }
@@ -53,7 +53,7 @@ impl Database {
         }
     }
 
-    /// Takes the right to write.
+    /// Locks the database: the services can read and not write until the lock is dropped.
     pub fn lock(folder: &Path) -> Lock {
         let lock = "LOCK TABLE appointments IN EXCLUSIVE MODE";
         let held: Box<dyn Send> = match Shared::of_this_binary() {

@@ -15,7 +15,7 @@ pub struct Exposition {
     pub samples: BTreeMap<String, f64>,
 }
 
-/// What is said of one metric.
+/// A metric's type and help.
 #[derive(Debug)]
 pub struct Family {
     pub kind: String,
@@ -119,10 +119,10 @@ impl Exposition {
 
     /// By how much each series differs from `before`; those that do not are left out.
     pub fn since(&self, before: &Self) -> BTreeMap<&str, f64> {
-        let moved = |(series, now): (&'_ String, &f64)| *now - before.value(series);
+        let change = |(series, now): (&'_ String, &f64)| *now - before.value(series);
         self.samples
             .iter()
-            .map(|sample| (sample.0.as_str(), moved(sample)))
+            .map(|sample| (sample.0.as_str(), change(sample)))
             .filter(|(_, by)| by.abs() > f64::EPSILON)
             .collect()
     }

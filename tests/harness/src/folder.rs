@@ -8,24 +8,24 @@ use tempfile::TempDir;
 
 use super::{postgres::Postgres, redis};
 
-/// Where, in its folder, the program keeps its database unless it is told otherwise.
+/// The program's database, within its folder, with the default settings.
 pub const SQLITE_FILE: &str = "data/megastats.db";
 
 /// How long a read waits for Redis, in milliseconds: the machine may be busy with other tests.
-const PATIENCE_MS: u64 = 2_000;
+const RESPONSE_TIMEOUT_MS: u64 = 2_000;
 
 /// Longer than any write of a test may wait.
 const FENCE_SECONDS: u64 = 600;
 
-/// A folder of a test's own. Services that are started in it share a database and a cache, which
-/// go with it.
+/// A folder of a test's own. Services that are started in it share a database and a cache, which are
+/// removed with it.
 pub struct Folder {
     folder: TempDir,
     shared: Option<Shared>,
 }
 
-/// The servers that this binary's tests share, if they use any; each folder has a database there,
-/// and keys with a prefix, that are named as the folder is.
+/// The servers that the tests of `api_shared` share. Each folder has a database there, and a prefix
+/// of its keys, both named as the folder.
 pub(crate) struct Shared {
     pub(crate) postgres: Arc<Postgres>,
     redis: Arc<redis::Server>,
@@ -66,7 +66,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A test that fails has a story of its own to tell.
+        // A second panic would abort, and hide the first.
         if let Some(shared) = &self.shared
             && !std::thread::panicking()
         {
@@ -75,7 +75,7 @@ impl Drop for Folder {
     }
 }
 
-/// What the folder's database and keys are named by.
+/// The name of the folder's database, and the prefix of its keys.
 pub(crate) fn name(folder: &Path) -> &str {
     folder.file_name().unwrap().to_str().unwrap()
 }
@@ -91,7 +91,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
     settings.cache.backend = CacheBackend::Redis;
     settings.cache.redis.url = RedisUrl::parse(&redis.url()).unwrap();
     settings.cache.redis.key_prefix = format!("{}:", name(folder));
-    settings.cache.redis.response_timeout = Duration::from_millis(PATIENCE_MS);
+    settings.cache.redis.response_timeout = Duration::from_millis(RESPONSE_TIMEOUT_MS);
     settings.cache.redis.fence_life = Duration::from_secs(FENCE_SECONDS);
     settings
 }
@@ -116,7 +116,7 @@ pub(crate) fn environment(folder: &Path) -> Vec<(&'static str, String)> {
         ),
         (
             "MEGASTATS__CACHE__REDIS__RESPONSE_TIMEOUT_MS",
-            PATIENCE_MS.to_string(),
+            RESPONSE_TIMEOUT_MS.to_string(),
         ),
         (
             "MEGASTATS__CACHE__REDIS__FENCE_SECONDS",

@@ -34,4 +34,4 @@ pub use process::{Process, command, run, signal};
 pub use raw::{Leave, Raw, is_refused};
 pub use server::{Builder, PREFIX, Reply, TestServer};
 pub use sqlite::Sqlite;
-pub use wait::{GUARD, eventually, poll, within};
+pub use wait::{MAX_WAIT, eventually, poll, within};

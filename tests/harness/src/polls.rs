@@ -1,4 +1,4 @@
-//! Dashboards that poll what is kept warm.
+//! Polling statistics that are kept warm.
 
 use reqwest::Client;
 
@@ -28,10 +28,10 @@ pub async fn all_hit(client: &Client, urls: &[String], count: i64) {
 
 /// Polls `urls`, which all are hits, until all are answered `count`; asserts that they stay hits.
 pub async fn stay_hits_until(client: &Client, urls: &[String], count: i64) {
-    eventually("it is computed anew", async || {
+    eventually("the entries are computed anew", async || {
         let answers = poll(client, urls).await;
         if answers.iter().any(|(outcome, _)| outcome == "BYPASS") {
-            // Who did not trust Redis for a moment may then renew what was kept.
+            // An instance that did not trust Redis for a moment computes its entries anew.
             all_hit(client, urls, count).await;
             return true;
         }

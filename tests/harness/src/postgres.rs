@@ -1,5 +1,4 @@
-//! Real PostgreSQL servers for tests, each in a folder of its own, from the machine's `postgresql`
-//! package. Not here: what is tested with them.
+//! Throwaway PostgreSQL servers on free ports, from the machine's `postgresql` package.
 
 use std::{
     fs,
@@ -18,11 +17,13 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::process::kill;
+
 /// Where Debian's package keeps each version's programs.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
-/// How long a server may take to start or stop.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a server may take to start.
+const MAX_START: Duration = Duration::from_secs(60);
 
 /// Keeps the server running until this process closes the pipe, even if it is killed. The server
 /// must not get the pipe's end itself.
@@ -33,7 +34,7 @@ const KEEPER: &str = r#"
     wait $server; kill $keeper 2>/dev/null
 "#;
 
-/// What a test wants of its server.
+/// How a test wants its server.
 #[derive(Default)]
 pub struct Builder {
     settings: Vec<String>,
@@ -123,7 +124,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// A server that trusts everybody on this machine, shared by the tests that run just now.
+    /// A server that trusts everybody on this machine: all tests that run at this time share it.
     pub fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
         let mut shared = SHARED
@@ -155,7 +156,7 @@ impl Postgres {
 
     /// Makes an empty database of that name.
     pub fn create(&self, name: &str) {
-        // A tenth of the work of the other strategy, which is for servers that are busy.
+        // This strategy costs a tenth of the other one, which is for servers that are busy.
         let sql = format!("CREATE DATABASE \"{name}\" STRATEGY file_copy");
         self.query("postgres", &sql);
     }
@@ -197,10 +198,10 @@ impl Postgres {
             .spawn()
             .unwrap();
         writeln!(psql.stdin.as_mut().unwrap(), "BEGIN; {sql}; \\echo held").unwrap();
-        let mut said = String::new();
+        let mut line = String::new();
         let mut stdout = BufReader::new(psql.stdout.take().unwrap());
-        stdout.read_line(&mut said).unwrap();
-        assert_eq!(said, "held\n");
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "held\n");
         Held(psql)
     }
 
@@ -218,7 +219,7 @@ impl Postgres {
         psql
     }
 
-    /// Stops the server as an operator would who is in a hurry: sessions are ended.
+    /// Stops the server and ends its sessions.
     pub fn stop(&self) {
         let Some(mut keeper) = self.running.lock().unwrap().take() else {
             return;
@@ -235,24 +236,18 @@ impl Postgres {
     /// Stops the server and all of its sessions where they are, as a hanging machine would, for as
     /// long as what is returned lives.
     pub fn freeze(&self) -> impl Drop + use<> {
-        struct Frozen(Vec<String>);
+        struct Frozen(Vec<u32>);
         impl Drop for Frozen {
             fn drop(&mut self) {
-                let _ = Command::new("kill")
-                    .args(["-s", "CONT"])
-                    .args(&self.0)
-                    .output();
+                kill("CONT", &self.0);
             }
         }
         let sessions = self.query("postgres", "SELECT pid FROM pg_stat_activity");
         let server = fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
         let all = server.lines().take(1).chain(sessions.lines());
-        let all: Vec<String> = all.map(str::to_owned).collect();
-        // One of them was the session that told, and is gone.
-        let _ = Command::new("kill")
-            .args(["-s", "STOP"])
-            .args(&all)
-            .output();
+        let all: Vec<u32> = all.map(|pid| pid.parse().unwrap()).collect();
+        // The session that listed them has ended since, so one of them is not there.
+        kill("STOP", &all);
         Frozen(all)
     }
 
@@ -298,7 +293,7 @@ impl Postgres {
         let mut ready = Command::new(bin("pg_isready"));
         ready.args(["--host=127.0.0.1", "--quiet"]);
         ready.arg(format!("--port={}", self.port));
-        while began.elapsed() < PATIENCE {
+        while began.elapsed() < MAX_START {
             if keeper.try_wait().unwrap().is_some() {
                 return false;
             }
@@ -354,7 +349,7 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-/// Makes `path` the server's.
+/// Makes the server's user the owner of `path`.
 fn give_away(path: &Path) {
     if is_root() {
         let id = |option| {
@@ -391,7 +386,7 @@ fn succeed(command: &mut Command) -> String {
         .unwrap_or_else(|error| {
             panic!("{command:?}: {error}; the tests need Debian's package postgresql")
         });
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {stderr}");
     String::from_utf8(output.stdout).unwrap()
 }

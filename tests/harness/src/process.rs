@@ -1,4 +1,4 @@
-//! The binary itself, as a process that can be signalled and killed.
+//! The program itself, as a process that can be signalled and killed.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -23,7 +23,7 @@ pub fn program() -> PathBuf {
     profile.join("megastats")
 }
 
-/// The command in a folder of its own, without this process's settings.
+/// The program, run in the folder `within` and without this process's settings.
 pub fn command(within: &Path) -> Command {
     let mut command = Command::new(program());
     command.current_dir(within).stdin(Stdio::null());
@@ -66,10 +66,16 @@ pub fn run(command: &mut Command) -> Output {
 
 /// Sends a signal by its name, e.g. `TERM`.
 pub fn signal(process: u32, name: &str) {
+    assert!(kill(name, &[process]), "no process {process}");
+}
+
+/// Sends a signal to each of `processes`; false if one of them is not there.
+pub(crate) fn kill(name: &str, processes: &[u32]) -> bool {
     // The shell's own `kill`: a bare machine may have no other.
-    let command = format!("kill -s {name} {process}");
     let mut shell = Command::new("sh");
-    assert!(shell.args(["-c", &command]).status().unwrap().success());
+    shell.args(["-c", r#"kill -s "$@""#, "sh", name]);
+    shell.args(processes.iter().map(u32::to_string));
+    shell.stderr(Stdio::null()).status().unwrap().success()
 }
 
 /// The memory that a process has, in KiB.
@@ -81,7 +87,7 @@ pub fn resident_kib(process: u32) -> usize {
 }
 
 impl Process {
-    /// Starts `megastats` in `folder` on a free port and waits until it listens.
+    /// Starts `megastats` in `folder` on a free port, and waits until it listens.
     pub fn start(folder: &Path, environment: &[(&str, &str)]) -> Self {
         Self::start_with(folder, &[], environment)
     }
@@ -93,7 +99,7 @@ impl Process {
         Self::start_command(command, environment)
     }
 
-    /// As [`Process::start`], with a command of the test's own.
+    /// As [`Process::start`], with another command.
     pub fn start_command(mut command: Command, environment: &[(&str, &str)]) -> Self {
         let mut child = command
             .env("MEGASTATS__SERVER__PORT", "0")

@@ -12,7 +12,7 @@ use reqwest::{
 };
 use serde_json::Value;
 
-use super::{GUARD, Reply};
+use super::{MAX_WAIT, Reply};
 
 /// One connection, kept open.
 pub struct Raw {
@@ -22,9 +22,9 @@ pub struct Raw {
 /// How a client goes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leave {
-    /// It closes its connection: it might still read, as far as the service can know.
+    /// It closes its connection. The service cannot know that it will not read its answer.
     Close,
-    /// It resets its connection: nobody is there any more.
+    /// It resets its connection, which tells the service that it is gone.
     Reset,
 }
 
@@ -34,9 +34,9 @@ impl Raw {
         Self::over(TcpStream::connect(address(url)).unwrap())
     }
 
-    /// As [`Raw::connect`], unless the service lets nobody in.
+    /// As [`Raw::connect`]; `None` if the service refuses the connection.
     pub fn try_connect(url: &str) -> Option<Self> {
-        let connected = TcpStream::connect_timeout(&address(url), GUARD);
+        let connected = TcpStream::connect_timeout(&address(url), MAX_WAIT);
         match connected {
             Ok(stream) => Some(Self::over(stream)),
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => None,
@@ -46,14 +46,14 @@ impl Raw {
 
     fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(GUARD)).unwrap();
+        stream.set_read_timeout(Some(MAX_WAIT)).unwrap();
         Self {
             stream: BufReader::new(stream),
         }
     }
 
-    /// Connects a client that will go away in the way of `leave` when it is dropped.
-    pub fn leaver(url: &str, leave: Leave) -> Self {
+    /// Connects a client that leaves as `leave` says when it is dropped.
+    pub fn leaving(url: &str, leave: Leave) -> Self {
         let mut client = Self::connect(url);
         if leave == Leave::Reset {
             // A socket that is closed before everything was read from it is reset.
@@ -85,7 +85,7 @@ impl Raw {
         ));
     }
 
-    /// Writes what need not be a request.
+    /// Writes any bytes.
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
     }
@@ -102,7 +102,7 @@ impl Raw {
         }
     }
 
-    /// Says that nothing more will be written.
+    /// Closes the connection for writing.
     pub fn end(&mut self) {
         self.stream.get_ref().shutdown(Shutdown::Write).unwrap();
     }
@@ -153,8 +153,8 @@ impl Raw {
         line.trim_end().to_owned()
     }
 
-    /// Waits for the answer to a last request, after which the service closes the connection.
-    pub fn part(mut self) {
+    /// Sends a last request, and waits until the service has answered it and closed the connection.
+    pub fn close(mut self) {
         self.write("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         self.reply();
         self.closed();

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use crate::process::signal;
+
 /// A Redis server, killed when it is dropped.
 pub struct Server {
     process: Child,
@@ -74,9 +76,7 @@ impl Server {
     }
 
     fn signal(&self, name: &str) {
-        let command = format!("kill -s {name} {}", self.process.id());
-        let sent = Command::new("sh").args(["-c", &command]).status().unwrap();
-        assert!(sent.success());
+        signal(self.process.id(), name);
     }
 
     /// Kills the process as `kill -9` does, and waits until it is gone.
@@ -135,8 +135,8 @@ fn spawn(port: u16, options: &[String], folder: &Path) -> Option<Child> {
         .spawn()
         .expect("redis-server is installed");
     loop {
-        let said = std::fs::read_to_string(&log).unwrap_or_default();
-        if said.contains("Ready to accept connections") {
+        let logged = std::fs::read_to_string(&log).unwrap_or_default();
+        if logged.contains("Ready to accept connections") {
             return Some(process);
         }
         if process.try_wait().unwrap().is_some() {

@@ -1,4 +1,4 @@
-//! A service inside the test's process, on a runtime of its own, as `main` gives it one.
+//! A service inside the test's process, on a runtime of its own, as `main` starts it.
 
 use std::{
     sync::{Arc, mpsc},
@@ -22,7 +22,7 @@ use super::{Database, Folder, Lock, eventually, folder};
 /// What the path of every route begins with.
 pub const PREFIX: &str = "/api/v1/appointments";
 
-/// What a test wants of its service.
+/// How a test wants its service.
 pub struct Builder {
     settings: Settings,
     clock: Arc<dyn Clock>,
@@ -87,9 +87,9 @@ impl Reply {
     }
 }
 
-/// Waits until `cache` keeps entries: what Redis says is not believed right after the start.
-async fn settled(cache: &dyn StatsCache) {
-    let key = StatsKey::new("settled", &TenantId::parse("nobody").unwrap(), &[]);
+/// Waits until `cache` stores entries: right after its start an instance does not trust Redis yet.
+async fn wait_until_it_stores(cache: &dyn StatsCache) {
+    let key = StatsKey::new("probe", &TenantId::parse("nobody").unwrap(), &[]);
     eventually("the cache is used", async || {
         matches!(cache.look_up(&key).await, Ok(Lookup::Miss(_)))
     })
@@ -125,18 +125,18 @@ impl Builder {
         self
     }
 
-    /// Starts the service, and waits until it keeps what it computes.
+    /// Starts the service, and waits until it stores what it computes.
     pub fn start(self) -> TestServer {
         self.start_and_wait(true)
     }
 
-    /// Starts the service, which may not keep yet what it computes: for tests that do not ask where
-    /// answers come from.
+    /// Starts the service, which may not store yet what it computes: for tests that do not look at
+    /// `X-Cache`.
     pub fn start_at_once(self) -> TestServer {
         self.start_and_wait(false)
     }
 
-    fn start_and_wait(self, until_settled: bool) -> TestServer {
+    fn start_and_wait(self, until_it_stores: bool) -> TestServer {
         let Self {
             settings,
             clock,
@@ -144,7 +144,7 @@ impl Builder {
             folder,
         } = self;
         let (stop, stopped) = oneshot::channel::<()>();
-        let (tell, listening) = mpsc::channel();
+        let (send_addresses, addresses) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
@@ -166,18 +166,19 @@ impl Builder {
                 let server = Server::bind(settings, clock, parts, tasks, stop)
                     .await
                     .unwrap();
-                if is_shared && until_settled {
-                    settled(&*inner).await;
+                if is_shared && until_it_stores {
+                    wait_until_it_stores(&*inner).await;
                 }
-                tell.send((server.addresses()[0], server.admin_address()))
+                send_addresses
+                    .send((server.addresses()[0], server.admin_address()))
                     .unwrap();
                 server.serve().await.unwrap();
             });
         });
-        let (address, for_admins) = listening.recv().expect("the service starts");
+        let (address, admin_address) = addresses.recv().expect("the service starts");
         TestServer {
             url: format!("http://{address}"),
-            admin_url: for_admins.map(|address| format!("http://{address}")),
+            admin_url: admin_address.map(|address| format!("http://{address}")),
             client: reqwest::Client::new(),
             stop: Some(stop),
             thread: Some(thread),
@@ -221,7 +222,7 @@ impl TestServer {
         Database::of(self.folder.path())
     }
 
-    /// Takes the right to write to the database.
+    /// Locks the database: nobody else can write until the lock is dropped.
     pub fn lock_database(&self) -> Lock {
         Database::lock(self.folder.path())
     }
@@ -283,7 +284,7 @@ impl TestServer {
         self.stop.take();
     }
 
-    /// Whether the service has stopped, and not left work behind.
+    /// Whether the service has stopped.
     pub fn has_stopped(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
@@ -300,7 +301,7 @@ impl TestServer {
 impl Drop for TestServer {
     fn drop(&mut self) {
         self.stop.take();
-        // A test that fails has a story of its own to tell.
+        // If the service panicked, the test has failed already.
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

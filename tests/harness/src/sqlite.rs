@@ -1,4 +1,4 @@
-//! `SQLite` files, opened beside whoever uses them.
+//! `SQLite` files, opened while a service may use them.
 
 use std::{path::Path, time::Duration};
 
@@ -16,7 +16,7 @@ const WAIT: Duration = Duration::from_secs(20);
 pub struct Sqlite(SqliteConnection);
 
 impl Sqlite {
-    /// Opens the file at `path`, or makes it.
+    /// Opens the file at `path`; creates it if there is none.
     pub fn open(path: &Path) -> Self {
         let mut conn = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
         conn.batch_execute(&format!("PRAGMA busy_timeout = {}", WAIT.as_millis()))
@@ -24,7 +24,7 @@ impl Sqlite {
         Self(conn)
     }
 
-    /// Opens the file at `path` and takes the right to write, until the connection is dropped.
+    /// Opens the file at `path` and holds its write lock until the connection is dropped.
     pub fn lock(path: &Path) -> Self {
         let mut conn = Self::open(path);
         conn.execute("BEGIN IMMEDIATE");

@@ -1,23 +1,23 @@
-//! Waiting for what must happen, without saying when: a wait in vain ends the test.
+//! Waiting for a condition, however long it takes on a slow machine; a wait in vain fails the test.
 
 use std::{
     future::Future,
     time::{Duration, Instant},
 };
 
-/// Longer than anything here takes, on any machine.
-pub const GUARD: Duration = Duration::from_secs(60);
+/// How long a test waits at most: longer than anything takes, on any machine.
+pub const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// How often a condition is looked at that cannot be waited for.
+/// The time between two looks at a condition.
 const BETWEEN: Duration = Duration::from_millis(5);
 
-/// What `future` comes to.
+/// Awaits `future`, which must end within [`MAX_WAIT`].
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let outcome = tokio::time::timeout(GUARD, future).await;
+    let outcome = tokio::time::timeout(MAX_WAIT, future).await;
     outcome.unwrap_or_else(|_elapsed| panic!("waited in vain: {what}"))
 }
 
-/// Asks `probe` until it says yes.
+/// Calls `probe` until it returns true.
 pub async fn eventually(what: &str, mut probe: impl AsyncFnMut() -> bool) {
     let asked = async {
         while !probe().await {
@@ -27,14 +27,14 @@ pub async fn eventually(what: &str, mut probe: impl AsyncFnMut() -> bool) {
     within(what, asked).await;
 }
 
-/// Asks `probe`, on this thread, until it has an answer.
+/// Calls `probe`, and blocks this thread, until it returns a value.
 pub fn poll<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(answer) = probe() {
             return answer;
         }
-        assert!(began.elapsed() < GUARD, "waited in vain: {what}");
+        assert!(began.elapsed() < MAX_WAIT, "waited in vain: {what}");
         std::thread::sleep(BETWEEN);
     }
 }

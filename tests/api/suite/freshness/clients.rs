@@ -24,7 +24,7 @@ async fn a_writer_that_leaves_between_commit_and_release_invalidates_all_the_sam
         let (server, gate) = gated();
         assert_eq!(server.mega_stats("clinic").await.today(), ("MISS", 0));
         gate.hold(Step::Release);
-        let mut writer = Raw::leaver(server.url(), leave);
+        let mut writer = Raw::leaving(server.url(), leave);
         writer.post(&appointment("clinic"));
         gate.reached(Step::Release, 1).await;
         drop(writer);
@@ -45,7 +45,7 @@ async fn a_writer_that_leaves_before_the_fence_is_up_has_its_write_carried_out()
         let (server, gate) = gated();
         assert_eq!(server.mega_stats("clinic").await.today(), ("MISS", 0));
         gate.hold(Step::Fence);
-        let mut writer = Raw::leaver(server.url(), leave);
+        let mut writer = Raw::leaving(server.url(), leave);
         writer.post(&appointment("clinic"));
         gate.reached(Step::Fence, 1).await;
         drop(writer);
@@ -62,7 +62,7 @@ async fn a_writer_that_leaves_while_it_waits_for_the_database_has_its_write_carr
         let (server, gate) = gated();
         assert_eq!(server.mega_stats("clinic").await.today(), ("MISS", 0));
         let lock = server.lock_database();
-        let mut writer = Raw::leaver(server.url(), leave);
+        let mut writer = Raw::leaving(server.url(), leave);
         writer.post(&appointment("clinic"));
         gate.reached(Step::Fenced, 1).await;
         drop(writer);
@@ -83,7 +83,7 @@ async fn a_reader_that_leaves_takes_its_computation_from_nobody() {
     for leave in WAYS {
         let (server, gate) = gated();
         gate.hold_nth(Step::Store, 1);
-        let mut first = Raw::leaver(server.url(), leave);
+        let mut first = Raw::leaving(server.url(), leave);
         first.mega_stats("clinic");
         gate.reached(Step::Store, 1).await;
         let mut others: Vec<_> = (0..OTHERS).map(|_| ask(&server, "clinic")).collect();
@@ -109,7 +109,7 @@ async fn readers_that_leave_under_a_fence_take_their_turn_from_nobody() {
         gate.reached(Step::Release, 1).await;
         let leavers: Vec<_> = (0..20)
             .map(|_| {
-                let mut reader = Raw::leaver(server.url(), leave);
+                let mut reader = Raw::leaving(server.url(), leave);
                 reader.mega_stats("clinic");
                 reader
             })
@@ -129,9 +129,9 @@ async fn a_crowd_that_leaves_does_the_service_no_harm() {
     let server = service().start();
     for round in 0..20 {
         let leave = WAYS[round % 2];
-        let mut reader = Raw::leaver(server.url(), leave);
+        let mut reader = Raw::leaving(server.url(), leave);
         reader.mega_stats("clinic");
-        let mut writer = Raw::leaver(server.url(), leave);
+        let mut writer = Raw::leaving(server.url(), leave);
         writer.post(&appointment("clinic"));
         // Gone at any moment of their work.
         drop((reader, writer));

@@ -83,7 +83,7 @@ async fn a_write_whose_client_has_left_is_finished() {
         let folder = Folder::new();
         let mut process = Process::start(folder.path(), &SLOW);
         let lock = Database::lock(folder.path());
-        let mut writer = Raw::leaver(process.url(), leave);
+        let mut writer = Raw::leaving(process.url(), leave);
         writer.post(&appointment("ana"));
         write_is_under_way(&process).await;
         drop(writer);
@@ -104,12 +104,12 @@ async fn a_write_that_had_not_reached_the_database_when_its_client_left_is_finis
     let (service, gate) = Gate::before(one_worker);
     let mut server = service.start();
     gate.hold(Step::Fence);
-    let mut writer = Raw::leaver(server.url(), Leave::Reset);
+    let mut writer = Raw::leaving(server.url(), Leave::Reset);
     writer.post(&appointment("ana"));
     gate.reached(Step::Fence, 1).await;
     drop(writer);
     // The only worker has seen it go once it has seen another come and go.
-    Raw::connect(server.url()).part();
+    Raw::connect(server.url()).close();
     server.begin_stop();
     // Nothing tells from outside that the service waits; one that does not is soon gone.
     for _ in 0..100 {
