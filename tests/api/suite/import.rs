@@ -18,12 +18,13 @@ use std::{
     fs,
     io::Read,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     sync::Arc,
 };
 
 use harness::{
     Database, FakeClock, Folder, NOW, SQLITE_FILE, TestServer, command, database_url, poll, run,
+    signal,
 };
 use reqwest::StatusCode;
 use serde_json::json;
@@ -88,14 +89,7 @@ impl Running {
 
     /// Sends a signal by its name, e.g. `STOP`.
     fn signal(&self, name: &str) {
-        let id = self.0.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", name, &id])
-                .status()
-                .unwrap()
-                .success()
-        );
+        signal(self.0.id(), name);
     }
 
     /// Waits until all is imported; returns what it said.
