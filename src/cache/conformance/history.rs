@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::{Handles, key, tenant};
+use super::handles::{Handles, key, tenant};
 use crate::cache::{Entry, Lookup, StatsCache};
 
 /// Two writers and four readers at once: a read never gets less than what was acknowledged before it.

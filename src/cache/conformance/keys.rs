@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Handles, TTL, entry, fill, gone, key,
+    handles::{Handles, TTL, entry, fill, gone, key, write},
     stale::{expired, old},
-    write,
 };
 use crate::cache::{Entry, ListKeys, StatsCache, StatsKey};
 

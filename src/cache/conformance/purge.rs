@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Handles, entry, fill, hit, is_bypass, key, seen};
+use super::handles::{Handles, entry, fill, hit, is_bypass, key, seen};
 use crate::cache::{Lookup, StatsCache};
 
 /// After [`StatsCache::forget`] nothing from before is found, even if it is stored late.

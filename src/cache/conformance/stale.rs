@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Handles, STALE, TTL, entry, fill, hit, is_bypass, key, tenant, write};
+use super::handles::{Handles, STALE, TTL, entry, fill, hit, is_bypass, key, tenant, write};
 use crate::cache::{Entry, Lookup, StatsCache, StatsKey};
 
 /// What is offered for want of anything newer.
