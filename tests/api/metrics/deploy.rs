@@ -201,23 +201,34 @@ async fn the_dashboard_and_the_alerts_ask_for_metrics_and_labels_that_there_are(
 }
 
 #[test]
-fn every_panel_says_what_it_shows_and_asks_the_provisioned_source() {
-    let sources = yaml("deploy/grafana/provisioning/datasources/prometheus.yml");
-    let source = &sources["datasources"][0]["uid"];
+fn every_panel_says_what_it_shows_and_asks_the_chosen_source() {
+    let chosen = Value::from("${datasource}");
     let panels = panels();
     let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64()).collect();
     assert_eq!(ids.len(), panels.len(), "each has an id of its own");
     for panel in &panels {
         assert!(!text(&panel["description"]).is_empty(), "{panel}");
-        assert_eq!(&panel["datasource"]["uid"], source, "{panel}");
+        assert_eq!(panel["datasource"]["uid"], chosen, "{panel}");
         for target in items(&panel["targets"]) {
-            assert_eq!(&target["datasource"]["uid"], source, "{panel}");
+            assert_eq!(target["datasource"]["uid"], chosen, "{panel}");
         }
     }
+}
+
+#[test]
+fn the_dashboard_lets_its_viewer_choose_the_data_source() {
     let dashboard = json(DASHBOARD);
-    let variable = &dashboard["templating"]["list"][0];
+    let variables = items(&dashboard["templating"]["list"]);
+    let [source, instance] = variables else {
+        panic!("{variables:?}");
+    };
+    assert_eq!(source["name"], "datasource", "the panels name it so");
+    assert_eq!(source["type"], "datasource");
+    let provisioned = yaml("deploy/grafana/provisioning/datasources/prometheus.yml");
+    assert_eq!(source["query"], provisioned["datasources"][0]["type"]);
+    assert_eq!(instance["datasource"]["uid"], "${datasource}");
     assert_eq!(
-        variable["query"]["query"],
+        instance["query"]["query"],
         "label_values(megastats_build_info, instance)"
     );
 }
