@@ -153,7 +153,7 @@ impl Secret {
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(if self.is_set() { "***" } else { "" })
+        serializer.serialize_str(if self.is_set() { value::MASK } else { "" })
     }
 }
 

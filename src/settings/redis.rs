@@ -146,14 +146,14 @@ fn shown(mut url: Url, raw: &str) -> String {
     // These fail for a URL without a host only, which has no user either.
     let _ = url.set_password(None);
     if !url[BeforeUsername..BeforeHost].is_empty() || !has_secret {
-        let _ = url.set_username("***");
+        let _ = url.set_username(value::MASK);
     }
     if has_secret {
         let pairs = url.query_pairs().into_owned();
         let pairs: Vec<_> = pairs
             .map(|(name, value)| {
                 if is_secret(&name) {
-                    (name, "***".to_owned())
+                    (name, value::MASK.to_owned())
                 } else {
                     (name, value)
                 }

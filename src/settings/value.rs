@@ -115,12 +115,31 @@ pub(super) fn log_filter<'de, D: Deserializer<'de>>(from: D) -> Result<String, D
     )
 }
 
-/// Reads text that may hold a secret: what was given is not shown.
+/// What is shown in place of a secret.
+pub(super) const MASK: &str = "***";
+
+/// Whether `text` has [`MASK`] where a secret would be: as the whole of it, as the user or password of
+/// a URL, or as a parameter of one.
+fn is_masked(text: &str) -> bool {
+    let (address, query) = text.split_once('?').unwrap_or((text, ""));
+    let (_, address) = address.split_once("://").unwrap_or(("", address));
+    let (credentials, _) = address.split_once('@').unwrap_or((address, ""));
+    credentials.split(':').any(|part| part == MASK)
+        || query
+            .split('&')
+            .any(|pair| pair.split_once('=').is_some_and(|(_, value)| value == MASK))
+}
+
+/// Reads text that may hold a secret: what was given is not shown. The mask of one, which
+/// `megastats config` prints, is none.
 pub(super) fn secret<'de, D: Deserializer<'de>, T, E: Display>(
     from: D,
     parse: impl Fn(&str) -> Result<T, E>,
 ) -> Result<T, D::Error> {
     match Value::deserialize(from)?.kind {
+        ValueKind::String(text) if is_masked(&text) => Err(D::Error::custom(
+            "*** stands for a secret that `megastats config` does not print: give the secret itself",
+        )),
         ValueKind::String(text) => parse(&text).map_err(D::Error::custom),
         _ => Err(D::Error::custom("given something else, allowed is text")),
     }

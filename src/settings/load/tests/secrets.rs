@@ -62,3 +62,51 @@ fn a_redis_password_is_not_shown_by_what_refuses_other_settings() {
     );
     assert_hidden(&message);
 }
+
+#[test]
+fn what_is_printed_is_taken_again_once_its_secrets_are_given() {
+    for (variable, secret) in [
+        (
+            "MEGASTATS__DATABASE__URL",
+            "postgres://ana:hunter2@db/clinic",
+        ),
+        (
+            "MEGASTATS__DATABASE__URL",
+            "postgres://ana@db/clinic?password=hunter2&sslmode=require",
+        ),
+        (
+            "MEGASTATS__CACHE__REDIS__URL",
+            "redis://ana:hunter2@h:6379/1",
+        ),
+        ("MEGASTATS__CACHE__REDIS__URL", "rediss://:hunter2@h"),
+        (
+            "MEGASTATS__CACHE__REDIS__URL",
+            "redis+unix:///run/redis.sock?user=ana&pass=hunter2",
+        ),
+    ] {
+        let settings = load(None, &[(variable, secret)]).unwrap();
+        let printed = settings.to_toml();
+        let again = refusal(Some(&printed), &[]);
+        assert!(
+            again.contains(".url in ops.toml: *** stands for a secret"),
+            "{again}"
+        );
+        let whole = load(Some(&printed), &[(variable, secret)]).unwrap();
+        assert_eq!(whole.to_toml(), printed);
+    }
+    let without = Settings::default().to_toml();
+    assert_eq!(load(Some(&without), &[]).unwrap().to_toml(), without);
+}
+
+#[test]
+fn a_password_that_only_holds_the_mask_is_a_password() {
+    for url in [
+        "postgres://ana:***x@db/clinic",
+        "postgres://***x@db/clinic?application_name=a***",
+    ] {
+        assert!(
+            load(None, &[("MEGASTATS__DATABASE__URL", url)]).is_ok(),
+            "{url}"
+        );
+    }
+}
