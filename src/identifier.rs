@@ -11,6 +11,13 @@ pub const PATTERN: &str = concat!(
     r"[^\u0000-\u001F\u007F-\u009F]*$"
 );
 
+/// `raw` without the white space at its ends, which is part of no identifier, as in `AlignWork`.
+/// Control characters stay, and so are refused.
+#[must_use]
+pub fn trimmed(raw: &str) -> &str {
+    raw.trim_matches(|char: char| char.is_whitespace() && !char.is_control())
+}
+
 /// Whether `raw` has 1 to `max_chars` characters, is not blank and has no control characters.
 #[must_use]
 pub fn is_valid(raw: &str, max_chars: usize) -> bool {
@@ -32,6 +39,14 @@ mod tests {
         for raw in ["", " ", "\t", "a\0b", "a\nb", "a\u{7f}", "a\u{85}"] {
             assert!(!is_valid(raw, 8), "{raw:?}");
         }
+    }
+
+    #[test]
+    fn white_space_at_the_ends_is_no_part_of_an_identifier() {
+        for raw in ["a b", " a b", "a b  ", "\u{a0}a b\u{3000}"] {
+            assert_eq!(trimmed(raw), "a b", "{raw:?}");
+        }
+        assert_eq!(trimmed("\ta\n"), "\ta\n");
     }
 
     /// The middle part of the pattern stands for one character that is neither blank nor a control

@@ -18,16 +18,16 @@ impl TenantId {
     /// The longest tenant accepted, in characters.
     pub const MAX_CHARS: usize = 128;
 
-    /// Checks and wraps `raw`, which is kept as it is.
+    /// Checks and wraps `raw`, without the white space at its ends.
     pub fn parse(raw: &str) -> Result<Self, InvalidTenant> {
         if identifier::is_valid(raw, Self::MAX_CHARS) {
-            Ok(Self(raw.into()))
+            Ok(Self(identifier::trimmed(raw).into()))
         } else {
             Err(InvalidTenant)
         }
     }
 
-    /// The identifier as it was given.
+    /// The identifier.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -53,12 +53,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_kept_as_it_is_or_refused(raw in "[ \\t\\x7fa]{0,3}|\\PC{0,200}") {
+        fn any_text_is_kept_but_for_white_space_at_its_ends_or_refused(raw in "[ \\t\\x7fa]{0,3}|\\PC{0,200}") {
             let allowed = (1..=TenantId::MAX_CHARS).contains(&raw.chars().count())
                 && raw.chars().any(|char| !char.is_whitespace())
                 && raw.chars().all(|char| !char.is_control());
             let kept = TenantId::parse(&raw).ok();
-            prop_assert_eq!(kept.as_ref().map(TenantId::as_str), allowed.then_some(&*raw));
+            prop_assert_eq!(kept.as_ref().map(TenantId::as_str), allowed.then(|| raw.trim()));
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     db::Status,
     error::ApiError,
     input::{
-        FieldReader, json_instant, json_integer, json_text,
+        FieldReader, integer, json_instant, json_integer, json_text,
         openapi::{Instant, Tenant},
     },
     tenant::TenantId,
@@ -23,7 +23,16 @@ use crate::{
 
 /// An appointment to be made. A field that is null counts as missing. Unknown fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = NewAppointment)]
+#[schema(
+    as = NewAppointment,
+    // Not of a clinic that there is: the page of /docs sends it as it stands.
+    example = json!({
+        "tenantId": "example-clinic",
+        "patientId": "7",
+        "startsAt": "2025-10-31T14:30:00Z",
+        "durationMin": 30
+    })
+)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CreateBody {
     /// The clinic.
@@ -53,12 +62,12 @@ impl CreateBody {
         let tenant = fields.required("tenantId", self.tenant_id, |raw| {
             TenantId::parse(json_text(&raw)?).map_err(|error| error.to_string())
         });
-        let patient = fields.required("patientId", self.patient_id, patient);
+        let patient = fields.required("patientId", self.patient_id, |raw| patient(&raw));
         let starts_at = fields.required("startsAt", self.starts_at, |raw| json_instant(&raw));
         let duration_min = fields.required("durationMin", self.duration_min, |raw| duration(&raw));
         let status = fields.optional("status", self.status, |raw| status(&raw));
         let consultorio_id = fields.optional("consultorioId", self.consultorio_id, |raw| {
-            json_integer(&raw, 1, MAX_ID)
+            whole_number(&raw, 1, MAX_ID)
         });
         fields.finish(|| {
             Some(NewAppointment {
@@ -75,7 +84,11 @@ impl CreateBody {
 
 /// The changes to an appointment. A field that is null counts as missing. Unknown fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = AppointmentChanges)]
+#[schema(
+    as = AppointmentChanges,
+    min_properties = 1,
+    example = json!({ "status": "confirmed" })
+)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct UpdateBody {
     /// The new status.
@@ -113,18 +126,36 @@ impl UpdateBody {
     }
 }
 
-fn patient(raw: Value) -> Result<PatientId, InvalidPatient> {
+fn patient(raw: &Value) -> Result<PatientId, InvalidPatient> {
     match raw {
         Value::String(text) => PatientId::parse(text),
         Value::Number(number) if number.as_u64().is_some_and(|number| number > 0) => {
-            PatientId::parse(number.to_string())
+            PatientId::parse(&number.to_string())
+        }
+        // 7.0, but nothing so large that it may stand for several numbers.
+        Value::Number(_) => {
+            let number = whole_number(raw, 1, MAX_ID).map_err(|_| InvalidPatient)?;
+            PatientId::parse(&number.to_string())
         }
         _ => Err(InvalidPatient),
     }
 }
 
+/// A whole number from `min` to `max`, which may also be written as `60.0` or `"60"`, as `AlignWork`
+/// takes it.
+fn whole_number(raw: &Value, min: i64, max: i64) -> Result<i64, String> {
+    match raw {
+        Value::String(digits) => integer(digits, min, max),
+        Value::Number(number) if number.is_f64() => {
+            let digits = number.as_f64().unwrap_or(f64::NAN).to_string();
+            integer(&digits, min, max)
+        }
+        other => json_integer(other, min, max),
+    }
+}
+
 fn duration(raw: &Value) -> Result<i32, String> {
-    let minutes = json_integer(raw, MIN_DURATION_MIN.into(), MAX_DURATION_MIN.into())?;
+    let minutes = whole_number(raw, MIN_DURATION_MIN.into(), MAX_DURATION_MIN.into())?;
     i32::try_from(minutes).map_err(|error| error.to_string())
 }
 

@@ -43,7 +43,7 @@ pub struct Appointment {
     #[schema(required = true, minimum = 1, example = 2)]
     pub consultorio_id: Option<i64>,
     /// When it starts.
-    #[schema(value_type = String, format = DateTime, example = "2026-11-23T17:00:00Z")]
+    #[schema(value_type = String, format = DateTime, example = "2025-10-31T17:00:00Z")]
     pub starts_at: UtcTime,
     /// How long it lasts, in minutes. Imported ones may be shorter or longer than what can be made.
     #[schema(minimum = 1, example = 30)]
@@ -51,10 +51,10 @@ pub struct Appointment {
     /// Its status.
     pub status: Status,
     /// When it was made.
-    #[schema(value_type = String, format = DateTime, example = "2026-11-20T12:00:00Z")]
+    #[schema(value_type = String, format = DateTime, example = "2025-10-31T12:00:00Z")]
     pub created_at: UtcTime,
     /// When it last changed.
-    #[schema(value_type = String, format = DateTime, example = "2026-11-20T12:00:00Z")]
+    #[schema(value_type = String, format = DateTime, example = "2025-10-31T12:00:00Z")]
     pub updated_at: UtcTime,
 }
 
@@ -120,16 +120,16 @@ impl Changes {
 pub struct PatientId(String);
 
 impl PatientId {
-    /// Checks and wraps `raw`, which is kept as it is.
-    pub fn parse(raw: String) -> Result<Self, InvalidPatient> {
-        if identifier::is_valid(&raw, MAX_PATIENT_CHARS) {
-            Ok(Self(raw))
+    /// Checks and wraps `raw`, without the white space at its ends.
+    pub fn parse(raw: &str) -> Result<Self, InvalidPatient> {
+        if identifier::is_valid(raw, MAX_PATIENT_CHARS) {
+            Ok(Self(identifier::trimmed(raw).to_owned()))
         } else {
             Err(InvalidPatient)
         }
     }
 
-    /// The identifier as it was given.
+    /// The identifier.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -10,9 +10,11 @@ use std::{
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
-    dev::{JsonBody, Payload},
+    body::{BodyStream, to_bytes_limited},
+    dev::Payload,
+    error::JsonPayloadError,
     http::{StatusCode, header},
-    web,
+    web::{self, Bytes},
 };
 use serde::{
     Deserialize, Deserializer,
@@ -23,6 +25,9 @@ use crate::{error::ApiError, text::is_percent_encoded};
 
 /// The longest time that sending an answer and closing the connection may take.
 const CLOSE_DELAY: Duration = Duration::from_secs(2);
+
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The limits on a body.
 #[derive(Debug, Clone, Copy)]
@@ -48,11 +53,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
             return Box::pin(ready(Err(refused)));
         }
         let limits: BodyLimits = *request.app_data().expect("the server sets the limits");
-        let body = JsonBody::<Object<T>>::new(request, payload, None, true).limit(limits.size);
-        let mut body = Box::pin(body);
+        let mut body = Box::pin(read_body(request, payload.take(), limits.size));
         Box::pin(async move {
             if let Ok(body) = tokio::time::timeout(limits.time, &mut body).await {
-                return Ok(Self(body?.0));
+                return Ok(Self(read_json(&body?)?));
             }
             close_after_answer(body);
             let seconds = limits.time.as_secs();
@@ -60,6 +64,37 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
             Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, detail))
         })
     }
+}
+
+/// All bytes of a body, which are at most `limit`: it is told from `Content-Length`, if there is one, and
+/// else when they have come.
+fn read_body(
+    request: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+) -> impl Future<Output = Result<Bytes, JsonPayloadError>> + 'static {
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    async move {
+        match length {
+            Some(length) if length > limit => {
+                return Err(JsonPayloadError::OverflowKnownLength { length, limit });
+            }
+            _ => {}
+        }
+        to_bytes_limited(BodyStream::new(payload), limit)
+            .await
+            .map_err(|_| JsonPayloadError::Overflow { limit })?
+            .map_err(JsonPayloadError::Payload)
+    }
+}
+
+/// The object that `body` is, after a byte order mark that some editors put there (RFC 8259, section
+/// 8.1, lets a reader ignore it).
+fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, JsonPayloadError> {
+    let json = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    let Object(read) = serde_json::from_slice(json).map_err(JsonPayloadError::Deserialize)?;
+    Ok(read)
 }
 
 /// Makes the server close the connection after the answer, by keeping the `unread` body for a while. If it

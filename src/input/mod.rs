@@ -75,8 +75,8 @@ impl FieldReader {
 
     /// Reads the bounds `from` and `to`, each of which may be missing.
     pub fn range(&mut self, from: Option<String>, to: Option<String>) -> Option<TimeRange> {
-        let from = self.optional("from", from, |raw| instant(&raw));
-        let to = self.optional("to", to, |raw| instant(&raw));
+        let from = self.optional("from", from, |raw| bound(&raw));
+        let to = self.optional("to", to, |raw| bound(&raw));
         let range = TimeRange {
             from: from?,
             to: to?,
@@ -121,9 +121,10 @@ pub fn json_text(raw: &Value) -> Result<&str, &'static str> {
     raw.as_str().ok_or("must be a string")
 }
 
-/// An instant in RFC 3339, with its offset.
+/// An instant in RFC 3339, with its offset. As in `AlignWork`, the seconds, and the minutes of the
+/// offset or their colon, may be missing, and a space may stand for the `T`.
 pub fn instant(raw: &str) -> Result<UtcTime, String> {
-    let parsed: Option<Timestamp> = is_rfc3339(raw).then(|| raw.parse().ok()).flatten();
+    let parsed: Option<Timestamp> = is_instant(raw).then(|| raw.parse().ok()).flatten();
     let (first, last) = range();
     parsed
         .filter(|instant| (first..last).contains(instant))
@@ -136,28 +137,52 @@ pub fn instant(raw: &str) -> Result<UtcTime, String> {
         })
 }
 
-/// Whether `raw` has the form of RFC 3339, section 5.6. jiff's parser accepts more, such as second 60,
-/// an offset of 25 hours, or no seconds at all.
-fn is_rfc3339(raw: &str) -> bool {
-    let Some((time, offset)) = raw.as_bytes().split_at_checked(19) else {
+/// An [`instant`] that bounds a range. As in `AlignWork` it may lack its offset, or all of its time: then
+/// it is in UTC, or UTC's midnight.
+fn bound(raw: &str) -> Result<UtcTime, String> {
+    instant(raw).or_else(|refusal| {
+        instant(&format!("{raw}Z"))
+            .or_else(|_| instant(&format!("{raw}T00:00Z")))
+            .map_err(|_| refusal)
+    })
+}
+
+/// Whether `raw` has one of the forms that [`instant`] accepts. jiff's parser accepts more, such as second
+/// 60, an offset of 25 hours, or no minutes at all.
+fn is_instant(raw: &str) -> bool {
+    let Some((start, rest)) = raw.as_bytes().split_at_checked(16) else {
         return false;
     };
-    let offset = match offset {
-        [b'.', rest @ ..] => {
-            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            if !(1..=9).contains(&digits) {
-                return false;
-            }
-            &rest[digits..]
-        }
-        offset => offset,
+    let separators: [&[u8]; 3] = [
+        b"0000-00-00T00:50",
+        b"0000-00-00t00:50",
+        b"0000-00-00 00:50",
+    ];
+    let offset = match rest {
+        [b':', seconds @ ..] => match seconds.split_at_checked(2) {
+            Some((digits, rest)) if has_form(digits, b"50") => without_fraction(rest),
+            _ => return false,
+        },
+        offset => Some(offset),
     };
     let is_offset = match offset {
-        b"Z" | b"z" => true,
-        [b'+' | b'-', rest @ ..] => has_form(rest, b"00:50") && rest[..2] <= b"23"[..],
+        Some(b"Z" | b"z") => true,
+        Some([b'+' | b'-', rest @ ..]) => {
+            let forms: [&[u8]; 3] = [b"00:50", b"0050", b"00"];
+            forms.iter().any(|form| has_form(rest, form)) && rest[..2] <= b"23"[..]
+        }
         _ => false,
     };
-    (has_form(time, b"0000-00-00T00:00:50") || has_form(time, b"0000-00-00t00:00:50")) && is_offset
+    separators.iter().any(|form| has_form(start, form)) && is_offset
+}
+
+/// What follows a fraction of a second, which may be missing; `None` if it has no digits or too many.
+fn without_fraction(raw: &[u8]) -> Option<&[u8]> {
+    let [b'.', rest @ ..] = raw else {
+        return Some(raw);
+    };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (1..=9).contains(&digits).then(|| &rest[digits..])
 }
 
 /// Whether `raw` is `form` with any digit for each 0, and a digit up to 5 for each 5.
@@ -209,13 +234,20 @@ mod tests {
             "2025-10-31T14:30:00+24:00",
             "2025-10-31T14:30:00+03:60",
             "2025-10-31T14:30:00+03:00:30",
-            "2025-10-31T14:30:00+03",
+            "2025-10-31T14:30:00+24",
             "2025-10-31T14:30:00,5Z",
             "2025-10-31T14:30:00.Z",
             "2025-10-31T14:30:00.0000000001Z",
-            "2025-10-31T14:30Z",
             "2025-10-31T14Z",
-            "2025-10-31 14:30:00Z",
+            "2025-10-31T14:3Z",
+            "2025-10-31T14:30:Z",
+            "2025-10-31T14:30.5Z",
+            "2025-10-31T14:30:00-3",
+            "2025-10-31T14:30:00-030",
+            "2025-10-31T14:30:00-2400",
+            "2025-10-31T14:30:00-0360",
+            "2025-10-31_14:30:00Z",
+            "2025-10-31  14:30:00Z",
             "20251031T143000Z",
             "2025-W44-5T14:30:00Z",
             "tomorrow",
@@ -231,6 +263,46 @@ mod tests {
         let utc = instant("2025-10-31T14:30:00Z").unwrap();
         assert_eq!(instant("2025-10-31T11:30:00-03:00").unwrap(), utc);
         assert_eq!(instant("2025-10-31T14:30:00.0000009+00:00").unwrap(), utc);
+    }
+
+    #[test]
+    fn instants_may_be_written_as_alignwork_takes_them() {
+        let utc = instant("2025-10-31T14:30:00Z").unwrap();
+        for raw in [
+            "2025-10-31T14:30Z",
+            "2025-10-31 14:30:00Z",
+            "2025-10-31t14:30z",
+            "2025-10-31T11:30:00-0300",
+            "2025-10-31 11:30-0300",
+            "2025-10-31 11:30:00.000-03:00",
+            "2025-10-31T20:00+0530",
+            "2025-10-31 14:30:00+00",
+        ] {
+            assert_eq!(instant(raw), Ok(utc), "{raw}");
+        }
+    }
+
+    #[test]
+    fn bounds_without_an_offset_are_in_utc() {
+        for (raw, whole) in [
+            ("2026-11-01", "2026-11-01T00:00:00Z"),
+            ("2026-11-01T12:30", "2026-11-01T12:30:00Z"),
+            ("2026-11-01 12:30:15.5", "2026-11-01T12:30:15.5Z"),
+            ("2026-11-01T12:30:00-03:00", "2026-11-01T15:30:00Z"),
+        ] {
+            assert_eq!(bound(raw), instant(whole), "{raw}");
+        }
+        for raw in [
+            "2026-11",
+            "2026-02-29",
+            "2026-11-01T12",
+            "2026-11-01T12:30:00 03:00",
+            "",
+            "Z",
+        ] {
+            assert_eq!(bound(raw), instant(raw), "{raw}");
+            assert!(bound(raw).is_err(), "{raw}");
+        }
     }
 
     #[test]
@@ -267,7 +339,7 @@ mod tests {
             if let Ok(read) = instant(&raw) {
                 let (first, last) = range();
                 prop_assert!(read.timestamp() >= first && read.timestamp() < last);
-                prop_assert!(raw.len() >= "2025-10-31T14:30:00Z".len());
+                prop_assert!(raw.len() >= "2025-10-31T14:30Z".len());
             }
         }
 

@@ -40,7 +40,7 @@ impl Zone {
 
 /// The name is not in the IANA tzdb, or the tzdb in use has no rules for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("must be an IANA time zone name, e.g. America/Recife")]
+#[error("must be an IANA time zone name, e.g. America/Recife (in a query, + is written %2B)")]
 pub struct UnknownZone;
 
 /// The machine's tzdb cannot be used.
@@ -172,7 +172,7 @@ mod tests {
         }
         assert_eq!(
             UnknownZone.to_string(),
-            "must be an IANA time zone name, e.g. America/Recife"
+            "must be an IANA time zone name, e.g. America/Recife (in a query, + is written %2B)"
         );
     }
 

@@ -165,8 +165,8 @@ fn tenant(cell: &Cell) -> Result<TenantId, InvalidTenant> {
 
 fn patient(cell: &Cell) -> Result<PatientId, InvalidPatient> {
     match cell {
-        Cell::Text(text) => PatientId::parse(text.clone()),
-        Cell::Integer(number) => PatientId::parse(number.to_string()),
+        Cell::Text(text) => PatientId::parse(text),
+        Cell::Integer(number) => PatientId::parse(&number.to_string()),
         _ => Err(InvalidPatient),
     }
 }

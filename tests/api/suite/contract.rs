@@ -1,5 +1,6 @@
 //! The contract: what each route answers, in which shape and under which headers.
 
+mod alignwork;
 mod appointments;
 mod cache_metrics;
 mod errors;

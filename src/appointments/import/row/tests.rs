@@ -290,7 +290,7 @@ proptest! {
                 prop_assert!((1..=MAX_IMPORTED_ID).contains(&taken.id));
                 prop_assert!((1..=MAX_DURATION_MIN).contains(&taken.duration_min.into()));
                 prop_assert!(TenantId::parse(&taken.tenant_id).is_ok());
-                prop_assert!(PatientId::parse(taken.patient_id).is_ok());
+                prop_assert!(PatientId::parse(&taken.patient_id).is_ok());
             }
             Err(reason) => {
                 prop_assert!(reason.contains(" must be "), "{}", reason);

@@ -132,7 +132,7 @@ async fn a_body_that_is_no_json_is_refused() {
             "{\"status\":\"\\ud800\"}",
             "{\"status\":\"\\x\"}",
             "{\"status\":\"a\nb\"}",
-            "\u{feff}{}",
+            "\u{feff}\u{feff}{}",
             "a=b",
             "\0",
         ] {

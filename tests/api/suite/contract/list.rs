@@ -173,7 +173,7 @@ async fn no_tenant_sees_anothers_appointments() {
     let tenants = [
         "t",
         "T",
-        "t ",
+        "t t",
         "t%",
         "t_",
         "t:u",

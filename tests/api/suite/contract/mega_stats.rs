@@ -98,7 +98,7 @@ async fn each_tenant_and_zone_has_an_answer_of_its_own() {
     for tenant in [
         "t",
         "T",
-        "t ",
+        "t t",
         "t%25",
         "t%",
         "t:America/Recife",
