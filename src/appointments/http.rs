@@ -19,7 +19,7 @@ use super::{
         store::CreateOutcome,
     },
     model::{Appointment, ListFilter, MAX_ID, Page},
-    openapi::{AtLeastOneChange, Id, LocationHeader},
+    openapi::{Id, LocationHeader},
     store,
 };
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
         ApiError,
         openapi::{BadBody, BadId, BadQuery, Failed, Guarded},
     },
-    http::read_resource,
+    http::{forwarded_prefix, read_resource},
     input::{
         FieldReader,
         http::{Body, Query},
@@ -46,7 +46,7 @@ const MAX_PAGE_SIZE: i64 = 100;
 
 /// How OpenAPI describes the routes.
 #[derive(OpenApi)]
-#[openapi(paths(list, create, get, update), components(schemas(UpdateBody)))]
+#[openapi(paths(list, create, get, update))]
 pub(crate) struct AppointmentsApi;
 
 /// What the routes work with.
@@ -139,7 +139,7 @@ async fn list(
     path = "/{id}",
     operation_id = "get_appointment",
     tag = "Appointments",
-    params(("id" = Id, Path, description = "The identifier of the appointment.")),
+    params(("id" = Id, Path, example = json!(MAX_ID), description = "The identifier of the appointment.")),
     responses((status = 200, description = "The appointment.", body = Appointment), BadId, Guarded, Failed)
 )]
 async fn get(
@@ -203,16 +203,16 @@ async fn create(
     let Some(key) = key else {
         let write = move |conn: &mut AnyConn| store::create(conn, &new, now);
         let made = appointments.stats.write(&tenant, write).await?;
-        return Ok(created(made.id).json(made));
+        return Ok(created(&request, made.id).json(made));
     };
     // A replayed create invalidates the cache as well: the instance that made the appointment may have
     // died before it did so, or may not have done it yet.
     let write = move |conn: &mut AnyConn| idempotency::store::create(conn, &new, &key, now);
     match appointments.stats.write(&tenant, write).await? {
-        CreateOutcome::Created(answer) => Ok(created(answer.id)
+        CreateOutcome::Created(answer) => Ok(created(&request, answer.id)
             .content_type(ContentType::json())
             .body(answer.body)),
-        CreateOutcome::Replayed(answer) => Ok(created(answer.id)
+        CreateOutcome::Replayed(answer) => Ok(created(&request, answer.id)
             .insert_header((idempotency::http::REPLAYED, "true"))
             .content_type(ContentType::json())
             .body(answer.body)),
@@ -223,9 +223,10 @@ async fn create(
     }
 }
 
-fn created(id: i64) -> HttpResponseBuilder {
+fn created(request: &HttpRequest, id: i64) -> HttpResponseBuilder {
+    let outer = forwarded_prefix(request);
     let mut response = HttpResponse::Created();
-    response.insert_header((header::LOCATION, format!("{PREFIX}/{id}")));
+    response.insert_header((header::LOCATION, format!("{outer}{PREFIX}/{id}")));
     response
 }
 
@@ -237,8 +238,8 @@ fn created(id: i64) -> HttpResponseBuilder {
     path = "/{id}",
     operation_id = "update_appointment",
     tag = "Appointments",
-    params(("id" = Id, Path, description = "The identifier of the appointment.")),
-    request_body = inline(AtLeastOneChange),
+    params(("id" = Id, Path, example = json!(MAX_ID), description = "The identifier of the appointment.")),
+    request_body = UpdateBody,
     responses(
         (status = 200, description = "The appointment as it is now.", body = Appointment),
         BadId,

@@ -2,10 +2,7 @@
 
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{
-        AllOfBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, Ref, RefOr, Schema, SchemaFormat,
-        Type, schema::AnyOfBuilder,
-    },
+    openapi::{KnownFormat, ObjectBuilder, OneOfBuilder, RefOr, Schema, SchemaFormat, Type},
 };
 
 use super::{
@@ -38,7 +35,7 @@ impl PartialSchema for LocationHeader {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
             .schema_type(Type::String)
-            .pattern(Some(format!("^{PREFIX}/[1-9][0-9]*$")))
+            .pattern(Some(format!("^(/[^/]+)*{PREFIX}/[1-9][0-9]*$")))
             .examples([format!("{PREFIX}/1")])
             .into()
     }
@@ -62,26 +59,3 @@ impl PartialSchema for Patient {
 }
 
 impl ToSchema for Patient {}
-
-/// `AppointmentChanges` of which at least one is given.
-pub(super) struct AtLeastOneChange;
-
-impl PartialSchema for AtLeastOneChange {
-    fn schema() -> RefOr<Schema> {
-        let there = |name, kind| {
-            ObjectBuilder::new()
-                .property(name, ObjectBuilder::new().schema_type(kind))
-                .required(name)
-        };
-        let one = AnyOfBuilder::new()
-            .item(there("status", Type::String))
-            .item(there("startsAt", Type::String))
-            .item(there("durationMin", Type::Integer));
-        AllOfBuilder::new()
-            .item(Ref::from_schema_name("AppointmentChanges"))
-            .item(Schema::AnyOf(one.build()))
-            .into()
-    }
-}
-
-impl ToSchema for AtLeastOneChange {}

@@ -1,19 +1,25 @@
 //! The routes of the description: `/openapi.json`, and `/docs`, a page to browse it that loads
-//! nothing from elsewhere. They do not describe themselves.
+//! nothing from elsewhere. They do not describe themselves. Links are relative, so that they hold
+//! behind a proxy that adds a path.
 
 use std::sync::Arc;
 
 use actix_web::{
     HttpResponse,
     http::header::{CONTENT_SECURITY_POLICY, LOCATION, X_CONTENT_TYPE_OPTIONS},
-    web::{self, Bytes},
+    web,
 };
+use jiff::tz::TimeZone;
 use utoipa_swagger_ui::{Config, SwaggerFile};
 
 use super::describe;
-use crate::error::ApiError;
+use crate::{clock::Clock, error::ApiError};
 
 const DESCRIPTION: &str = "/openapi.json";
+
+/// The day of all examples in the description, which is served with the day of the request instead:
+/// the page fills its forms with them.
+const EXAMPLE_DAY: &str = "2025-10-31";
 
 /// The page's own files and pictures drawn in them, nothing else, and in nobody's frame. Its styles
 /// are partly written by its scripts.
@@ -23,20 +29,22 @@ const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self'
 /// What the routes serve, made once.
 #[derive(Clone)]
 pub(crate) struct Docs {
-    description: Bytes,
+    description: Arc<str>,
+    clock: Arc<dyn Clock>,
     page: Arc<Config<'static>>,
 }
 
 impl Docs {
     /// Describes the service.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         let description = describe()
             .to_json()
             .expect("a description has only keys that are text");
         // Unless told otherwise the page would have its description checked by a public service.
-        let page = Config::from(DESCRIPTION).validator_url("none");
+        let page = Config::from(format!("..{DESCRIPTION}")).validator_url("none");
         Self {
             description: description.into(),
+            clock,
             page: Arc::new(page),
         }
     }
@@ -63,15 +71,16 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
 }
 
 async fn description(docs: web::Data<Docs>) -> HttpResponse {
+    let today = docs.clock.now().to_zoned(TimeZone::UTC).date();
     HttpResponse::Ok()
         .content_type("application/json")
-        .body(docs.description.clone())
+        .body(docs.description.replace(EXAMPLE_DAY, &today.to_string()))
 }
 
 /// The page names its files relative to itself.
 async fn to_page() -> HttpResponse {
     HttpResponse::PermanentRedirect()
-        .insert_header((LOCATION, "/docs/"))
+        .insert_header((LOCATION, "docs/"))
         .finish()
 }
 

@@ -8,7 +8,7 @@ use utoipa::{
     OpenApi,
     openapi::{
         Header, ObjectBuilder, OpenApi as Description, Ref, RefOr, Response, SecurityRequirement,
-        Type,
+        Server, Type,
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -62,6 +62,8 @@ pub fn describe() -> Description {
         .merge_from(metrics::http::MetricsApi::openapi());
     description.info.description = Some(ABOUT.to_owned());
     description.info.license = None;
+    // Relative to the description itself, so that it holds behind a proxy that adds a path.
+    description.servers = Some(vec![Server::new(".")]);
     let components = description.components.get_or_insert_default();
     for (name, response) in error::openapi::responses() {
         components.responses.insert(name, response.into());

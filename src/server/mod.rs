@@ -171,6 +171,7 @@ impl Server {
             db: db.clone(),
             draining: Arc::clone(&draining),
         };
+        let docs = Docs::new(Arc::clone(&clock));
         let appointments = Appointments {
             db,
             stats: Arc::clone(&stats),
@@ -183,7 +184,7 @@ impl Server {
             ttl: Ttl(settings.cache.ttl),
             metrics: Arc::clone(&metrics),
             health,
-            docs: Docs::new(),
+            docs,
         };
 
         let limits = BodyLimits {

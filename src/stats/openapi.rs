@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, marker::PhantomData};
 
-use chrono_tz::{TZ_VARIANTS, Tz};
 use utoipa::{
     IntoResponses, PartialSchema, ToSchema,
     openapi::{
@@ -81,10 +80,11 @@ impl PartialSchema for TimeZone {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
             .schema_type(Type::String)
-            .description(Some("The IANA name of a time zone."))
-            .enum_values(Some(TZ_VARIANTS.map(Tz::name)))
+            .description(Some(
+                "The IANA name of a time zone, spelt as there. In a query, + is written %2B.",
+            ))
             .default(Some(DEFAULT_ZONE.into()))
-            .examples([DEFAULT_ZONE])
+            .examples([DEFAULT_ZONE, "Europe/Lisbon", "UTC"])
             .into()
     }
 }

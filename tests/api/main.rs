@@ -7,10 +7,12 @@
 )]
 #![expect(unreachable_pub, reason = "what a module offers to the others")]
 
+mod deploy;
 mod docs;
 mod load;
 mod logs;
 mod metrics;
+mod proxy;
 mod settings;
 mod sqlite;
 mod suite;

@@ -42,7 +42,7 @@ fn appointment(id: i64, tenant: &str, starts_at: UtcTime) -> Appointment {
 fn new(starts_at: UtcTime) -> NewAppointment {
     NewAppointment {
         tenant: tenant(0),
-        patient: PatientId::parse("ana".into()).unwrap(),
+        patient: PatientId::parse("ana").unwrap(),
         consultorio_id: None,
         starts_at,
         duration_min: 30,

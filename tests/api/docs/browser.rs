@@ -10,7 +10,7 @@ use super::{TestServer, description};
 const BUDGET: &str = "--virtual-time-budget=20000";
 
 /// What the page at `url` has become once its scripts have run.
-fn rendered(url: &str) -> String {
+pub fn rendered(url: &str) -> String {
     let profile = tempfile::tempdir().unwrap();
     let output = Command::new("chromium")
         // The sandbox needs what a container may lack, and the page is ours.

@@ -1,6 +1,10 @@
 //! The examples in the description: there is one wherever a value is described, and each is what it
 //! is an example of.
 
+use std::sync::Arc;
+
+use harness::FakeClock;
+use reqwest::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{TestServer, description};
@@ -125,4 +129,87 @@ async fn every_parameter_header_and_json_answer_has_an_example_that_its_schema_a
         }
     }
     assert!(parameters > 10 && headers > 50 && answers > 50);
+}
+
+/// All text that is below `value`.
+fn texts(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(items) => items.iter().flat_map(texts).collect(),
+        Value::Object(members) => members.values().flat_map(texts).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn the_examples_are_of_the_day_on_which_they_are_asked_for() {
+    let clock = Arc::new(FakeClock::at("2031-02-03T23:59:00Z"));
+    let server = TestServer::builder().clock(clock.clone()).start();
+    for day in ["2031-02-03", "2031-02-04"] {
+        let description = description(&server).await;
+        let schemas = &description["components"]["schemas"];
+        for shown in [
+            &schemas["NewAppointment"]["example"]["startsAt"],
+            &schemas["Instant"]["examples"][0],
+            &schemas["Appointment"]["properties"]["starts_at"]["example"],
+        ] {
+            assert!(shown.as_str().unwrap().starts_with(day), "{shown}");
+        }
+        let texts = texts(&description).into_iter();
+        let other: Vec<_> = texts
+            .filter(|text| text.starts_with("20") && text.contains('T') && !text.starts_with(day))
+            .collect();
+        assert_eq!(other, Vec::<&str>::new());
+        clock.set("2031-02-04T00:00:00Z");
+    }
+}
+
+#[tokio::test]
+async fn sending_the_examples_as_they_stand_changes_no_clinic_s_appointments() {
+    let server = TestServer::start();
+    let there = server
+        .book("default-tenant", "2025-11-03T12:00:00Z", "pending")
+        .await;
+    let before = server.get(&format!("/{there}")).await.body;
+    let description = description(&server).await;
+
+    let update = &description["paths"]["/api/v1/appointments/{id}"]["patch"];
+    let id = update["parameters"][0]["example"].as_i64().unwrap();
+    let body = &update["requestBody"]["content"]["application/json"]["schema"];
+    let body = example(&description, body).unwrap();
+    assert_eq!(body, json!({ "status": "confirmed" }), "no reschedule");
+    let reply = server.patch(id, &body).await;
+    assert_eq!(reply.status, StatusCode::NOT_FOUND, "{reply:?}");
+
+    let create = &description["paths"]["/api/v1/appointments/"]["post"];
+    let body = &create["requestBody"]["content"]["application/json"]["schema"];
+    let reply = server.post(&example(&description, body).unwrap()).await;
+    assert_eq!(reply.status, StatusCode::CREATED, "{reply:?}");
+    assert_eq!(reply.json()["tenant_id"], "example-clinic");
+
+    assert_eq!(server.get(&format!("/{there}")).await.body, before);
+    let list = server.get("?tenantId=default-tenant").await.json();
+    assert_eq!(list["total"], 1);
+}
+
+#[tokio::test]
+async fn generators_find_plain_schemas() {
+    let server = TestServer::start();
+    let description = description(&server).await;
+    let schemas = description["components"]["schemas"].as_object().unwrap();
+    let changes = &schemas["AppointmentChanges"];
+    assert_eq!(
+        (&changes["type"], &changes["minProperties"]),
+        (&json!("object"), &json!(1))
+    );
+    assert_eq!(changes.get("required"), None);
+    assert_eq!(schemas["TimeZone"].get("enum"), None, "hundreds of names");
+    for (name, schema) in schemas {
+        for composed in ["allOf", "anyOf", "not", "if"] {
+            assert_eq!(schema.get(composed), None, "{name}");
+        }
+        let values = schema["enum"].as_array();
+        assert!(values.is_none_or(|values| values.len() < 10), "{name}");
+    }
+    assert!(description["servers"][0]["url"].is_string());
 }

@@ -27,7 +27,7 @@ fn later(by: SignedDuration) -> UtcTime {
 fn new(tenant: &str) -> NewAppointment {
     NewAppointment {
         tenant: TenantId::parse(tenant).unwrap(),
-        patient: PatientId::parse("ana".into()).unwrap(),
+        patient: PatientId::parse("ana").unwrap(),
         consultorio_id: None,
         starts_at: now(),
         duration_min: 30,
@@ -63,7 +63,7 @@ fn the_same_request_is_answered_alike_and_another_is_told_apart() {
                 other
             };
             for another in [
-                other(|new| new.patient = PatientId::parse("bia".into()).unwrap()),
+                other(|new| new.patient = PatientId::parse("bia").unwrap()),
                 other(|new| new.consultorio_id = Some(1)),
                 other(|new| new.starts_at = later(SignedDuration::from_micros(1))),
                 other(|new| new.duration_min = 31),
