@@ -115,7 +115,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_two_tenants_share_a_key(a in "[a:%{}3A é]{1,6}", b in "[a:%{}3A é]{1,6}") {
-            prop_assume!(a != b && !a.trim().is_empty() && !b.trim().is_empty());
+            prop_assume!(a.trim() != b.trim() && !a.trim().is_empty() && !b.trim().is_empty());
             prop_assert_ne!(key(&a), key(&b));
         }
 
@@ -124,7 +124,7 @@ mod tests {
             prop_assume!(TenantId::parse(&tenant).is_ok());
             let key = key(&tenant);
             let segment = key.as_str().split(':').nth(1).unwrap();
-            prop_assert_eq!(percent_decode_str(segment).decode_utf8().unwrap(), tenant);
+            prop_assert_eq!(percent_decode_str(segment).decode_utf8().unwrap(), tenant.trim());
             prop_assert!(segment.bytes().all(|byte| byte.is_ascii_graphic()));
         }
 
