@@ -21,7 +21,7 @@ use megastats::{
     cache,
     clock::SystemClock,
     logging,
-    server::Server,
+    server::{Application, StopSignal},
     settings::{AuthMode, CacheBackend, DatabaseUrl, Secret, Settings},
     tasks::Tasks,
 };
@@ -131,11 +131,14 @@ fn service(folder: &tempfile::TempDir, backend: CacheBackend, auth: AuthMode) ->
     listening(|tell| async move {
         let (clock, tasks) = (Arc::new(SystemClock), Tasks::new(Handle::current()));
         let cache = cache::from_settings(&settings.cache, clock.clone(), &tasks).expect("memory");
-        let never = std::future::pending();
-        let server = Server::bind(settings, clock, cache, tasks, never).await;
-        let server = server.expect("starts");
-        tell.send(server.addresses()[0]).expect("main waits");
-        server.serve().await.expect("serves");
+        let application = Application::build(settings, clock, cache, tasks)
+            .await
+            .expect("starts");
+        tell.send(application.addresses()[0]).expect("main waits");
+        application
+            .run(StopSignal::default())
+            .await
+            .expect("serves");
     })
 }
 

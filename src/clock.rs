@@ -1,5 +1,4 @@
-//! The time of day. Lives here: the `Clock` trait and the machine's clock. Not here: durations,
-//! time-outs and time-to-live, which are measured with `std::time::Instant` where they are used.
+//! The time of day. Durations and timeouts are measured with `std::time::Instant` where they are used.
 
 use jiff::Timestamp;
 
@@ -16,7 +15,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one place that asks the machine"
+        reason = "the one place that reads the machine's clock"
     )]
     fn now(&self) -> Timestamp {
         Timestamp::now()

@@ -1,12 +1,12 @@
-//! Work that outlives the request that began it: a computation others wait for, a write whose
-//! client went away. Lives here: starting it, and waiting for all of it when the service drains.
+//! Work that outlives the request that began it: a computation that others wait for, a write whose
+//! client has left. The service waits for all of it before it stops.
 
 use std::{future::Future, time::Duration};
 
 use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::task::TaskTracker;
 
-/// Starts tasks on the service's runtime rather than on a web worker's, and knows which still run.
+/// Starts tasks on the service's runtime, not on that of a web worker, and counts those that run.
 #[derive(Debug, Clone)]
 pub struct Tasks {
     runtime: Handle,
@@ -32,7 +32,7 @@ impl Tasks {
         self.running.spawn_on(work, &self.runtime)
     }
 
-    /// Starts `work` that ends by itself when nobody needs it, and that a drain does not wait for.
+    /// Starts `work` that a drain does not wait for. It ends by itself when nobody needs it.
     pub fn background(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(work);
     }
@@ -43,7 +43,7 @@ impl Tasks {
         self.running.len()
     }
 
-    /// Waits until every task has ended, but no longer than `limit`; tells whether they have.
+    /// Waits until every task has ended, but no longer than `limit`. Returns whether all have ended.
     pub async fn drain(&self, limit: Duration) -> bool {
         self.running.close();
         tokio::time::timeout(limit, self.running.wait())

@@ -1,5 +1,4 @@
-//! The routes. Nobody needs to say who asks, and nothing that a client can do makes these answers
-//! slow.
+//! The routes. They need no token, and no client can make their answers slow.
 
 use std::sync::{
     Arc,
@@ -21,7 +20,7 @@ const READY: &str = "/readyz";
 /// As `AlignWork` has it.
 const HEALTH: &str = "/health";
 
-/// The routes, which are asked every few seconds.
+/// The routes, which load balancers and supervisors ask every few seconds.
 pub const PROBES: [&str; 3] = [ALIVE, READY, HEALTH];
 
 /// How OpenAPI describes the routes.
@@ -29,18 +28,17 @@ pub const PROBES: [&str; 3] = [ALIVE, READY, HEALTH];
 #[openapi(paths(alive, ready, healthy))]
 pub(crate) struct HealthApi;
 
-/// What readiness depends on. Redis is no part of it: without it answers are right, only slower.
+/// What readiness depends on. It does not depend on Redis: without it answers are right, only slower.
 #[derive(Debug, Clone)]
-pub struct Health {
-    /// What must be usable.
+pub struct HealthChecks {
+    /// The database, which must be usable.
     pub db: Db,
     /// Whether the service was told to stop.
-    pub draining: Arc<AtomicBool>,
+    pub is_draining: Arc<AtomicBool>,
 }
 
-/// What is well.
 #[derive(Serialize, ToSchema)]
-struct Well {
+struct HealthReport {
     status: HealthStatus,
 }
 
@@ -52,7 +50,7 @@ enum HealthStatus {
     Healthy,
 }
 
-/// Adds the routes, outside of every prefix. They need a `web::Data<Health>`.
+/// Adds the routes, outside of every prefix. They need a `web::Data<HealthChecks>`.
 pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(read_resource(ALIVE, alive))
@@ -71,13 +69,13 @@ pub fn routes(config: &mut web::ServiceConfig) {
         (
             status = 200,
             description = "It does.",
-            body = Well,
+            body = HealthReport,
             example = json!({ "status": "alive" })
         )
     )
 )]
 async fn alive() -> HttpResponse {
-    say(HealthStatus::Alive)
+    report(HealthStatus::Alive)
 }
 
 /// Whether requests should be sent here
@@ -91,7 +89,7 @@ async fn alive() -> HttpResponse {
         (
             status = 200,
             description = "The database answers and has this version's schema, and the service is not stopping.",
-            body = Well,
+            body = HealthReport,
             example = json!({ "status": "ready" })
         ),
         (
@@ -103,12 +101,12 @@ async fn alive() -> HttpResponse {
         )
     )
 )]
-async fn ready(health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
-    if health.draining.load(Ordering::Relaxed) {
+async fn ready(health: web::Data<HealthChecks>) -> Result<HttpResponse, ApiError> {
+    if health.is_draining.load(Ordering::Relaxed) {
         return Err(not_ready("the service is stopping"));
     }
     match health.db.ready().await {
-        Ok(()) => Ok(say(HealthStatus::Ready)),
+        Ok(()) => Ok(report(HealthStatus::Ready)),
         Err(cause) => Err(not_ready("the database cannot be used").because(&cause)),
     }
 }
@@ -122,17 +120,17 @@ async fn ready(health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
         (
             status = 200,
             description = "It is.",
-            body = Well,
+            body = HealthReport,
             example = json!({ "status": "healthy" })
         )
     )
 )]
 async fn healthy() -> HttpResponse {
-    say(HealthStatus::Healthy)
+    report(HealthStatus::Healthy)
 }
 
-fn say(status: HealthStatus) -> HttpResponse {
-    HttpResponse::Ok().json(Well { status })
+fn report(status: HealthStatus) -> HttpResponse {
+    HttpResponse::Ok().json(HealthReport { status })
 }
 
 fn not_ready(why: &str) -> ApiError {

@@ -1,6 +1,5 @@
-//! A line of the log, as text or as JSON. Whatever is in a message or a field, it stays one line, and
-//! in its place: control characters and line separators are escaped, and what could be taken for
-//! another field is quoted.
+//! The form of a line of the log, as text or as JSON. No message and no value can begin another line
+//! or another field: control characters and line separators are escaped, and values are quoted.
 
 use std::fmt::{self, Display, Write};
 
@@ -12,13 +11,13 @@ use log::{
 use super::request;
 use crate::{settings::LogFormat, text::breaks_line};
 
-/// Room for the line of a request.
+/// The bytes to reserve for a line: enough for that of a request.
 const USUAL_LENGTH: usize = 320;
 
-/// The line of `record`, with the id of the request that is being worked on.
+/// The line of `record`, with the id of the request that it belongs to, if there is one.
 pub(super) fn line(format: LogFormat, time: &impl Display, record: &Record<'_>) -> String {
     let mut line = String::with_capacity(USUAL_LENGTH);
-    // Writing to a string fails only where a `Display` does: then the line is shorter.
+    // Writing to a string fails only where a `Display` fails. Then the line is shorter.
     let _ = write_line(&mut line, format, time, record);
     line.push_str(match format {
         LogFormat::Text => "\n",
@@ -37,7 +36,7 @@ fn write_line(
     match format {
         LogFormat::Text => {
             write!(line, "[{time} {level:<5} {target}] ")?;
-            write!(OneLine(line), "{message}")?;
+            write!(MessageWriter(line), "{message}")?;
         }
         LogFormat::Json => {
             write!(line, r#"{{"timestamp":"{time}","level":"{level}""#)?;
@@ -45,7 +44,7 @@ fn write_line(
             quote(line, message)?;
         }
     }
-    let mut fields = Fields { line, format };
+    let mut fields = FieldWriter { line, format };
     record.key_values().visit(&mut fields)?;
     request::current(|id| fields.visit_pair(Key::from_str("request_id"), Value::from(id)))
         .unwrap_or(Ok(()))
@@ -54,19 +53,19 @@ fn write_line(
 /// Writes text between quotes, as JSON has it.
 fn quote(line: &mut String, text: impl Display) -> fmt::Result {
     line.push('"');
-    // What fails in the middle is closed nonetheless.
-    let written = write!(Quoted(line), "{text}");
+    // The quote is closed even if `text` fails.
+    let written = write!(QuotedWriter(line), "{text}");
     line.push('"');
     written
 }
 
-/// Writes fields as they come; one without a value is left out.
-struct Fields<'a> {
+/// Writes the fields of a line. It leaves out those that have no value.
+struct FieldWriter<'a> {
     line: &'a mut String,
     format: LogFormat,
 }
 
-impl<'kvs> VisitSource<'kvs> for Fields<'_> {
+impl<'kvs> VisitSource<'kvs> for FieldWriter<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
         let length = self.line.len();
         match self.format {
@@ -82,7 +81,7 @@ impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     }
 }
 
-impl VisitValue<'_> for Fields<'_> {
+impl VisitValue<'_> for FieldWriter<'_> {
     fn visit_any(&mut self, value: Value<'_>) -> Result<(), Error> {
         self.visit_str(&value.to_string())
     }
@@ -121,18 +120,18 @@ impl VisitValue<'_> for Fields<'_> {
 }
 
 /// Escapes what would end the line.
-struct OneLine<'a>(&'a mut String);
+struct MessageWriter<'a>(&'a mut String);
 
-impl Write for OneLine<'_> {
+impl Write for MessageWriter<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         escape(self.0, text, breaks_line)
     }
 }
 
 /// Escapes what would end the line or the quotes.
-struct Quoted<'a>(&'a mut String);
+struct QuotedWriter<'a>(&'a mut String);
 
-impl Write for Quoted<'_> {
+impl Write for QuotedWriter<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         escape(self.0, text, |c| breaks_line(c) || c == '"' || c == '\\')
     }

@@ -1,9 +1,8 @@
-//! Whose request a line is of. Lives here: the id of a request, and which one is being worked on.
-//! Not here: the header that carries it (`server`).
+//! The id of a request, and which request a line of the log belongs to.
 
 use std::future::Future;
 
-/// Letters and digits, and what separates the parts of common ids.
+/// Allowed beside letters and digits: common ids have them between their parts.
 const ALLOWED: &[u8] = b"-_.:/+=";
 const MAX_LENGTH: usize = 128;
 
@@ -11,13 +10,13 @@ tokio::task_local! {
     static CURRENT: RequestId;
 }
 
-/// What a request is called in the logs of all whom it passes: 1 to 128 characters, each a letter or
-/// digit of ASCII or one of `-_.:/+=`.
+/// The id of a request in the logs of all services that it passes: 1 to 128 characters, each a letter
+/// or digit of ASCII or one of `-_.:/+=`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(String);
 
 impl RequestId {
-    /// The id that a client gave, if it is one.
+    /// The id that a client sent, if it has the right form.
     #[must_use]
     pub fn parse(raw: &[u8]) -> Option<Self> {
         let fits = |byte: &u8| byte.is_ascii_alphanumeric() || ALLOWED.contains(byte);
@@ -27,7 +26,7 @@ impl RequestId {
         String::from_utf8(raw.to_vec()).ok().map(Self)
     }
 
-    /// An id that no other request has: 128 random bits in 32 hexadecimal digits.
+    /// A new id: 128 random bits in 32 hexadecimal digits.
     #[must_use]
     pub fn random() -> Self {
         Self(format!("{:032x}", rand::random::<u128>()))
@@ -40,14 +39,14 @@ impl RequestId {
     }
 }
 
-/// Does `work`, all of whose lines carry `id`. Those of tasks that it starts do not.
+/// Runs `work`. Its lines have `id`; those of tasks that it starts do not.
 pub fn with_request_id<F: Future>(id: RequestId, work: F) -> impl Future<Output = F::Output> {
     CURRENT.scope(id, work)
 }
 
-/// What `tell` makes of the id of the request that is being worked on.
-pub(super) fn current<T>(tell: impl FnOnce(&str) -> T) -> Option<T> {
-    CURRENT.try_with(|id| tell(id.as_str())).ok()
+/// What `read` makes of the id of the request in progress, if there is one.
+pub(super) fn current<T>(read: impl FnOnce(&str) -> T) -> Option<T> {
+    CURRENT.try_with(|id| read(id.as_str())).ok()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use prometheus::{
     register_int_counter_with_registry,
 };
 
-use super::reading::DISTINCT;
+use super::callback::DISTINCT;
 use crate::settings::CacheBackend;
 
 /// Seconds: from one small tenant's count to what a statement's time-out allows.

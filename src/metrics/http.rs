@@ -1,4 +1,4 @@
-//! The route of the metrics: the text that Prometheus scrapes.
+//! `GET /metrics`: the text that Prometheus scrapes.
 
 use actix_web::{HttpResponse, Resource, http::header::CONTENT_TYPE, web};
 use utoipa::OpenApi;
@@ -6,7 +6,7 @@ use utoipa::OpenApi;
 use super::Metrics;
 use crate::{error::openapi::Guarded, http::read_resource};
 
-/// Prometheus' text format.
+/// The type of Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4";
 
 /// How OpenAPI describes the route.

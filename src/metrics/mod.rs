@@ -1,20 +1,20 @@
-//! What is counted while serving.
+//! The metrics: what is counted while serving.
 //!
 //! | file | what lives there |
 //! |---|---|
 //! | `cache_metrics` | hits and misses since the start and in the last minute, for `/cache-metrics` |
 //! | `cache` | what the cache does |
 //! | `requests` | what is answered over HTTP |
-//! | `reading` | figures that are kept elsewhere and read when they are asked for |
+//! | `callback` | metrics whose value another module keeps |
 //! | [`http`] | `GET /metrics` |
 //!
-//! No label ever holds what a client sends: a tenant, an id, a key, a path. So the number of series
-//! is bounded, and nobody learns of tenants here.
+//! No label ever has what a client sends: a tenant, an id, a key, a path. So the number of series is
+//! bounded, and the metrics say nothing about tenants.
 
 mod cache;
 mod cache_metrics;
+mod callback;
 pub mod http;
-mod reading;
 mod requests;
 
 use std::sync::Arc;
@@ -23,12 +23,12 @@ use prometheus::{Opts, Registry, TextEncoder, process_collector::ProcessCollecto
 
 pub use cache::{AnswerCounter, CacheCounters, FailureCounters, WriteCounters};
 pub use cache_metrics::{CacheFigures, CacheMetrics, TICK, Timed};
-pub use requests::{Connections, OpenConnection, RequestCounters, Series};
+pub use requests::{ConnectionGauge, OpenConnection, RequestCounters, RequestSeries};
 
 use crate::settings::CacheBackend;
-use reading::{DISTINCT, MetricKind, Reading};
+use callback::{CallbackMetric, DISTINCT, MetricKind};
 
-/// Everything that one service counts. Several in a process do not see each other's.
+/// Everything that one service counts. Several services in a process have separate metrics.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -41,7 +41,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Nothing has been counted. `backend` is what the statistics are read through.
+    /// Metrics that start at zero. `backend` is the cache that statistics are read through.
     ///
     /// # Panics
     /// Never: names and labels are written here, valid and each only once.
@@ -103,12 +103,12 @@ impl Metrics {
             .fold(Opts::new(name, help), |opts, (name, value)| {
                 opts.const_label(*name, *value)
             });
-        let reading = Reading::new(kind, opts, read).expect(DISTINCT);
-        self.registry.register(Box::new(reading)).expect(DISTINCT);
+        let metric = CallbackMetric::new(kind, opts, read).expect(DISTINCT);
+        self.registry.register(Box::new(metric)).expect(DISTINCT);
     }
 
-    /// All of it in Prometheus' text format. Blocks for a moment: the process's own figures are
-    /// read from the system.
+    /// All metrics in Prometheus' text format. Blocks for a moment, since it reads the process's own
+    /// figures from the system.
     ///
     /// # Panics
     /// Never: what is gathered can be written.

@@ -1,4 +1,4 @@
-//! What is answered over HTTP. Not here: which request has which route (`server::measure`).
+//! Metrics of what is answered over HTTP.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use prometheus::{
     register_int_gauge_with_registry,
 };
 
-use super::reading::DISTINCT;
+use super::callback::DISTINCT;
 
 /// Seconds: from an answer out of memory to one that waited for everything.
 const BUCKETS: [f64; 16] = [
@@ -21,23 +21,23 @@ const BUCKETS: [f64; 16] = [
 pub struct RequestCounters {
     answered: IntCounterVec,
     durations: HistogramVec,
-    /// Connections that clients have open, and that were accepted.
-    pub connections: Connections,
+    /// Connections of clients that were accepted and are open.
+    pub connections: ConnectionGauge,
     /// Requests that are being answered.
     pub in_flight: IntGauge,
 }
 
-/// How many connections are open.
+/// Counts the open connections.
 #[derive(Debug, Clone)]
-pub struct Connections(IntGauge);
+pub struct ConnectionGauge(IntGauge);
 
-/// One of the [`Connections`], until it is dropped.
+/// One connection of a [`ConnectionGauge`], until it is dropped.
 #[derive(Debug)]
 pub struct OpenConnection(IntGauge);
 
 /// The requests of one route, method and status. Counting takes no lock.
 #[derive(Debug, Clone)]
-pub struct Series {
+pub struct RequestSeries {
     answered: IntCounter,
     durations: Histogram,
 }
@@ -60,7 +60,7 @@ impl RequestCounters {
                 registry
             )
             .expect(DISTINCT),
-            connections: Connections(
+            connections: ConnectionGauge(
                 register_int_gauge_with_registry!(
                     "megastats_http_connections",
                     "Connections that were accepted and are open, of at most server.max_connections.",
@@ -77,17 +77,18 @@ impl RequestCounters {
         }
     }
 
-    /// To be kept by the caller: takes a lock. There must be few of each label's values.
+    /// The series of a route, method and status. Takes a lock, so the caller keeps it. Each label must
+    /// have few values.
     #[must_use]
-    pub fn series(&self, route: &str, method: &str, status: &str) -> Series {
-        Series {
+    pub fn series(&self, route: &str, method: &str, status: &str) -> RequestSeries {
+        RequestSeries {
             answered: self.answered.with_label_values(&[route, method, status]),
             durations: self.durations.with_label_values(&[route, method]),
         }
     }
 }
 
-impl Connections {
+impl ConnectionGauge {
     /// Counts one more.
     #[must_use]
     pub fn open(&self) -> OpenConnection {
@@ -102,7 +103,7 @@ impl Drop for OpenConnection {
     }
 }
 
-impl Series {
+impl RequestSeries {
     /// Counts a request that took this long.
     pub fn count(&self, took: Duration) {
         self.answered.inc();

@@ -1,6 +1,5 @@
 //! The routes of the description: `/openapi.json`, and `/docs`, a page to browse it that loads
-//! nothing from elsewhere. They do not describe themselves. Links are relative, so that they hold
-//! behind a proxy that adds a path.
+//! nothing from other servers. Links are relative, so that they hold behind a proxy that adds a path.
 
 use std::sync::Arc;
 
@@ -21,12 +20,12 @@ const DESCRIPTION: &str = "/openapi.json";
 /// the page fills its forms with them.
 const EXAMPLE_DAY: &str = "2025-10-31";
 
-/// The page's own files and pictures drawn in them, nothing else, and in nobody's frame. Its styles
-/// are partly written by its scripts.
+/// The page may load its own files and the pictures in them, and nothing else; no other site may put
+/// it into a frame. Its scripts write some of its styles.
 const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; \
                       object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
 
-/// What the routes serve, made once.
+/// What the routes serve. It is made once.
 #[derive(Clone)]
 pub(crate) struct Docs {
     description: Arc<str>,
@@ -40,7 +39,7 @@ impl Docs {
         let description = describe()
             .to_json()
             .expect("a description has only keys that are text");
-        // Unless told otherwise the page would have its description checked by a public service.
+        // By default the page sends the description to a public service that checks it.
         let page = Config::from(format!("..{DESCRIPTION}")).validator_url("none");
         Self {
             description: description.into(),
@@ -77,7 +76,7 @@ async fn description(docs: web::Data<Docs>) -> HttpResponse {
         .body(docs.description.replace(EXAMPLE_DAY, &today.to_string()))
 }
 
-/// The page names its files relative to itself.
+/// Redirects to the page with a slash at its end, since it names its files relative to itself.
 async fn to_page() -> HttpResponse {
     HttpResponse::PermanentRedirect()
         .insert_header((LOCATION, "docs/"))

@@ -1,6 +1,5 @@
-//! The description of the API in OpenAPI 3.1, put together from what stands beside the routes and
-//! their types. Lives here: what holds for all of them; `http` serves it. Not here: what describes
-//! one route.
+//! The description of the API in OpenAPI 3.1. Each route and type is described beside its code. Here
+//! the descriptions are put together, with what is true of all routes; `http` serves the result.
 
 pub(crate) mod http;
 
@@ -21,7 +20,7 @@ use crate::{
     metrics, stats,
 };
 
-/// What holds for all routes alike.
+/// What is true of all routes.
 const ABOUT: &str = "\
 Answers a clinic dashboard's appointment statistics: from a cache, at once, and never older than \
 the last acknowledged write.
@@ -35,7 +34,7 @@ Unless the service runs with `auth.mode = \"none\"`, requests carry an access to
 clinics that they may be about; the cache's own routes are for administrators.
 
 A request may carry an `X-Request-Id` of 1 to 128 letters, digits or `-_.:/+=`. Its answer has the \
-same, or else one of the service's own; by it the log knows the request.
+same, or else one that the service makes; the request's lines in the log have it.
 
 Errors have the members of RFC 9457, sent as `application/json`; `detail` is fit to be shown.";
 
@@ -50,12 +49,12 @@ Errors have the members of RFC 9457, sent as `application/json`; `detail` is fit
         (name = "Metrics", description = "What is counted while serving.")
     )
 )]
-struct Common;
+struct CommonParts;
 
-/// The description of every route but those of the description itself.
+/// Describes every route, except for those that serve the description itself.
 #[must_use]
 pub fn describe() -> Description {
-    let mut description = Common::openapi()
+    let mut description = CommonParts::openapi()
         .nest(PREFIX, stats::http::StatsApi::openapi())
         .nest(PREFIX, appointments::http::AppointmentsApi::openapi())
         .merge_from(health::http::HealthApi::openapi())
@@ -89,14 +88,14 @@ pub fn describe() -> Description {
     description
 }
 
-/// Where an access token is looked for.
+/// Where a request may carry its access token.
 fn security_schemes() -> [(&'static str, SecurityScheme); 2] {
     let header = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("JWT");
     let cookie = ApiKeyValue::with_description(
         "access_token",
-        "As AlignWork sets it. What writes with it needs an allowed `Origin`.",
+        "As AlignWork sets it. A request that writes with it needs an allowed `Origin`.",
     );
     [
         ("bearer", SecurityScheme::Http(header.build())),
@@ -104,7 +103,7 @@ fn security_schemes() -> [(&'static str, SecurityScheme); 2] {
     ]
 }
 
-/// Every response, wherever it is described.
+/// Every response: those of single routes, and those that routes share.
 fn responses(description: &mut Description) -> impl Iterator<Item = &mut Response> {
     let components = description.components.iter_mut();
     let shared = components.flat_map(|components| components.responses.values_mut());
@@ -142,6 +141,6 @@ fn request_id() -> Header {
         .pattern(Some("^[A-Za-z0-9_.:/+=-]{1,128}$"))
         .examples(["b0a3c62e5d5f4b7f9f4f6f0f6d1f1c1e"]);
     let mut header = Header::new(value);
-    header.description = Some("What the log knows the request by.".to_owned());
+    header.description = Some("The id of the request in the log.".to_owned());
     header
 }

@@ -1,5 +1,4 @@
-//! A line of the log for each request, and the id by which it is found. Lives here: what is told of a
-//! request. Not here: the form of a line, and how others come to carry the id (`crate::logging`).
+//! The line that each request has in the log, and the id by which it is found.
 
 use std::{future::Future, thread, time::Instant};
 
@@ -15,45 +14,46 @@ use actix_web::{
 };
 use log::{Level, kv::Value};
 
-use super::measure::method_name;
+use super::request_metrics::method_name;
 use crate::{
     error::ApiError,
     health,
     logging::{RequestId, with_request_id},
 };
 
-/// What `log.filter` knows these lines by.
+/// The name of these lines in `log.filter`.
 const TARGET: &str = "megastats::access";
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A request that is not answered yet. If it is dropped, its client has left, or the service
-/// panicked.
+/// A request that will be logged when it has been answered. If it is dropped before, its client has
+/// left, or the service has panicked.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct LoggedRequest {
     id: RequestId,
     method: &'static str,
     began: Instant,
     /// Whether it has a line even if nothing failed.
-    is_told: bool,
+    is_always_logged: bool,
     is_answered: bool,
 }
 
-impl Request {
-    /// A request that begins now.
-    pub(super) fn new(request: &ServiceRequest, is_told: bool) -> Self {
+impl LoggedRequest {
+    /// The request begins now.
+    pub(super) fn new(request: &ServiceRequest, is_always_logged: bool) -> Self {
         let given = request.headers().get(X_REQUEST_ID);
         let given = given.and_then(|id| RequestId::parse(id.as_bytes()));
         Self {
             id: given.unwrap_or_else(RequestId::random),
             method: method_name(request.method()),
             began: Instant::now(),
-            is_told,
+            is_always_logged,
             is_answered: false,
         }
     }
 
-    /// The answer that `call` comes to, with the id; it is logged, as all that is on the way.
+    /// Adds the id to the answer of `call`, and logs the request. Every line that is logged meanwhile
+    /// has the id.
     pub(super) fn follow<B: MessageBody>(
         mut self,
         call: impl Future<Output = Result<ServiceResponse<B>, Error>>,
@@ -63,31 +63,31 @@ impl Request {
             self.is_answered = true;
             match answer {
                 Ok(mut answer) => {
-                    self.mark(answer.headers_mut());
+                    self.add_id(answer.headers_mut());
                     let route = || answer.request().match_pattern();
                     let response = answer.response();
                     let (status, error) = (response.status(), response.error());
-                    self.tell(route, status, response.headers(), error);
+                    self.log(route, status, response.headers(), error);
                     Ok(answer)
                 }
-                // A middleware's own.
+                // A middleware failed.
                 Err(error) => {
                     let mut response = error.error_response();
-                    self.mark(response.headers_mut());
+                    self.add_id(response.headers_mut());
                     let status = response.status();
-                    self.tell(|| None, status, response.headers(), Some(&error));
+                    self.log(|| None, status, response.headers(), Some(&error));
                     Err(InternalError::from_response(error, response).into())
                 }
             }
         })
     }
 
-    fn mark(&self, headers: &mut HeaderMap) {
+    fn add_id(&self, headers: &mut HeaderMap) {
         let id = HeaderValue::from_str(self.id.as_str());
         headers.insert(X_REQUEST_ID, id.expect("an id is visible ASCII"));
     }
 
-    fn tell(
+    fn log(
         &self,
         route: impl FnOnce() -> Option<String>,
         status: StatusCode,
@@ -95,7 +95,7 @@ impl Request {
         error: Option<&Error>,
     ) {
         let cause = error.filter(|_| status.is_server_error()).and_then(cause);
-        if cause.is_none() && !self.is_told {
+        if cause.is_none() && !self.is_always_logged {
             return;
         }
         let route = route();
@@ -119,35 +119,42 @@ impl Request {
         );
     }
 
-    /// To the microsecond.
+    /// Since the request began, to the microsecond.
     fn duration_ms(&self) -> f64 {
         let micros = u32::try_from(self.began.elapsed().as_micros()).unwrap_or(u32::MAX);
         f64::from(micros) / 1000.0
     }
 }
 
-impl Drop for Request {
+impl Drop for LoggedRequest {
     fn drop(&mut self) {
         if self.is_answered {
             return;
         }
-        let (level, end) = if thread::panicking() {
-            (Level::Error, "the service panicked before it had answered")
-        } else if self.is_told {
-            (Level::Info, "the client left before it was answered")
-        } else {
+        let is_panicking = thread::panicking();
+        if !is_panicking && !self.is_always_logged {
             return;
+        }
+        let level = if is_panicking {
+            Level::Error
+        } else {
+            Level::Info
+        };
+        let message = if is_panicking {
+            "the service panicked before it had answered"
+        } else {
+            "the client left before it was answered"
         };
         log::log!(
             target: TARGET, level,
             method = self.method,
             duration_ms = self.duration_ms();
-            "{end}"
+            "{message}"
         );
     }
 }
 
-/// Why the service failed, if it says so.
+/// Why the service failed, unless the error does not say so.
 fn cause(error: &Error) -> Option<String> {
     match error.as_error::<ApiError>() {
         Some(error) => error.cause().map(str::to_owned),

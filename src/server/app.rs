@@ -1,32 +1,27 @@
-//! What every request passes through. Lives here: routes and middleware. Not here: what a route
-//! does, or when the service starts and stops.
+//! The routes, and what every request passes through.
 
 #[cfg(test)]
 mod tests;
 
-use std::{
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use actix_cors::Cors;
 use actix_web::{
-    Error, HttpResponse, ResponseError,
-    body::BoxBody,
-    dev::ServiceResponse,
+    App, Error, HttpResponse, ResponseError,
+    body::{BoxBody, MessageBody},
+    dev::{Service as _, ServiceFactory, ServiceRequest, ServiceResponse},
     http::{ConnectionType, StatusCode, header},
-    middleware::{Condition, ErrorHandlerResponse, from_fn},
+    middleware::{Condition, DefaultHeaders, ErrorHandlerResponse, ErrorHandlers, from_fn},
     web,
 };
+
+use super::{access_log::LoggedRequest, request_metrics::RequestMetrics, tcp::RequestsInProgress};
 
 use crate::{
     appointments::{self, PREFIX, http::Appointments},
     auth::http::{Auth, admins_only, callers_only},
     error::ApiError,
-    health::{self, http::Health},
+    health::{self, http::HealthChecks},
     input::http::BodyLimits,
     metrics::{self, Metrics},
     openapi::{self, http::Docs},
@@ -34,33 +29,83 @@ use crate::{
     stats::{self, http::Ttl, service::StatsService},
 };
 
+/// What the routes and the middleware work with. Each worker has a clone.
 #[derive(Clone)]
-pub(super) struct Shared {
+pub(super) struct AppState {
     pub(super) auth: web::Data<Auth>,
     pub(super) appointments: Appointments,
     pub(super) stats: Arc<StatsService>,
     pub(super) ttl: Ttl,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) health: Health,
+    pub(super) health: HealthChecks,
     pub(super) docs: Docs,
+    pub(super) body_limits: BodyLimits,
+    pub(super) cors: CorsSettings,
+    /// Whether requests have a line in the log even if nothing failed.
+    pub(super) logs_all_requests: bool,
 }
 
-pub(super) fn routes(config: &mut web::ServiceConfig, shared: Shared, limits: BodyLimits) {
-    let needs_token = shared.auth.is_required();
+/// The whole of it, for one worker.
+pub(super) fn app(
+    state: AppState,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    let cors = cross_origin(&state.cors);
+    let request_metrics = RequestMetrics::new(Arc::clone(&state.metrics));
+    let logs_all = state.logs_all_requests;
+    let is_draining = Arc::clone(&state.health.is_draining);
+    App::new()
+        .configure(|config| routes(config, state))
+        .wrap(ErrorHandlers::new().handler(StatusCode::METHOD_NOT_ALLOWED, explain_405))
+        .wrap(DefaultHeaders::new().add((header::CACHE_CONTROL, "no-store")))
+        .wrap(cors)
+        // Outermost, so that it sees every answer.
+        .wrap_fn(move |request, service| {
+            let in_progress = request
+                .conn_data::<RequestsInProgress>()
+                .map(RequestsInProgress::begin);
+            let measured = request_metrics.begin(&request);
+            let logged = LoggedRequest::new(&request, logs_all);
+            let is_draining = Arc::clone(&is_draining);
+            let answer = logged.follow(service.call(request));
+            async move {
+                let mut answer = measured.follow(answer).await;
+                if let Ok(answer) = &mut answer
+                    && is_draining.load(Ordering::Relaxed)
+                {
+                    // The client's next request may go to another instance.
+                    let head = answer.response_mut().head_mut();
+                    head.set_connection_type(ConnectionType::Close);
+                }
+                drop(in_progress);
+                answer
+            }
+        })
+}
+
+fn routes(config: &mut web::ServiceConfig, state: AppState) {
+    let needs_token = state.auth.is_required();
     config
-        .app_data(shared.auth)
-        .app_data(web::Data::new(shared.appointments))
-        .app_data(web::Data::new(shared.stats))
-        .app_data(web::Data::new(shared.ttl))
-        .app_data(web::Data::from(shared.metrics))
-        .app_data(web::Data::new(shared.health))
-        .app_data(web::Data::new(shared.docs))
-        .app_data(limits)
+        .app_data(state.auth)
+        .app_data(web::Data::new(state.appointments))
+        .app_data(web::Data::new(state.stats))
+        .app_data(web::Data::new(state.ttl))
+        .app_data(web::Data::from(state.metrics))
+        .app_data(web::Data::new(state.health))
+        .app_data(web::Data::new(state.docs))
+        .app_data(state.body_limits)
         .configure(|config| paths(config, needs_token));
 }
 
-/// All routes; what they work with is set beside them.
-pub(super) fn paths(config: &mut web::ServiceConfig, needs_token: bool) {
+/// All routes, without what they work with.
+fn paths(config: &mut web::ServiceConfig, needs_token: bool) {
     config
         .configure(openapi::http::routes)
         .configure(health::http::routes)
@@ -78,8 +123,8 @@ async fn no_such_route() -> HttpResponse {
     ApiError::not_found("There is no such route.").error_response()
 }
 
-/// Any header, since browsers ask for whatever a front end sends; the origins are what is checked.
-pub(super) fn cross_origin(settings: &CorsSettings) -> Cors {
+/// Allows any header, since browsers ask for whatever a front end sends. The origins are checked.
+fn cross_origin(settings: &CorsSettings) -> Cors {
     let cors = Cors::default()
         .allowed_methods(["GET", "HEAD", "POST", "PATCH", "DELETE"])
         .allow_any_header()
@@ -101,23 +146,9 @@ pub(super) fn cross_origin(settings: &CorsSettings) -> Cors {
         .fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
-/// Has the answer end its connection once the service drains: the client's next request may go to
-/// somebody else.
-pub(super) async fn part_if<B>(
-    draining: Arc<AtomicBool>,
-    call: impl Future<Output = Result<ServiceResponse<B>, Error>>,
-) -> Result<ServiceResponse<B>, Error> {
-    let mut answer = call.await?;
-    if draining.load(Ordering::Relaxed) {
-        let head = answer.response_mut().head_mut();
-        head.set_connection_type(ConnectionType::Close);
-    }
-    Ok(answer)
-}
-
-/// A wrong method is answered in the same JSON as every other mistake, with `Allow` kept.
+/// Answers a wrong method in the same JSON as every other error, and keeps `Allow`.
 #[expect(clippy::unnecessary_wraps, reason = "the middleware's signature")]
-pub(super) fn explain_405<B>(
+fn explain_405<B>(
     response: ServiceResponse<B>,
 ) -> actix_web::Result<ErrorHandlerResponse<BoxBody>> {
     let allow = response.headers().get(header::ALLOW).cloned();

@@ -1,5 +1,4 @@
-//! Why the service stopped. Lives here: the failures of its start and of its drain. Not here: what
-//! goes wrong with one request (`crate::error`).
+//! Why the service did not start, or stopped.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -7,7 +6,7 @@ use thiserror::Error;
 
 use crate::{auth::keys::KeysError, cache::ClientSetUpError, db, stats::zones::ZonesError};
 
-/// The service did not start, or stopped other than by being told to.
+/// The service did not start, failed, or did not finish its work.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The database could not be opened.
@@ -34,7 +33,7 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
-    /// Everybody would be let in from other machines, and nobody said that this is meant.
+    /// Everybody on other machines would have access, and `auth.allow_anonymous` does not allow that.
     #[error(
         "auth.allow_anonymous: server.host {host} is reached from other machines, and auth.mode \
          \"none\" lets everybody in: set auth.mode to \"jwt\", listen on a loopback address, or set \
@@ -52,7 +51,7 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
-    /// The keys that tokens are checked with are unfit.
+    /// The keys that tokens are checked with cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
     /// The signals that stop the service could not be listened for.

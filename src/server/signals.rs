@@ -1,46 +1,61 @@
-//! Being told to stop, by SIGTERM or SIGINT. Not here: stopping.
+//! What tells the service to stop.
 
-use std::future::{self, Future};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
-};
+use super::error::StartError;
 
-use super::StartError;
-
-/// The first SIGTERM or SIGINT, and the second.
-pub(super) fn stop_and_hurry() -> Result<(impl Stop, impl Stop), StartError> {
-    let mut signals = Signals {
-        terminate: signal(SignalKind::terminate()).map_err(StartError::Signals)?,
-        interrupt: signal(SignalKind::interrupt()).map_err(StartError::Signals)?,
-    };
-    let (hand_over, handed) = oneshot::channel();
-    let first = async move {
-        // Not within the macro, which awaits nothing where the line is not logged.
-        let signal = signals.next().await;
-        log::info!("{signal}: stopping");
-        // Whoever stopped by other means waits for no second one.
-        let _ = hand_over.send(signals);
-    };
-    let second = async move {
-        match handed.await {
-            Ok(mut signals) => {
-                let signal = signals.next().await;
-                log::info!("{signal}: without further delay");
-            }
-            Err(_) => future::pending().await,
-        }
-    };
-    Ok((first, second))
+/// Tells the service to stop. Clones tell the same service.
+#[derive(Debug, Clone, Default)]
+pub struct StopSignal {
+    stop: CancellationToken,
+    skip_delay: CancellationToken,
 }
 
-struct Signals {
+impl StopSignal {
+    /// The first SIGTERM or SIGINT stops the service; the second one ends
+    /// `server.drain_delay_seconds`.
+    pub(super) fn from_process_signals() -> Result<Self, StartError> {
+        let mut signals = ProcessSignals {
+            terminate: signal(SignalKind::terminate()).map_err(StartError::Signals)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(StartError::Signals)?,
+        };
+        let told = Self::default();
+        let Self { stop, skip_delay } = told.clone();
+        tokio::spawn(async move {
+            // Not inside of the macro, which awaits nothing if the line is not logged.
+            let first = signals.next().await;
+            log::info!("{first}: stopping");
+            stop.cancel();
+            let second = signals.next().await;
+            log::info!("{second}: without further delay");
+            skip_delay.cancel();
+        });
+        Ok(told)
+    }
+
+    /// Tells the service to stop.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Resolves when the service is told to stop.
+    pub(super) async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Resolves when the service is told not to wait for `server.drain_delay_seconds`.
+    pub(super) async fn delay_skipped(&self) {
+        self.skip_delay.cancelled().await;
+    }
+}
+
+struct ProcessSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Signals {
+impl ProcessSignals {
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -48,7 +63,3 @@ impl Signals {
         }
     }
 }
-
-/// Resolves when the service is to stop.
-pub(super) trait Stop: Future<Output = ()> + Send + 'static {}
-impl<F: Future<Output = ()> + Send + 'static> Stop for F {}

@@ -26,7 +26,8 @@ use thiserror::Error;
 
 use crate::settings::RedisSettings;
 
-/// How long Redis may leave bytes unacknowledged before the kernel breaks the connection.
+/// How long a peer may leave bytes unacknowledged before its connection counts as lost. Only Linux has
+/// such a timeout; elsewhere the kernel asks the peer after that time whether it is still there.
 const USER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a command has no result.
@@ -107,9 +108,11 @@ impl RedisClient {
         // Fails if another provider was installed before, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let connect_timeout = settings.connect_timeout;
-        let tcp = TcpSettings::default()
-            .set_nodelay(true)
-            .set_user_timeout(USER_TIMEOUT);
+        let tcp = TcpSettings::default().set_nodelay(true);
+        #[cfg(target_os = "linux")]
+        let tcp = tcp.set_user_timeout(USER_TIMEOUT);
+        #[cfg(not(target_os = "linux"))]
+        let tcp = tcp.set_keepalive(socket2::TcpKeepalive::new().with_time(USER_TIMEOUT));
         let tls = match settings.tls_ca.as_os_str() {
             path if path.is_empty() => None,
             _ => Some(read_certificates(&settings.tls_ca)?),

@@ -8,14 +8,14 @@ use std::{
 use megastats::{
     cache::{self, Lookup, StatsCache, StatsKey},
     clock::{Clock, SystemClock},
-    server::Server,
+    server::{Application, StopSignal},
     settings::{CacheBackend, Settings},
     tasks::Tasks,
     tenant::TenantId,
 };
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::Value;
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::runtime::Handle;
 
 use super::{Database, Folder, Lock, eventually, folder};
 
@@ -38,7 +38,7 @@ pub struct TestServer {
     url: String,
     admin_url: Option<String>,
     client: reqwest::Client,
-    stop: Option<oneshot::Sender<()>>,
+    stop: StopSignal,
     thread: Option<JoinHandle<()>>,
     folder: Folder,
 }
@@ -143,7 +143,8 @@ impl Builder {
             wrap,
             folder,
         } = self;
-        let (stop, stopped) = oneshot::channel::<()>();
+        let stop = StopSignal::default();
+        let stopped = stop.clone();
         let (send_addresses, addresses) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -160,19 +161,16 @@ impl Builder {
                 if let Some(wrap) = wrap {
                     parts.cache = wrap(parts.cache);
                 }
-                let stop = async move {
-                    let _ = stopped.await;
-                };
-                let server = Server::bind(settings, clock, parts, tasks, stop)
+                let application = Application::build(settings, clock, parts, tasks)
                     .await
                     .unwrap();
                 if is_shared && until_it_stores {
                     wait_until_it_stores(&*inner).await;
                 }
                 send_addresses
-                    .send((server.addresses()[0], server.admin_address()))
+                    .send((application.addresses()[0], application.admin_address()))
                     .unwrap();
-                server.serve().await.unwrap();
+                application.run(stopped).await.unwrap();
             });
         });
         let (address, admin_address) = addresses.recv().expect("the service starts");
@@ -180,7 +178,7 @@ impl Builder {
             url: format!("http://{address}"),
             admin_url: admin_address.map(|address| format!("http://{address}")),
             client: reqwest::Client::new(),
-            stop: Some(stop),
+            stop,
             thread: Some(thread),
             folder,
         }
@@ -281,7 +279,7 @@ impl TestServer {
 
     /// Tells the service to stop, as SIGTERM does.
     pub fn begin_stop(&mut self) {
-        self.stop.take();
+        self.stop.stop();
     }
 
     /// Whether the service has stopped.
@@ -300,7 +298,7 @@ impl TestServer {
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        self.stop.take();
+        self.stop.stop();
         // If the service panicked, the test has failed already.
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

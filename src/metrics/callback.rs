@@ -1,4 +1,4 @@
-//! Figures that are kept elsewhere and read when they are asked for. Not here: whose they are.
+//! Metrics whose value another module keeps. A function reads it each time that Prometheus scrapes.
 
 use prometheus::{
     IntCounter, IntGauge, Opts, Result,
@@ -10,21 +10,21 @@ use prometheus::{
 pub(super) const DISTINCT: &str =
     "names and labels are written in this module, valid and each only once";
 
-/// How a figure moves.
+/// Whether a value may go down.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum MetricKind {
     Counter,
     Gauge,
 }
 
-pub(super) struct Reading {
+pub(super) struct CallbackMetric {
     kind: MetricKind,
     opts: Opts,
     desc: Desc,
     read: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
-impl Reading {
+impl CallbackMetric {
     pub(super) fn new(
         kind: MetricKind,
         opts: Opts,
@@ -55,13 +55,13 @@ impl Reading {
     }
 }
 
-impl Collector for Reading {
+impl Collector for CallbackMetric {
     fn desc(&self) -> Vec<&Desc> {
         vec![&self.desc]
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         self.families()
-            .expect("`new` has found the name and the labels valid")
+            .expect("`new` has checked the name and the labels")
     }
 }

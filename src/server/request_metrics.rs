@@ -1,5 +1,4 @@
-//! Counting requests: which route a request has, how it ended, and how long it took. Not here: what
-//! is done with the counts (`crate::metrics`).
+//! Counting requests by route, method and status, and measuring how long they take.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, thread, time::Instant};
 
@@ -9,12 +8,12 @@ use actix_web::{
     http::{Method, StatusCode},
 };
 
-use crate::metrics::{Metrics, Series};
+use crate::metrics::{Metrics, RequestSeries};
 
-/// The route of what has none.
-const UNKNOWN: &str = "unknown";
+/// The name of the route where a request has none.
+const UNKNOWN_ROUTE: &str = "unknown";
 
-/// Methods that are told apart.
+/// Methods that have a series of their own.
 static METHODS: [Method; 7] = [
     Method::GET,
     Method::HEAD,
@@ -25,41 +24,48 @@ static METHODS: [Method; 7] = [
     Method::OPTIONS,
 ];
 
-/// What a method is called. A client may make methods up, which are all one.
+/// The name of a method. All methods that a client invents have the same.
 pub(super) fn method_name(method: &Method) -> &'static str {
     let known = METHODS.iter().find(|known| *known == method);
     known.map_or("other", Method::as_str)
 }
 
-/// No answer was sent: nginx' number for it.
-fn client_left() -> StatusCode {
+/// The client left before it was answered. nginx has the same number for it.
+fn status_client_left() -> StatusCode {
     StatusCode::from_u16(499).expect("three digits")
 }
 
-/// Counts the requests of one worker. What it has counted before it counts without a lock and
-/// without allocating, except under paths that hold an id.
-pub(super) struct Meter {
+/// Counts the requests of one worker. It takes a lock only the first time that a route, method and
+/// status occur.
+pub(super) struct RequestMetrics {
     metrics: Arc<Metrics>,
     /// By route template: as many as there are routes.
-    routes: RefCell<HashMap<String, Rc<Route>>>,
+    routes: RefCell<HashMap<String, Rc<RouteMetrics>>>,
 }
 
-/// The series of one route, by method and status.
-struct Route {
+/// The series of one route.
+struct RouteMetrics {
     template: String,
-    series: RefCell<Vec<(&'static str, StatusCode, Series)>>,
+    series: RefCell<Vec<StatusSeries>>,
+}
+
+/// The series of one route, method and status.
+struct StatusSeries {
+    method: &'static str,
+    status: StatusCode,
+    series: RequestSeries,
 }
 
 /// A request that is being answered. It is counted when this is dropped.
-pub(super) struct Measured {
+pub(super) struct MeasuredRequest {
     metrics: Arc<Metrics>,
-    route: Rc<Route>,
+    route: Rc<RouteMetrics>,
     method: &'static str,
     status: StatusCode,
     began: Instant,
 }
 
-impl Meter {
+impl RequestMetrics {
     pub(super) fn new(metrics: Arc<Metrics>) -> Rc<Self> {
         Rc::new(Self {
             metrics,
@@ -68,18 +74,18 @@ impl Meter {
     }
 
     /// Begins to measure a request.
-    pub(super) fn begin(&self, request: &ServiceRequest) -> Measured {
+    pub(super) fn begin(&self, request: &ServiceRequest) -> MeasuredRequest {
         self.metrics.requests.in_flight.inc();
-        Measured {
+        MeasuredRequest {
             metrics: Arc::clone(&self.metrics),
             route: self.route(request),
             method: method_name(request.method()),
-            status: client_left(),
+            status: status_client_left(),
             began: Instant::now(),
         }
     }
 
-    fn route(&self, request: &ServiceRequest) -> Rc<Route> {
+    fn route(&self, request: &ServiceRequest) -> Rc<RouteMetrics> {
         // A path without an id is its own template, but for a slash at its end.
         let path = request.path();
         let path = path.strip_suffix('/').unwrap_or(path);
@@ -87,10 +93,10 @@ impl Meter {
             return Rc::clone(route);
         }
         let template = request.match_pattern();
-        let template = template.unwrap_or_else(|| UNKNOWN.to_owned());
+        let template = template.unwrap_or_else(|| UNKNOWN_ROUTE.to_owned());
         let mut routes = self.routes.borrow_mut();
         let route = routes.entry(template).or_insert_with_key(|template| {
-            Rc::new(Route {
+            Rc::new(RouteMetrics {
                 template: template.clone(),
                 series: RefCell::default(),
             })
@@ -99,8 +105,8 @@ impl Meter {
     }
 }
 
-impl Measured {
-    /// Until the request has been answered.
+impl MeasuredRequest {
+    /// Notes the status that `answer` has.
     pub(super) async fn follow<B>(
         mut self,
         answer: impl Future<Output = Result<ServiceResponse<B>, Error>>,
@@ -114,7 +120,7 @@ impl Measured {
     }
 }
 
-impl Drop for Measured {
+impl Drop for MeasuredRequest {
     fn drop(&mut self) {
         self.metrics.requests.in_flight.dec();
         if thread::panicking() {
@@ -130,14 +136,17 @@ impl Drop for Measured {
         let mut series = route.series.borrow_mut();
         let known = series
             .iter()
-            .position(|(of, ended, _)| of == method && ended == status);
-        let at = known.unwrap_or_else(|| {
+            .position(|known| known.method == *method && known.status == *status);
+        let index = known.unwrap_or_else(|| {
             let requests = &self.metrics.requests;
-            let made = requests.series(&route.template, method, status.as_str());
-            series.push((*method, *status, made));
+            series.push(StatusSeries {
+                method,
+                status: *status,
+                series: requests.series(&route.template, method, status.as_str()),
+            });
             series.len() - 1
         });
-        series[at].2.count(began.elapsed());
+        series[index].series.count(began.elapsed());
     }
 }
 
@@ -153,7 +162,7 @@ mod tests {
     #[actix_web::test]
     async fn a_request_whose_handler_panics_is_counted_as_500_and_one_that_is_dropped_as_499() {
         let metrics = Arc::new(Metrics::new(CacheBackend::Memory));
-        let meter = Meter::new(Arc::clone(&metrics));
+        let meter = RequestMetrics::new(Arc::clone(&metrics));
         let begin = || meter.begin(&TestRequest::default().to_srv_request());
         let handler = poll_fn::<Result<ServiceResponse, Error>, _>(|_| panic!("as a handler may"));
         let ended = spawn(begin().follow(handler)).await;

@@ -1,13 +1,6 @@
-//! What is done with connections that come in. Lives here: who answers on them, and their limits. Not
-//! here: the sockets (`door`), one connection (`connection`), and what a request passes through
-//! (`app`).
+//! Accepting connections, and answering requests on them.
 
-use std::{
-    future::ready,
-    io,
-    net::{SocketAddr, TcpListener},
-    time::Duration,
-};
+use std::{future::ready, io, time::Duration};
 
 use actix_http::{HttpService, Request, Response, body::MessageBody};
 use actix_server::Server;
@@ -16,25 +9,27 @@ use actix_service::{
 };
 use actix_web::{dev::AppConfig, rt::net::TcpStream};
 
-use super::connection::{Connection, Patience};
-use crate::{auth::http::AdminConnection, metrics::Connections, settings::ServerSettings};
+use super::{
+    listeners::Listeners,
+    timeouts::{ClientTimeouts, TimedStream},
+};
+use crate::{auth::http::AdminConnection, metrics::ConnectionGauge, settings::ServerSettings};
 
 /// How long an idle connection is kept: longer than a dashboard's 30 s between polls.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// How long a connection that is closed may take to take its last answer.
-const PARTING: Duration = Duration::from_secs(1);
+/// How long the client of a connection that ends may take to read the last answer.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Accepts from all `listeners`, and has what `app` makes answer. Who comes in by `admin_address` is
-/// an administrator; `open` counts the connections there are. actix's own `HttpServer` does the
-/// same, but leaves nobody between itself and the socket.
-pub(super) fn listen<A, F, S, B>(
+/// Accepts connections from all `listeners`, and has what `app` makes answer their requests; `open`
+/// counts the connections. actix's own `HttpServer` does the same, but gives no access to the socket
+/// of a connection.
+pub(in crate::server) fn serve<A, F, S, B>(
     settings: &ServerSettings,
-    listeners: Vec<TcpListener>,
-    admin_address: Option<SocketAddr>,
-    open: &Connections,
+    listeners: &Listeners,
+    open: &ConnectionGauge,
     app: A,
-) -> io::Result<(Server, Vec<SocketAddr>)>
+) -> io::Result<Server>
 where
     A: Fn() -> F + Clone + Send + 'static,
     F: IntoServiceFactory<S, Request>,
@@ -48,23 +43,20 @@ where
     let mut server = Server::build()
         .workers(workers)
         .max_concurrent_connections(settings.max_connections.div_ceil(workers))
-        // The service stops it, and has a limit for that.
+        // `drain` has a limit of its own.
         .shutdown_timeout(u64::MAX)
         .disable_signals();
     let draining = server.graceful_shutdown_signal();
     let request = settings.request_timeout;
-    let patience = Patience {
+    let timeouts = ClientTimeouts {
         request,
-        // actix closes an idle connection first, and in a better way.
+        // actix closes an idle connection earlier, and tells the client.
         idle: KEEP_ALIVE + request,
     };
-    let mut addresses = Vec::new();
-    for listener in listeners {
-        let address = listener.local_addr()?;
-        let is_for_admins = admin_address == Some(address);
-        addresses.push(address);
+    for listener in listeners.copies()? {
         let (app, draining, open) = (app.clone(), draining.clone(), open.clone());
-        server = server.listen(address.to_string(), listener, move || {
+        let name = listener.address.to_string();
+        server = server.listen(name, listener.socket, move || {
             let app = app().into_factory().map_err(|error| error.error_response());
             let (draining, open) = (draining.clone(), open.clone());
             let http = HttpService::build()
@@ -74,11 +66,11 @@ where
                 })
                 .keep_alive(KEEP_ALIVE)
                 .client_request_timeout(request)
-                .client_disconnect_timeout(PARTING)
-                .local_addr(address)
-                .on_connect_ext(move |connection: &Connection, data| {
-                    data.insert(connection.handling());
-                    if is_for_admins {
+                .client_disconnect_timeout(CLOSE_TIMEOUT)
+                .local_addr(listener.address)
+                .on_connect_ext(move |stream: &TimedStream, data| {
+                    data.insert(stream.requests_in_progress());
+                    if listener.is_for_admins {
                         data.insert(AdminConnection);
                     }
                 })
@@ -87,10 +79,10 @@ where
                 let client = stream.peer_addr().ok();
                 // A long answer must not wait for the client to acknowledge its beginning.
                 let _ = stream.set_nodelay(true);
-                ready(Ok((Connection::new(stream, patience, &open), client)))
+                ready(Ok((TimedStream::new(stream, timeouts, &open), client)))
             };
             fn_service(connect).and_then(http)
         })?;
     }
-    Ok((server.run(), addresses))
+    Ok(server.run())
 }

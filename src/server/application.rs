@@ -1,0 +1,201 @@
+//! Building the service: the database, the cache, the routes, the listening sockets.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Weak, atomic::AtomicBool},
+    time::Duration,
+};
+
+use actix_web::{dev, web};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    app::{self, AppState},
+    error::StartError,
+    scrape,
+    tcp::{self, Listeners},
+};
+use crate::{
+    appointments::http::Appointments,
+    auth::http::Auth,
+    cache::CacheParts,
+    clock::Clock,
+    db::{Db, Lock},
+    health::http::HealthChecks,
+    input::http::BodyLimits,
+    metrics::{self, Metrics},
+    openapi::http::Docs,
+    settings::{CacheBackend, Settings, Tzdb},
+    stats::{http::Ttl, service::StatsService, warm::keep_warm, zones::Zones},
+    tasks::Tasks,
+};
+
+/// The service, which listens, and answers once it [runs](Application::run).
+#[expect(missing_debug_implementations, reason = "the web server has none")]
+pub struct Application {
+    pub(super) web_server: dev::Server,
+    pub(super) listeners: Listeners,
+    pub(super) tasks: Tasks,
+    pub(super) metrics: Arc<Metrics>,
+    /// Ends warming. What it computes at that moment is finished as any other computation.
+    pub(super) end_warming: CancellationToken,
+    /// Whether the service was told to stop. Then each answer ends its connection.
+    pub(super) is_draining: Arc<AtomicBool>,
+    pub(super) drain_delay: Duration,
+    pub(super) drain_timeout: Duration,
+    /// Keeps other processes from the SQLite file until the service has stopped.
+    pub(super) lock: Option<Lock>,
+}
+
+impl Application {
+    /// Opens the database, migrates it and listens.
+    ///
+    /// # Errors
+    /// A setting does not fit, the database cannot be used, or an address cannot be listened on.
+    pub async fn build(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        cache: CacheParts,
+        tasks: Tasks,
+    ) -> Result<Self, StartError> {
+        let addresses = tcp::host_addresses(&settings)?;
+        let auth = Auth::new(&settings, Arc::clone(&clock))?;
+        let zones = match settings.stats.tzdb {
+            Tzdb::Bundled => Zones::bundled(),
+            Tzdb::System => Zones::system()?,
+        };
+        let OpenDatabase { db, lock } = open_database(&settings).await?;
+        let metrics = Arc::new(Metrics::new(settings.cache.backend));
+        scrape::show(&metrics, &db, &cache, &tasks);
+        tokio::spawn(count_minutes(Arc::downgrade(&metrics)));
+        let stats = Arc::new(StatsService::new(
+            db.clone(),
+            cache,
+            &settings.cache,
+            Arc::clone(&clock),
+            zones,
+            Arc::clone(&metrics),
+            tasks.clone(),
+        ));
+        scrape::show_warming(&metrics, &stats);
+        let end_warming = start_warming(&stats, &tasks);
+        let is_draining = Arc::new(AtomicBool::new(false));
+        let app_state = AppState {
+            auth: web::Data::new(auth),
+            docs: Docs::new(Arc::clone(&clock)),
+            health: HealthChecks {
+                db: db.clone(),
+                is_draining: Arc::clone(&is_draining),
+            },
+            appointments: Appointments {
+                db,
+                stats: Arc::clone(&stats),
+                clock,
+            },
+            stats,
+            ttl: Ttl(settings.cache.ttl),
+            metrics: Arc::clone(&metrics),
+            body_limits: BodyLimits {
+                size: settings.server.max_body_bytes,
+                time: settings.server.request_timeout,
+            },
+            cors: settings.cors.clone(),
+            logs_all_requests: settings.log.requests,
+        };
+        let listeners = Listeners::open(&addresses, &settings)?;
+        let web_server = tcp::serve(
+            &settings.server,
+            &listeners,
+            &metrics.requests.connections,
+            move || app::app(app_state.clone()),
+        )
+        .map_err(StartError::Serve)?;
+        log_addresses(&listeners, &settings);
+        Ok(Self {
+            web_server,
+            listeners,
+            tasks,
+            metrics,
+            end_warming,
+            is_draining,
+            drain_delay: settings.server.drain_delay,
+            drain_timeout: settings.server.shutdown_timeout,
+            lock,
+        })
+    }
+
+    /// The addresses that the service listens on, without that for administrators.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.addresses()
+    }
+
+    /// The address that makes whoever connects to it an administrator, if there is one.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.listeners.admin_address()
+    }
+}
+
+struct OpenDatabase {
+    db: Db,
+    lock: Option<Lock>,
+}
+
+async fn open_database(settings: &Settings) -> Result<OpenDatabase, StartError> {
+    let database = settings.database.clone();
+    let url = database.url.to_string();
+    // A cache in this process would not notice what another process writes.
+    let must_be_alone = settings.cache.backend == CacheBackend::Memory;
+    let open = move || {
+        // First the lock, since opening migrates: not while another process serves the file.
+        let lock = Lock::take(&database.url, must_be_alone)?;
+        let db = Db::open(&database)?;
+        Ok(OpenDatabase { db, lock })
+    };
+    let opened = tokio::task::spawn_blocking(open).await;
+    opened
+        .expect("opening a database does not panic")
+        .map_err(|source| StartError::Database { url, source })
+}
+
+/// Computes ahead what clients read, until the token is cancelled.
+fn start_warming(stats: &Arc<StatsService>, tasks: &Tasks) -> CancellationToken {
+    let end_warming = CancellationToken::new();
+    let ended = end_warming.clone();
+    let stats = Arc::downgrade(stats);
+    tasks.background(async move {
+        ended.run_until_cancelled(keep_warm(stats)).await;
+    });
+    end_warming
+}
+
+/// Moves the last minute of `/cache-metrics` on, for as long as there are metrics.
+async fn count_minutes(metrics: Weak<Metrics>) {
+    let mut ticks = tokio::time::interval(metrics::TICK);
+    loop {
+        ticks.tick().await;
+        let Some(metrics) = metrics.upgrade() else {
+            return;
+        };
+        metrics.cache_metrics.tick();
+    }
+}
+
+fn log_addresses(listeners: &Listeners, settings: &Settings) {
+    let addresses = listeners.addresses();
+    let urls: Vec<_> = addresses
+        .iter()
+        .map(|address| format!("http://{address}"))
+        .collect();
+    log::info!(
+        "listening on {} (database {}, cache {:?}, {} workers)",
+        urls.join(" and "),
+        settings.database.url,
+        settings.cache.backend,
+        settings.server.worker_count(),
+    );
+    if let Some(address) = listeners.admin_address() {
+        log::info!("listening for administrators on http://{address}");
+    }
+}
