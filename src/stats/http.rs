@@ -242,7 +242,7 @@ async fn purge(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct CacheMetricsQuery {
-    /// Keys on a page.
+    /// Keys on a page, at most.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 1000, default = 100, example = 100)]
     limit: Option<String>,
     /// The last key of the page before.
