@@ -163,6 +163,77 @@ async fn the_page_loads_nothing_from_elsewhere() {
 }
 
 #[tokio::test]
+async fn a_browser_keeps_the_files_and_asks_whether_they_are_still_right() {
+    let server = TestServer::start();
+    for path in [
+        "/docs/swagger-ui-bundle.js",
+        "/docs/",
+        "/docs/swagger-initializer.js",
+        "/openapi.json",
+    ] {
+        let url = format!("{}{path}", server.url());
+        let ask =
+            |name: &str, value: &str| server.request(server.client().get(&url).header(name, value));
+        let plain = ask("accept-encoding", "identity").await;
+        assert_eq!(plain.status, StatusCode::OK, "{path}");
+        assert_eq!(plain.header("cache-control"), "no-cache", "{path}");
+        assert_eq!(plain.header("content-encoding"), "", "{path}");
+        let tag = plain.header("etag").to_owned();
+        for known in [tag.as_str(), &format!("\"other\", {tag}"), "*"] {
+            let kept = ask("if-none-match", known).await;
+            assert_eq!(kept.status, StatusCode::NOT_MODIFIED, "{path}: {known}");
+            assert_eq!(
+                (kept.body.as_str(), kept.header("etag")),
+                ("", tag.as_str()),
+                "{path}"
+            );
+            assert_eq!(kept.header("cache-control"), "no-cache", "{path}");
+        }
+        let changed = ask("if-none-match", "W/\"other\"").await;
+        assert_eq!(changed.status, StatusCode::OK, "{path}");
+        assert_eq!(changed.body, plain.body, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_is_sent_packed_to_whoever_can_unpack_it() {
+    let server = TestServer::start();
+    let url = format!("{}/docs/swagger-ui-bundle.js", server.url());
+    for (accepted, encoding) in [
+        ("gzip, deflate, br", "gzip"),
+        ("br;q=1.0, gzip;q=0.5", "gzip"),
+        ("gzip;q=0", ""),
+        ("br", ""),
+        ("", ""),
+    ] {
+        let request = server
+            .client()
+            .get(&url)
+            .header("accept-encoding", accepted);
+        let response = request.send().await.unwrap();
+        let header = |name| match response.headers().get(name) {
+            Some(value) => value.to_str().unwrap(),
+            None => "",
+        };
+        assert_eq!(header("content-encoding"), encoding, "{accepted}");
+        assert_eq!(header("content-type"), "text/javascript", "{accepted}");
+        assert!(
+            header("vary").to_lowercase().contains("accept-encoding"),
+            "{accepted}"
+        );
+        let is_packed = encoding == "gzip";
+        let bytes = response.bytes().await.unwrap();
+        assert_eq!(bytes.starts_with(&[0x1f, 0x8b]), is_packed, "{accepted}");
+        assert_eq!(
+            bytes.len() > 1_000_000,
+            !is_packed,
+            "{accepted}: {}",
+            bytes.len()
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_page_has_no_other_files() {
     let server = TestServer::start();
     for file in [
