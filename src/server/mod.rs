@@ -30,7 +30,7 @@ use crate::{cache, clock::SystemClock, settings::Settings, tasks::Tasks};
 
 pub use self::{application::Application, error::StartError, signals::StopSignal};
 
-/// Serves until SIGTERM or SIGINT, then drains. A second signal ends `server.drain_delay_seconds`.
+/// Serves until SIGTERM, SIGINT or SIGHUP, then drains. A second signal ends `server.drain_delay_seconds`.
 ///
 /// # Errors
 /// The service could not start, failed while it served, or could not finish its work in time.

@@ -1,5 +1,7 @@
 //! What tells the service to stop.
 
+use std::future::pending;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -13,12 +15,17 @@ pub struct StopSignal {
 }
 
 impl StopSignal {
-    /// The first SIGTERM or SIGINT stops the service; the second one ends
+    /// The first SIGTERM, SIGINT or SIGHUP stops the service; the second one ends
     /// `server.drain_delay_seconds`.
     pub(super) fn from_process_signals() -> Result<Self, StartError> {
         let mut signals = ProcessSignals {
             terminate: signal(SignalKind::terminate()).map_err(StartError::Signals)?,
             interrupt: signal(SignalKind::interrupt()).map_err(StartError::Signals)?,
+            hang_up: if is_hang_up_ignored() {
+                None
+            } else {
+                Some(signal(SignalKind::hangup()).map_err(StartError::Signals)?)
+            },
         };
         let told = Self::default();
         let Self { stop, skip_delay } = told.clone();
@@ -53,6 +60,8 @@ impl StopSignal {
 struct ProcessSignals {
     terminate: Signal,
     interrupt: Signal,
+    /// None if the service was started by `nohup`.
+    hang_up: Option<Signal>,
 }
 
 impl ProcessSignals {
@@ -60,6 +69,28 @@ impl ProcessSignals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            () = received(self.hang_up.as_mut()) => "SIGHUP",
         }
     }
+}
+
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => pending().await,
+    }
+}
+
+/// Whether the service is to go on when its terminal is closed: then `nohup` has told the kernel to
+/// ignore SIGHUP. Only Linux tells.
+fn is_hang_up_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|signals| u64::from_str_radix(signals.trim(), 16).ok());
+    // The lowest bit is that of signal 1, SIGHUP.
+    ignored.is_some_and(|signals| signals & 1 == 1)
 }

@@ -1,9 +1,10 @@
-//! SIGTERM and SIGINT: what was accepted is finished, and nothing more is accepted.
+//! SIGTERM, SIGINT and SIGHUP: what was accepted is finished, and nothing more is accepted.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use harness::{
-    Database, Folder, Gate, Leave, Process, Raw, Step, TestServer, eventually, is_refused, poll,
+    Database, Folder, Gate, Leave, Process, Raw, Step, TestServer, command, eventually, is_refused,
+    poll,
 };
 use reqwest::StatusCode;
 
@@ -34,7 +35,7 @@ fn appointments(folder: &Path) -> i64 {
 
 #[tokio::test]
 async fn an_accepted_write_is_answered_and_nothing_new_is_accepted() {
-    for signal in ["TERM", "INT"] {
+    for signal in ["TERM", "INT", "HUP"] {
         let folder = Folder::new();
         let mut process = Process::start(folder.path(), &SLOW);
         let lock = Database::lock(folder.path());
@@ -58,6 +59,30 @@ async fn an_accepted_write_is_answered_and_nothing_new_is_accepted() {
         );
         assert_eq!(appointments(folder.path()), 1);
     }
+}
+
+#[tokio::test]
+async fn whoever_starts_it_by_nohup_may_close_the_terminal() {
+    let folder = Folder::new();
+    let command = command(folder.path());
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", "trap '' HUP; exec \"$0\""]);
+    nohup.arg(command.get_program()).current_dir(folder.path());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => nohup.env(name, value),
+            None => nohup.env_remove(name),
+        };
+    }
+    let process = Process::start_command(nohup, &[]);
+    process.signal("HUP");
+    let mut client = Raw::connect(process.url());
+    client.mega_stats("clinic");
+    assert_eq!(client.reply().status, StatusCode::OK);
+    process.signal("TERM");
+    let (status, log) = process.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(!log.contains("SIGHUP"), "{log}");
 }
 
 #[tokio::test]
