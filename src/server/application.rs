@@ -33,7 +33,8 @@ use crate::{
 /// The service, which listens, and answers once it [runs](Application::run).
 #[expect(missing_debug_implementations, reason = "the web server has none")]
 pub struct Application {
-    pub(super) web_server: dev::Server,
+    /// One for everybody, and one for administrators if they have an address.
+    pub(super) web_servers: Vec<dev::Server>,
     pub(super) listeners: Listeners,
     pub(super) tasks: Tasks,
     pub(super) metrics: Arc<Metrics>,
@@ -64,6 +65,8 @@ impl Application {
             Tzdb::Bundled => Zones::bundled(),
             Tzdb::System => Zones::system()?,
         };
+        // Before a database is made: an address that is in use is noticed here.
+        let listeners = Listeners::bind(&addresses, &settings)?;
         let OpenDatabase { db, lock } = open_database(&settings).await?;
         let metrics = Arc::new(Metrics::new(settings.cache.backend));
         scrape::show(&metrics, &db, &cache, &tasks);
@@ -102,8 +105,8 @@ impl Application {
             cors: settings.cors.clone(),
             logs_all_requests: settings.log.requests,
         };
-        let listeners = Listeners::open(&addresses, &settings)?;
-        let web_server = tcp::serve(
+        listeners.listen(&settings)?;
+        let web_servers = tcp::serve(
             &settings.server,
             &listeners,
             &metrics.requests.connections,
@@ -112,7 +115,7 @@ impl Application {
         .map_err(StartError::Serve)?;
         log_addresses(&listeners, &settings);
         Ok(Self {
-            web_server,
+            web_servers,
             listeners,
             tasks,
             metrics,

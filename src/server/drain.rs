@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use actix_web::dev::Server;
+use futures_util::future::{join_all, try_join_all};
 use tokio::time::{sleep, timeout_at};
 
 use super::{application::Application, error::StartError, signals::StopSignal};
@@ -27,7 +29,7 @@ impl Application {
     /// The web server failed, or something was unfinished when the time was over.
     pub async fn run(self, stop: StopSignal) -> Result<(), StartError> {
         let Self {
-            mut web_server,
+            web_servers,
             listeners,
             tasks,
             metrics,
@@ -37,7 +39,8 @@ impl Application {
             drain_timeout,
             lock: _held_until_the_end,
         } = self;
-        let handle = web_server.handle();
+        let handles: Vec<_> = web_servers.iter().map(Server::handle).collect();
+        let mut served = try_join_all(web_servers);
         let before_drain = async {
             stop.stopped().await;
             is_draining.store(true, Ordering::Relaxed);
@@ -47,18 +50,18 @@ impl Application {
             }
         };
         tokio::select! {
-            result = &mut web_server => return result.map_err(StartError::Serve),
+            result = &mut served => return result.map(drop).map_err(StartError::Serve),
             () = before_drain => {}
         }
 
         let deadline = Instant::now() + drain_timeout;
         end_warming.cancel();
         let answer_all = async {
-            listeners.close(&handle).await;
+            listeners.close(&handles).await;
             sleep(ARRIVAL_TIME).await;
-            handle.stop(true).await;
+            join_all(handles.iter().map(|handle| handle.stop(true))).await;
         };
-        let ended = async { tokio::join!(&mut web_server, answer_all).0 };
+        let ended = async { tokio::join!(&mut served, answer_all).0 };
         let all_answered = match timeout_at(deadline.into(), ended).await {
             Ok(result) => {
                 result.map_err(StartError::Serve)?;

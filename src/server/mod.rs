@@ -61,7 +61,8 @@ const OTHER_DESCRIPTORS: usize = 100;
 /// Without a free descriptor the service could neither accept a connection nor open its database.
 fn raise_descriptor_limit(max_connections: usize, pool_size: u32) {
     // A connection to SQLite has three files open: the database, its log and its index.
-    let needed = (max_connections + OTHER_DESCRIPTORS) as u64 + 3 * u64::from(pool_size);
+    let connections = max_connections + tcp::ADMIN_CONNECTIONS;
+    let needed = (connections + OTHER_DESCRIPTORS) as u64 + 3 * u64::from(pool_size);
     match rlimit::increase_nofile_limit(needed) {
         Ok(limit) if limit >= needed => {}
         Ok(limit) => log::warn!(

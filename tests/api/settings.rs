@@ -225,6 +225,7 @@ fn a_port_in_use_is_named() {
         let line = refusal(folder.path(), arguments, &environment);
         assert!(line.starts_with("server.host, server.port: "), "{line}");
         assert!(line.contains(&format!("127.0.0.1:{port}")), "{line}");
+        assert!(!folder.path().join("data").exists(), "a database was made");
     }
 }
 

@@ -54,16 +54,16 @@ pub(super) struct ListenerCopy {
 }
 
 impl Listeners {
-    /// Listens on those of `addresses` that can be listened on, of which there must be one, and on
-    /// `auth.admin_listen`, if it is set.
-    pub(in crate::server) fn open(
+    /// Takes those of `addresses` that can be listened on, of which there must be one, and
+    /// `auth.admin_listen`, if it is set. No client can connect yet.
+    pub(in crate::server) fn bind(
         addresses: &[SocketAddr],
         settings: &Settings,
     ) -> Result<Self, StartError> {
         let mut listeners = Vec::new();
         let mut failure = io::Error::other("the host has no address");
         for &address in addresses {
-            match listen(address, false) {
+            match bind(address, false) {
                 Ok(listener) => listeners.push(listener),
                 Err(error) => failure = error,
             }
@@ -72,11 +72,27 @@ impl Listeners {
             return Err(cannot_listen(settings, failure));
         }
         if let Some(address) = settings.auth.admin_listen {
-            let listener = listen(address, true)
+            let listener = bind(address, true)
                 .map_err(|source| StartError::AdminListen { address, source })?;
             listeners.push(listener);
         }
         Ok(Self(listeners))
+    }
+
+    /// Lets clients connect.
+    pub(in crate::server) fn listen(&self, settings: &Settings) -> Result<(), StartError> {
+        for listener in &self.0 {
+            let listening = listener.socket.listen(BACKLOG);
+            listening.map_err(|source| {
+                if listener.is_for_admins {
+                    let address = listener.address;
+                    StartError::AdminListen { address, source }
+                } else {
+                    cannot_listen(settings, source)
+                }
+            })?;
+        }
+        Ok(())
     }
 
     /// The addresses for everybody.
@@ -103,7 +119,7 @@ impl Listeners {
         copies.collect()
     }
 
-    /// Has `server` accept every client that has connected, and then refuses all others, as if nobody
+    /// Has the `servers` accept every client that has connected, and then refuses all others, as if nobody
     /// listened.
     ///
     /// The kernel completes connections by itself. If a listening socket is simply closed, the kernel
@@ -111,7 +127,7 @@ impl Listeners {
     /// and a load balancer must not send it to another instance if it writes something. So first the
     /// kernel drops whatever begins a connection, then those under way are completed and accepted, and
     /// only then the sockets are closed.
-    pub(in crate::server) async fn close(self, server: &ServerHandle) {
+    pub(in crate::server) async fn close(self, servers: &[ServerHandle]) {
         for listener in &self.0 {
             if let Err(error) = drop_new_connections(&listener.socket) {
                 log::debug!("clients that connect just now may be disconnected: {error}");
@@ -127,7 +143,9 @@ impl Listeners {
         };
         // Past the limit the rest are disconnected.
         let _ = timeout(ACCEPT_TIMEOUT, all_accepted).await;
-        server.pause().await;
+        for server in servers {
+            server.pause().await;
+        }
         sleep(PAUSE_TIME).await;
         for listener in &self.0 {
             // Linux can end the listening of all copies of a socket. Elsewhere it ends when the web
@@ -137,7 +155,7 @@ impl Listeners {
     }
 }
 
-fn listen(address: SocketAddr, is_for_admins: bool) -> io::Result<Listener> {
+fn bind(address: SocketAddr, is_for_admins: bool) -> io::Result<Listener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -146,7 +164,6 @@ fn listen(address: SocketAddr, is_for_admins: bool) -> io::Result<Listener> {
     // Connections of a process that listened here before may not have expired yet.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     let taken = socket.local_addr()?.as_socket();
     Ok(Listener {
         address: taken.ok_or_else(|| io::Error::other("it has no port"))?,

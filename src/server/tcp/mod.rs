@@ -13,5 +13,8 @@ mod serve;
 mod timeouts;
 
 pub(super) use self::{
-    addresses::host_addresses, listeners::Listeners, serve::serve, timeouts::RequestsInProgress,
+    addresses::host_addresses,
+    listeners::Listeners,
+    serve::{ADMIN_CONNECTIONS, serve},
+    timeouts::RequestsInProgress,
 };

@@ -10,7 +10,7 @@ use actix_service::{
 use actix_web::{dev::AppConfig, rt::net::TcpStream};
 
 use super::{
-    listeners::Listeners,
+    listeners::{ListenerCopy, Listeners},
     timeouts::{ClientTimeouts, TimedStream},
 };
 use crate::{auth::http::AdminConnection, metrics::ConnectionGauge, settings::ServerSettings};
@@ -21,6 +21,17 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long the client of a connection that ends may take to read the last answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How many connections there may be to `auth.admin_listen`. They are not counted among
+/// `server.max_connections`, so that probes and administrators are answered when those are all taken.
+pub(in crate::server) const ADMIN_CONNECTIONS: usize = 100;
+
+/// What serves some of the listeners: a number of threads, and of connections that there may be.
+struct Share {
+    listeners: Vec<ListenerCopy>,
+    workers: usize,
+    max_connections: usize,
+}
+
 /// Accepts connections from all `listeners`, and has what `app` makes answer their requests; `open`
 /// counts the connections. actix's own `HttpServer` does the same, but gives no access to the socket
 /// of a connection.
@@ -29,7 +40,7 @@ pub(in crate::server) fn serve<A, F, S, B>(
     listeners: &Listeners,
     open: &ConnectionGauge,
     app: A,
-) -> io::Result<Server>
+) -> io::Result<Vec<Server>>
 where
     A: Fn() -> F + Clone + Send + 'static,
     F: IntoServiceFactory<S, Request>,
@@ -39,50 +50,70 @@ where
     <S::Service as Service<Request>>::Future: 'static,
     B: MessageBody + 'static,
 {
-    let workers = settings.worker_count();
-    let mut server = Server::build()
-        .workers(workers)
-        .max_concurrent_connections(settings.max_connections.div_ceil(workers))
-        // `drain` has a limit of its own.
-        .shutdown_timeout(u64::MAX)
-        .disable_signals();
-    let draining = server.graceful_shutdown_signal();
+    let copies = listeners.copies()?.into_iter();
+    let (for_admins, for_everybody) = copies.partition(|listener| listener.is_for_admins);
+    let shares = [
+        Share {
+            listeners: for_everybody,
+            workers: settings.worker_count(),
+            max_connections: settings.max_connections,
+        },
+        Share {
+            listeners: for_admins,
+            workers: 1,
+            max_connections: ADMIN_CONNECTIONS,
+        },
+    ];
     let request = settings.request_timeout;
     let timeouts = ClientTimeouts {
         request,
         // actix closes an idle connection earlier, and tells the client.
         idle: KEEP_ALIVE + request,
     };
-    for listener in listeners.copies()? {
-        let (app, draining, open) = (app.clone(), draining.clone(), open.clone());
-        let name = listener.address.to_string();
-        server = server.listen(name, listener.socket, move || {
-            let app = app().into_factory().map_err(|error| error.error_response());
-            let (draining, open) = (draining.clone(), open.clone());
-            let http = HttpService::build()
-                .graceful_shutdown_signal(move || {
-                    let draining = draining.clone();
-                    async move { draining.notified().await }
-                })
-                .keep_alive(KEEP_ALIVE)
-                .client_request_timeout(request)
-                .client_disconnect_timeout(CLOSE_TIMEOUT)
-                .local_addr(listener.address)
-                .on_connect_ext(move |stream: &TimedStream, data| {
-                    data.insert(stream.requests_in_progress());
-                    if listener.is_for_admins {
-                        data.insert(AdminConnection);
-                    }
-                })
-                .h1(map_config(app, |()| AppConfig::default()));
-            let connect = move |stream: TcpStream| {
-                let client = stream.peer_addr().ok();
-                // A long answer must not wait for the client to acknowledge its beginning.
-                let _ = stream.set_nodelay(true);
-                ready(Ok((TimedStream::new(stream, timeouts, &open), client)))
-            };
-            fn_service(connect).and_then(http)
-        })?;
+    let mut servers = Vec::new();
+    for share in shares {
+        if share.listeners.is_empty() {
+            continue;
+        }
+        let mut server = Server::build()
+            .workers(share.workers)
+            .max_concurrent_connections(share.max_connections.div_ceil(share.workers))
+            // `drain` has a limit of its own.
+            .shutdown_timeout(u64::MAX)
+            .disable_signals();
+        let draining = server.graceful_shutdown_signal();
+        for listener in share.listeners {
+            let (app, draining, open) = (app.clone(), draining.clone(), open.clone());
+            let name = listener.address.to_string();
+            server = server.listen(name, listener.socket, move || {
+                let app = app().into_factory().map_err(|error| error.error_response());
+                let (draining, open) = (draining.clone(), open.clone());
+                let http = HttpService::build()
+                    .graceful_shutdown_signal(move || {
+                        let draining = draining.clone();
+                        async move { draining.notified().await }
+                    })
+                    .keep_alive(KEEP_ALIVE)
+                    .client_request_timeout(request)
+                    .client_disconnect_timeout(CLOSE_TIMEOUT)
+                    .local_addr(listener.address)
+                    .on_connect_ext(move |stream: &TimedStream, data| {
+                        data.insert(stream.requests_in_progress());
+                        if listener.is_for_admins {
+                            data.insert(AdminConnection);
+                        }
+                    })
+                    .h1(map_config(app, |()| AppConfig::default()));
+                let connect = move |stream: TcpStream| {
+                    let client = stream.peer_addr().ok();
+                    // A long answer must not wait for the client to acknowledge its beginning.
+                    let _ = stream.set_nodelay(true);
+                    ready(Ok((TimedStream::new(stream, timeouts, &open), client)))
+                };
+                fn_service(connect).and_then(http)
+            })?;
+        }
+        servers.push(server.run());
     }
-    Ok(server.run())
+    Ok(servers)
 }

@@ -157,4 +157,5 @@ fn an_address_for_administrators_that_is_taken_is_named() {
         line.starts_with(&format!("auth.admin_listen: cannot listen on {address}: ")),
         "{line}"
     );
+    assert!(!folder.path().join("data").exists(), "a database was made");
 }

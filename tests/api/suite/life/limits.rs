@@ -43,6 +43,35 @@ async fn connections_above_the_limit_wait_until_others_leave() {
 }
 
 #[tokio::test]
+async fn probes_and_administrators_are_answered_while_all_connections_are_taken() {
+    let server = TestServer::builder()
+        .settings(|settings| {
+            settings.server.workers = 1;
+            settings.server.max_connections = 2;
+            settings.auth.admin_listen = Some("127.0.0.1:0".parse().unwrap());
+        })
+        .start();
+    let mut inside: Vec<_> = (0..2).map(|_| Raw::connect(server.url())).collect();
+    for client in &mut inside {
+        client.mega_stats("clinic");
+        assert_eq!(client.reply().status, StatusCode::OK);
+    }
+    let mut outside = Raw::connect(server.url());
+    outside.get("/healthz");
+    let mut administrators: Vec<_> = (0..20).map(|_| Raw::connect(server.admin_url())).collect();
+    for administrator in &mut administrators {
+        for path in ["/healthz", "/readyz", "/health", "/metrics"] {
+            administrator.get(path);
+            assert_eq!(administrator.reply().status, StatusCode::OK, "{path}");
+        }
+    }
+    assert!(!outside.is_answered());
+    // And the other way round.
+    inside.pop();
+    assert_eq!(outside.reply().status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn requests_sent_before_the_signal_are_answered_on_kept_connections_too() {
     let folder = Folder::new();
     let process = Process::start(folder.path(), &[]);
