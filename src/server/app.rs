@@ -15,7 +15,10 @@ use actix_web::{
     web,
 };
 
-use super::{access_log::LoggedRequest, request_metrics::RequestMetrics, tcp::RequestsInProgress};
+use super::{
+    access_log::LoggedRequest, pieces::in_pieces, request_metrics::RequestMetrics,
+    tcp::RequestInProgress,
+};
 
 use crate::{
     appointments::{self, PREFIX, http::Appointments},
@@ -67,25 +70,24 @@ pub(super) fn app(
         .wrap(DefaultHeaders::new().add((header::CACHE_CONTROL, "no-store")))
         .wrap(cors)
         // Outermost, so that it sees every answer.
-        .wrap_fn(move |request, service| {
-            let in_progress = request
-                .conn_data::<RequestsInProgress>()
-                .map(RequestsInProgress::begin);
+        .wrap_fn(move |mut request, service| {
+            let in_progress = RequestInProgress::begin(&mut request);
             let measured = request_metrics.begin(&request);
             let logged = LoggedRequest::new(&request, logs_all);
             let is_draining = Arc::clone(&is_draining);
             let answer = logged.follow(service.call(request));
             async move {
                 let mut answer = measured.follow(answer).await;
+                // While the service drains, the client's next request may go to another instance.
+                let is_last = in_progress.is_last() || is_draining.load(Ordering::Relaxed);
                 if let Ok(answer) = &mut answer
-                    && is_draining.load(Ordering::Relaxed)
+                    && is_last
                 {
-                    // The client's next request may go to another instance.
                     let head = answer.response_mut().head_mut();
                     head.set_connection_type(ConnectionType::Close);
                 }
                 drop(in_progress);
-                answer
+                answer.map(|answer| answer.map_body(|_, body| in_pieces(body)))
             }
         })
 }

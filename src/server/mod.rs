@@ -8,6 +8,7 @@
 //! | `app` | the routes, and what every request passes through |
 //! | `access_log` | the line that each request has in the log, and its id |
 //! | `request_metrics` | counting requests by route, method and status |
+//! | `pieces` | long answers |
 //! | `scrape` | which figures of other modules the metrics show |
 //! | `tcp` | the sockets |
 //! | `error` | why the service did not start, or stopped |
@@ -17,6 +18,7 @@ mod app;
 mod application;
 mod drain;
 mod error;
+mod pieces;
 mod request_metrics;
 mod scrape;
 mod signals;

@@ -4,9 +4,13 @@
 //! | file | what lives there |
 //! |---|---|
 //! | `pool` | every connection of the database is taken |
+//! | `sent_ahead` | requests that are sent before an earlier one is answered |
+//! | `hoarders` | clients that send all they can and read nothing |
 //! | `slow_clients` | clients that send or read slowly, or not at all |
 //! | `crowds` | thousands of connections, and of tenants |
 
 mod crowds;
+mod hoarders;
 mod pool;
+mod sent_ahead;
 mod slow_clients;

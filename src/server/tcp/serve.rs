@@ -10,10 +10,14 @@ use actix_service::{
 use actix_web::{dev::AppConfig, rt::net::TcpStream};
 
 use super::{
+    connection::Connection,
     listeners::{ListenerCopy, Listeners},
-    timeouts::{ClientTimeouts, TimedStream},
+    timeouts::ClientTimeouts,
 };
-use crate::{auth::http::AdminConnection, metrics::ConnectionGauge, settings::ServerSettings};
+use crate::{
+    auth::http::AdminConnection, metrics::ConnectionGauge, server::pieces::PIECE,
+    settings::ServerSettings,
+};
 
 /// How long an idle connection is kept: longer than a dashboard's 30 s between polls.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -96,9 +100,10 @@ where
                     .keep_alive(KEEP_ALIVE)
                     .client_request_timeout(request)
                     .client_disconnect_timeout(CLOSE_TIMEOUT)
+                    .h1_write_buffer_size(PIECE)
                     .local_addr(listener.address)
-                    .on_connect_ext(move |stream: &TimedStream, data| {
-                        data.insert(stream.requests_in_progress());
+                    .on_connect_ext(move |connection: &Connection, data| {
+                        data.insert(connection.current());
                         if listener.is_for_admins {
                             data.insert(AdminConnection);
                         }
@@ -108,7 +113,7 @@ where
                     let client = stream.peer_addr().ok();
                     // A long answer must not wait for the client to acknowledge its beginning.
                     let _ = stream.set_nodelay(true);
-                    ready(Ok((TimedStream::new(stream, timeouts, &open), client)))
+                    ready(Ok((Connection::new(stream, timeouts, &open), client)))
                 };
                 fn_service(connect).and_then(http)
             })?;

@@ -1,0 +1,224 @@
+//! A client's connection: what actix reads from it and writes to it, and when.
+//!
+//! actix reads for as long as there is something, decodes all of it, and lets answers that nobody
+//! takes pile up. So it is handed one request at a time here, and nothing while an answer waits.
+
+use std::{
+    io,
+    mem::{self, MaybeUninit},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use actix_web::rt::net::TcpStream;
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{
+    current::CurrentRequest,
+    heads::Heads,
+    timeouts::{ClientTimeouts, Deadlines},
+};
+use crate::metrics::{ConnectionGauge, OpenConnection};
+
+/// How many bytes are read at once, at most.
+const READ_AT_ONCE: usize = 8 * 1024;
+
+/// How many unread bytes are dropped before a connection is closed, at most.
+const DROPPED_AT_END: usize = 16 * READ_AT_ONCE;
+
+/// A client's connection, which fails once the client has taken too long.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    current: CurrentRequest,
+    deadlines: Deadlines,
+    heads: Heads,
+    /// What was read ahead; without a buffer of its own while there is nothing.
+    ahead: BytesMut,
+    /// Whether actix was handed something in this turn, which it has not decoded yet.
+    is_handed: bool,
+    /// Whether actix asked for more than it was handed, and is not going to ask again by itself.
+    is_owed: bool,
+    /// Whether an answer waits for the client to take it.
+    is_blocked: bool,
+    _counted: OpenConnection,
+}
+
+impl Connection {
+    /// `open` counts it until it is dropped.
+    pub(super) fn new(stream: TcpStream, timeouts: ClientTimeouts, open: &ConnectionGauge) -> Self {
+        Self {
+            stream,
+            current: CurrentRequest::default(),
+            deadlines: Deadlines::new(timeouts),
+            heads: Heads::default(),
+            ahead: BytesMut::new(),
+            is_handed: false,
+            is_owed: false,
+            is_blocked: false,
+            _counted: open.open(),
+        }
+    }
+
+    /// For what handles this connection's requests.
+    pub(super) fn current(&self) -> CurrentRequest {
+        self.current.clone()
+    }
+
+    /// Fails if the client has taken too long. Otherwise the connection is polled again in time.
+    fn check_deadlines(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.deadlines.check(self.current.is_in_progress(), cx)
+    }
+
+    /// Reads what has arrived into `bytes`, which are none at the client's end.
+    fn poll_stream(
+        &mut self,
+        bytes: &mut ReadBuf<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, bytes);
+        if read.is_pending() {
+            self.check_deadlines(cx)?;
+        }
+        read
+    }
+
+    /// Whether the client has gone, which is noticed without reading from it.
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut byte = [0];
+        match ready!(self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)))? {
+            0 => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Hands over as many of `bytes` as may be; returns their number.
+    fn hand_over(&mut self, bytes: &mut [u8], buffer: &mut ReadBuf<'_>) -> usize {
+        let fitting = bytes.len().min(buffer.remaining());
+        let bytes = &mut bytes[..fitting];
+        let count = self.heads.next_piece(bytes, self.current.is_head());
+        if count > 0 {
+            buffer.put_slice(&bytes[..count]);
+            self.is_handed = true;
+            self.current.received(count);
+            self.deadlines.received();
+        }
+        count
+    }
+
+    /// As [`Connection::hand_over`], of what was read ahead.
+    fn hand_over_ahead(&mut self, buffer: &mut ReadBuf<'_>) -> usize {
+        let mut ahead = mem::take(&mut self.ahead);
+        let count = self.hand_over(&mut ahead, buffer);
+        ahead.advance(count);
+        if !ahead.is_empty() {
+            self.ahead = ahead;
+        }
+        count
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.is_blocked || !this.current.wants_bytes() {
+            this.is_owed = true;
+            this.check_deadlines(cx)?;
+            if this.is_blocked || !this.ahead.is_empty() {
+                return Poll::Pending;
+            }
+            return this.poll_gone(cx);
+        }
+        if !this.is_handed && this.hand_over_ahead(buffer) > 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if this.is_handed && !this.ahead.is_empty() {
+            // Once actix has decoded what it was handed.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let mut bytes = [MaybeUninit::uninit(); READ_AT_ONCE];
+        loop {
+            let mut bytes = ReadBuf::uninit(&mut bytes);
+            ready!(this.poll_stream(&mut bytes, cx))?;
+            let is_end = bytes.filled().is_empty();
+            if is_end {
+                // A line that was kept will not be longer.
+                buffer.put_slice(&this.ahead);
+                this.ahead = BytesMut::new();
+                return Poll::Ready(Ok(()));
+            }
+            if this.is_handed {
+                this.ahead.extend_from_slice(bytes.filled());
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let count = if this.ahead.is_empty() {
+                let count = this.hand_over(bytes.filled_mut(), buffer);
+                this.ahead.extend_from_slice(&bytes.filled()[count..]);
+                count
+            } else {
+                this.ahead.extend_from_slice(bytes.filled());
+                this.hand_over_ahead(buffer)
+            };
+            if count > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.is_handed = false;
+        if let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(cx, bytes) {
+            self.deadlines.written();
+            return Poll::Ready(written);
+        }
+        self.is_blocked = true;
+        self.deadlines.blocked();
+        self.check_deadlines(cx)?;
+        Poll::Pending
+    }
+
+    /// actix calls this at the end of each of its turns in which all it wanted to write was written.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_handed = false;
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.is_blocked = false;
+        self.deadlines.flushed();
+        if self.is_owed && self.current.wants_bytes() {
+            self.is_owed = false;
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Connection {
+    /// Were it closed with bytes that nobody has read, the kernel would reset it, and the client might
+    /// lose its last answer.
+    fn drop(&mut self) {
+        let mut bytes = [0; READ_AT_ONCE];
+        let mut dropped = 0;
+        while dropped < DROPPED_AT_END {
+            match self.stream.try_read(&mut bytes) {
+                Ok(count) if count > 0 => dropped += count,
+                _ => return,
+            }
+        }
+    }
+}
