@@ -1,22 +1,37 @@
-//! What the binary weighs: its size, how fast it listens, and its memory when idle and under a
-//! flood of tenants that nobody has heard of.
+//! What the binary weighs: its size, how fast it listens, and its memory when idle, under a flood of
+//! tenants that nobody has heard of, and with as many clients as it lets in that read nothing.
 
 #![expect(clippy::print_stdout, reason = "what is measured is printed")]
 
 use std::{
     fmt::Write as _,
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
+use socket2::{Domain, Socket, Type};
+
 /// Tenants in each flood: many times `cache.max_entries`.
 const FLOOD: usize = 100_000;
 const MAX_ENTRIES: &str = "10000";
 const BATCH: usize = 20;
+
+/// Clients that read nothing: `server.max_connections`.
+const CLIENTS: usize = 10_000;
+/// How much each of them sends, in bytes, if it is let.
+const SENT: usize = 130_000;
+/// What each of them asks for, again and again.
+const ASKED_FOR: [&str; 5] = [
+    "/nowhere",
+    "/docs/swagger-ui-bundle.js",
+    "/openapi.json",
+    "/metrics",
+    "/api/v1/appointments/cache-metrics?limit=1000",
+];
 
 fn main() {
     let binary = env!("CARGO_BIN_EXE_megastats");
@@ -52,6 +67,12 @@ fn main() {
         );
     }
     service.stop();
+    for path in ASKED_FOR {
+        println!(
+            "never read          {:.1} MB resident ({CLIENTS} clients that ask for {path})",
+            never_read(folder.path(), path)
+        );
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure to look at")]
@@ -71,6 +92,7 @@ fn start(binary: &str, folder: &Path) -> (Service, Duration) {
         .current_dir(folder)
         .env("MEGASTATS__SERVER__PORT", "0")
         .env("MEGASTATS__CACHE__MAX_ENTRIES", MAX_ENTRIES)
+        .env("MEGASTATS__SERVER__REQUEST_TIMEOUT_SECONDS", "300")
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary runs");
@@ -160,4 +182,54 @@ fn read_answer(answers: &mut impl BufRead) {
     answers
         .read_exact(&mut vec![0; length])
         .expect("the whole body");
+}
+
+/// What is resident once clients that read nothing have sent all that is taken of them, in MB.
+fn never_read(folder: &Path, path: &str) -> f64 {
+    let (mut service, _) = start(env!("CARGO_BIN_EXE_megastats"), folder);
+    // Keys for the page of them.
+    flood(&service.address, 0);
+    let descriptors = CLIENTS as u64 + 100;
+    let allowed = rlimit::increase_nofile_limit(descriptors).expect("a limit");
+    assert!(
+        allowed >= descriptors,
+        "the machine allows {allowed} descriptors"
+    );
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let requests = request.repeat(SENT / request.len());
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|_| (connect_reluctantly(&service.address), requests.as_bytes()))
+        .collect();
+    let mut last = 0.0;
+    loop {
+        let written: usize = clients.iter_mut().map(write_some).sum();
+        std::thread::sleep(Duration::from_secs(1));
+        let now = service.resident();
+        if written == 0 && (now - last).abs() < 1.0 {
+            service.stop();
+            return now;
+        }
+        last = now;
+    }
+}
+
+/// A client that lets the kernel keep little for it.
+fn connect_reluctantly(address: &str) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4_096).expect("a size");
+    let address: SocketAddr = address.parse().expect("an address");
+    socket.connect(&address.into()).expect("it listens");
+    socket.set_nonblocking(true).expect("a socket");
+    socket.into()
+}
+
+fn write_some((stream, rest): &mut (TcpStream, &[u8])) -> usize {
+    match stream.write(rest) {
+        Ok(written) => {
+            *rest = &rest[written..];
+            written
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        Err(error) => panic!("{error}"),
+    }
 }
