@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, Resource, http::header::CONTENT_TYPE, web};
 use utoipa::OpenApi;
 
 use super::Metrics;
-use crate::{error::openapi::Guarded, http::read_resource};
+use crate::http::read_resource;
 
 /// The type of Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4";
@@ -32,8 +32,7 @@ pub fn resource() -> Resource {
             description = "The metrics, in Prometheus' text format.",
             body = String,
             content_type = "text/plain"
-        ),
-        Guarded
+        )
     )
 )]
 async fn metrics(metrics: web::Data<Metrics>) -> actix_web::Result<HttpResponse> {

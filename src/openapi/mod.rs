@@ -4,7 +4,7 @@
 pub(crate) mod http;
 
 use utoipa::{
-    OpenApi,
+    IntoResponses, OpenApi,
     openapi::{
         Header, ObjectBuilder, OpenApi as Description, Ref, RefOr, Response, SecurityRequirement,
         Server, Type,
@@ -14,7 +14,7 @@ use utoipa::{
 
 use crate::{
     appointments::{self, PREFIX},
-    error::{self, ApiError, FieldError},
+    error::{self, ApiError, FieldError, openapi::Guarded},
     health,
     input::openapi::{Instant, Tenant},
     metrics, stats,
@@ -63,6 +63,11 @@ pub fn describe() -> Description {
     description.info.license = None;
     // Relative to the description itself, so that it holds behind a proxy that adds a path.
     description.servers = Some(vec![Server::new(".")]);
+    // The errors are above the metrics, which cannot describe that they are for administrators.
+    let metrics = description.paths.paths.get_mut("/metrics");
+    if let Some(operation) = metrics.and_then(|path| path.get.as_mut()) {
+        operation.responses.responses.extend(Guarded::responses());
+    }
     let components = description.components.get_or_insert_default();
     for (name, response) in error::openapi::responses() {
         components.responses.insert(name, response.into());
