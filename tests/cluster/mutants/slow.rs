@@ -1,5 +1,6 @@
 //! A cache whose steps take their time, so that everybody overtakes everybody, and which now and
-//! then keeps nothing: any cache may do that. All instances compute for themselves.
+//! then keeps nothing: any cache may do that. Its permits have no leases, so that all instances compute
+//! for themselves.
 
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -43,7 +44,13 @@ async fn wait(milliseconds: RangeInclusive<u64>) {
 #[async_trait]
 impl StatsCache for Slow {
     async fn look_up(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
-        self.inner.look_up(key).await
+        let alone = |permit: Permit| Permit::new(permit.generation());
+        Ok(match self.inner.look_up(key).await? {
+            Lookup::Hit(permit, entry) => Lookup::Hit(alone(permit), entry),
+            Lookup::Expired(permit, entry) => Lookup::Expired(alone(permit), entry),
+            Lookup::Miss(permit) => Lookup::Miss(alone(permit)),
+            Lookup::Bypass(reason) => Lookup::Bypass(reason),
+        })
     }
 
     async fn store(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), CacheError> {
