@@ -21,9 +21,6 @@ pub enum ImportError {
         /// Why not.
         reason: SourceError,
     },
-    /// The source is where the appointments would go.
-    #[error("cannot import {}: it is the configured database (database.url) itself", .0.display())]
-    Itself(PathBuf),
     /// The configured database cannot be opened.
     #[error("database.url: {url}: {source}")]
     Database {

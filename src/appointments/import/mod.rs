@@ -76,16 +76,15 @@ pub async fn run(settings: &Settings, options: &Options) -> Result<Report, Impor
         DatabaseUrl::Sqlite(own) => Some(own.as_path()),
         DatabaseUrl::Postgres(_) => None,
     };
-    let path = &options.source;
-    if own.is_some_and(|own| is_same_file(path, own)) {
-        return Err(ImportError::Itself(path.clone()));
+    let no_source = |reason| ImportError::Source {
+        path: options.source.clone(),
+        reason,
+    };
+    if own.is_some_and(|own| is_same_file(&options.source, own)) {
+        return Err(no_source(SourceError::Itself));
     }
     let rejects = open_rejects(options, own)?;
-    let mut source =
-        Source::open(path, database.busy_timeout).map_err(|reason| ImportError::Source {
-            path: path.clone(),
-            reason,
-        })?;
+    let mut source = Source::open(&options.source, database.busy_timeout).map_err(no_source)?;
     let target =
         ImportTarget::open(database, options.dry_run).map_err(|source| ImportError::Database {
             url: database.url.to_string(),

@@ -73,7 +73,7 @@ impl Rejects {
             none => none.insert(BufWriter::new(File::create(&self.unfinished)?)),
         };
         let line = RejectLine {
-            id: columns.id_of(cells).to_json(),
+            id: columns.cell(cells, "id").to_json(),
             reason,
             row: Row(columns, cells),
         };

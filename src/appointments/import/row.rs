@@ -18,52 +18,51 @@ use crate::{
 /// clients may make here, and counted them.
 const MAX_DURATION_MIN: i64 = 24 * 60;
 
-/// The columns of a source, in its order, and where among them those of an appointment are.
+/// The columns without which a source is not `AlignWork`'s.
+const REQUIRED: [&str; 8] = [
+    "id",
+    "tenant_id",
+    "patient_id",
+    "starts_at",
+    "duration_min",
+    "status",
+    "created_at",
+    "updated_at",
+];
+
+/// The names of a source's columns, in its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Columns {
-    names: Vec<String>,
-    id: usize,
-    tenant_id: usize,
-    patient_id: usize,
-    consultorio_id: Option<usize>,
-    starts_at: usize,
-    duration_min: usize,
-    status: usize,
-    created_at: usize,
-    updated_at: usize,
-}
+pub(super) struct Columns(Vec<String>);
 
 impl Columns {
-    /// Finds the columns; `Err` is the first that is missing.
-    pub(super) fn find(names: Vec<String>) -> Result<Self, &'static str> {
-        let find = |wanted: &str| {
-            names
-                .iter()
-                .position(|name| name.eq_ignore_ascii_case(wanted))
-        };
-        let require = |wanted: &'static str| find(wanted).ok_or(wanted);
-        Ok(Self {
-            id: require("id")?,
-            tenant_id: require("tenant_id")?,
-            patient_id: require("patient_id")?,
-            consultorio_id: find("consultorio_id"),
-            starts_at: require("starts_at")?,
-            duration_min: require("duration_min")?,
-            status: require("status")?,
-            created_at: require("created_at")?,
-            updated_at: require("updated_at")?,
-            names,
-        })
+    /// Checks that no required column is missing; `Err` is the first that is.
+    pub(super) fn new(names: Vec<String>) -> Result<Self, &'static str> {
+        let columns = Self(names);
+        match REQUIRED
+            .into_iter()
+            .find(|name| columns.position(name).is_none())
+        {
+            Some(missing) => Err(missing),
+            None => Ok(columns),
+        }
     }
 
     /// All of them, in the source's order.
     pub(super) fn names(&self) -> &[String] {
-        &self.names
+        &self.0
     }
 
-    /// The identifier among `cells`, whatever it is.
-    pub(super) fn id_of<'a>(&self, cells: &'a [Cell]) -> &'a Cell {
-        &cells[self.id]
+    /// The value of column `name` among `cells`, which are as many as the columns; NULL if the source has
+    /// no such column.
+    pub(super) fn cell<'a>(&self, cells: &'a [Cell], name: &str) -> &'a Cell {
+        self.position(name).map_or(&Cell::Null, |at| &cells[at])
+    }
+
+    /// `SQLite` ignores the case of a column's name.
+    fn position(&self, name: &str) -> Option<usize> {
+        self.0
+            .iter()
+            .position(|column| column.eq_ignore_ascii_case(name))
     }
 }
 
@@ -76,32 +75,29 @@ pub(super) fn read(
     cells: &[Cell],
     statuses: &Statuses,
 ) -> Result<Appointment, String> {
-    let mut reasons = Reasons(Vec::new());
-    let id = reasons.note("id", &cells[columns.id], |cell| {
-        whole(cell, MAX_IMPORTED_ID)
-    });
-    let tenant = reasons.note("tenant_id", &cells[columns.tenant_id], tenant);
-    let patient = reasons.note("patient_id", &cells[columns.patient_id], patient);
-    let consultorio_id = columns.consultorio_id.map_or(&Cell::Null, |at| &cells[at]);
-    let consultorio_id = reasons.note("consultorio_id", consultorio_id, |cell| {
+    let mut row = RowReader {
+        columns,
+        cells,
+        reasons: Vec::new(),
+    };
+    let id = row.read("id", |cell| whole(cell, MAX_IMPORTED_ID));
+    let tenant = row.read("tenant_id", tenant);
+    let patient = row.read("patient_id", patient);
+    let consultorio_id = row.read("consultorio_id", |cell| {
         unless_null(cell, |cell| whole(cell, MAX_ID))
     });
-    let starts_at = reasons.note("starts_at", &cells[columns.starts_at], utc);
-    let duration_min = reasons.note("duration_min", &cells[columns.duration_min], |cell| {
+    let starts_at = row.read("starts_at", utc);
+    let duration_min = row.read("duration_min", |cell| {
         let minutes = whole(cell, MAX_DURATION_MIN)?;
         i32::try_from(minutes).map_err(|error| error.to_string())
     });
-    let status = reasons.note("status", &cells[columns.status], |cell| {
+    let status = row.read("status", |cell| {
         statuses
             .read(cell)
             .map_err(|invalid| format!("{invalid} (or be given with --status FROM=TO)"))
     });
-    let created_at = reasons.note("created_at", &cells[columns.created_at], |cell| {
-        unless_null(cell, utc)
-    });
-    let updated_at = reasons.note("updated_at", &cells[columns.updated_at], |cell| {
-        unless_null(cell, utc)
-    });
+    let created_at = row.read("created_at", |cell| unless_null(cell, utc));
+    let updated_at = row.read("updated_at", |cell| unless_null(cell, utc));
 
     let appointment = || {
         let starts_at = starts_at?;
@@ -120,22 +116,26 @@ pub(super) fn read(
             updated_at: updated_at.unwrap_or(created_at),
         })
     };
-    appointment().ok_or_else(|| reasons.0.join("; "))
+    appointment().ok_or_else(|| row.reasons.join("; "))
 }
 
-/// All that is wrong with one row.
-struct Reasons(Vec<String>);
+/// Reads the cells of one row, and collects what is wrong with them.
+struct RowReader<'a> {
+    columns: &'a Columns,
+    cells: &'a [Cell],
+    reasons: Vec<String>,
+}
 
-impl Reasons {
-    /// Reads a cell; `None` means that a reason was noted.
-    fn note<T, E: Display>(
+impl RowReader<'_> {
+    /// Reads the cell of a column; `None` means that a reason was noted.
+    fn read<T, E: Display>(
         &mut self,
         column: &str,
-        cell: &Cell,
         parse: impl FnOnce(&Cell) -> Result<T, E>,
     ) -> Option<T> {
+        let cell = self.columns.cell(self.cells, column);
         parse(cell)
-            .map_err(|error| self.0.push(format!("{column} {error}, is {cell}")))
+            .map_err(|error| self.reasons.push(format!("{column} {error}, is {cell}")))
             .ok()
     }
 }

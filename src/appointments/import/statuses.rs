@@ -13,26 +13,10 @@ pub(super) struct Statuses(HashMap<String, Status>);
 
 /// A `--status` that cannot be used. The message is one line that shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum InvalidMapping {
-    /// There is no `=`.
-    #[error("--status {0:?} must be FROM=TO, e.g. realizada=confirmed, or =cancelled for NULL")]
-    Form(String),
-    /// TO is not a status.
-    #[error("--status {given:?}: {to:?} {reason}")]
-    To {
-        /// The whole of it.
-        given: String,
-        /// What follows the last `=`.
-        to: String,
-        /// What is allowed.
-        reason: InvalidStatus,
-    },
-    /// FROM is a known status: mapping it would change the statistics.
-    #[error("--status {0:?}: FROM must be none of pending, confirmed, cancelled: these are kept")]
-    Kept(String),
-    /// FROM was given before.
-    #[error("--status {0:?}: each FROM may be given once")]
-    Twice(String),
+#[error("--status {given:?}: {reason}")]
+pub struct InvalidMapping {
+    given: String,
+    reason: String,
 }
 
 impl Statuses {
@@ -40,20 +24,10 @@ impl Statuses {
     pub(super) fn parse(mappings: &[String]) -> Result<Self, InvalidMapping> {
         let mut statuses = HashMap::new();
         for given in mappings {
-            let (from, to) = given
-                .rsplit_once('=')
-                .ok_or_else(|| InvalidMapping::Form(given.clone()))?;
-            let status = to.parse::<Status>().map_err(|reason| InvalidMapping::To {
+            add(&mut statuses, given).map_err(|reason| InvalidMapping {
                 given: given.clone(),
-                to: to.to_owned(),
                 reason,
             })?;
-            if from.parse::<Status>().is_ok() {
-                return Err(InvalidMapping::Kept(given.clone()));
-            }
-            if statuses.insert(from.to_owned(), status).is_some() {
-                return Err(InvalidMapping::Twice(given.clone()));
-            }
         }
         Ok(Self(statuses))
     }
@@ -66,6 +40,24 @@ impl Statuses {
             _ => return Err(InvalidStatus),
         };
         self.0.get(text).copied().map_or_else(|| text.parse(), Ok)
+    }
+}
+
+/// Adds the mapping `given` to `statuses`; `Err` says why it cannot be used.
+fn add(statuses: &mut HashMap<String, Status>, given: &str) -> Result<(), String> {
+    let (from, to) = given
+        .rsplit_once('=')
+        .ok_or("must be FROM=TO, e.g. realizada=confirmed, or =cancelled for NULL")?;
+    let status = to
+        .parse::<Status>()
+        .map_err(|invalid| format!("{to:?} {invalid}"))?;
+    // Mapping a known status would change the statistics.
+    if from.parse::<Status>().is_ok() {
+        return Err("FROM must be none of pending, confirmed, cancelled: these are kept".into());
+    }
+    match statuses.insert(from.to_owned(), status) {
+        Some(_) => Err("each FROM may be given once".into()),
+        None => Ok(()),
     }
 }
 

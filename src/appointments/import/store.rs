@@ -20,8 +20,8 @@ use diesel::{
     sql_types::{BigInt, Text},
     sqlite::{Sqlite, SqliteType, SqliteValue},
 };
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use thiserror::Error;
+use url::Url;
 
 use super::{cell::Cell, row::Columns};
 use crate::{
@@ -49,6 +49,9 @@ pub enum SourceError {
     /// Something other than a file has that name.
     #[error("not a file")]
     NotAFile,
+    /// It is where the appointments would go.
+    #[error("it is the configured database (database.url) itself")]
+    Itself,
     /// `SQLite` could not open it.
     #[error("{}", one_line(&.0.to_string()))]
     Open(#[from] ConnectionError),
@@ -92,7 +95,7 @@ impl Source {
             return Err(SourceError::NoTable);
         }
         let columns = columns.into_iter().map(|column| column.name).collect();
-        let columns = Columns::find(columns).map_err(SourceError::NoColumn)?;
+        let columns = Columns::new(columns).map_err(SourceError::NoColumn)?;
         conn.batch_execute(&snapshot(&columns))?;
         let Total { total } =
             sql_query("SELECT count(*) AS total FROM temp.snapshot").get_result(&mut conn)?;
@@ -151,15 +154,11 @@ fn connect(
     mode: &'static str,
     busy_timeout: Duration,
 ) -> Result<SqliteConnection, ConnectionError> {
-    const KEPT: &AsciiSet = &NON_ALPHANUMERIC
-        .remove(b'/')
-        .remove(b'-')
-        .remove(b'_')
-        .remove(b'.');
     let path = std::path::absolute(path)
         .map_err(|error| ConnectionError::BadConnection(error.to_string()))?;
-    let path = percent_encode(path.as_os_str().as_encoded_bytes(), KEPT);
-    let mut conn = SqliteConnection::establish(&format!("file://{path}?mode={mode}"))?;
+    let mut url = Url::from_file_path(path).expect("an absolute path has a URL");
+    url.set_query(Some(&format!("mode={mode}")));
+    let mut conn = SqliteConnection::establish(url.as_str())?;
     conn.batch_execute(&format!(
         "PRAGMA busy_timeout = {}",
         busy_timeout.as_millis()

@@ -36,7 +36,7 @@ fn good() -> Vec<Cell> {
 }
 
 fn with(changes: &[(&str, Cell)]) -> Result<Appointment, String> {
-    let columns = Columns::find(NAMES.map(String::from).into()).unwrap();
+    let columns = Columns::new(NAMES.map(String::from).into()).unwrap();
     let mut cells = good();
     for (name, cell) in changes {
         cells[NAMES.iter().position(|other| other == name).unwrap()] = cell.clone();
@@ -72,12 +72,12 @@ fn columns_are_found_in_any_order_and_only_the_consulting_room_may_be_missing() 
     names.reverse();
     names.insert(0, "notes".into());
     names.retain(|name| name != "CONSULTORIO_ID");
-    let columns = Columns::find(names).unwrap();
+    let columns = Columns::new(names).unwrap();
     let mut cells = good();
     cells.remove(3);
     cells.push(Cell::Blob(vec![]));
     cells.reverse();
-    assert_eq!(columns.id_of(&cells), &Cell::Integer(7));
+    assert_eq!(columns.cell(&cells, "id"), &Cell::Integer(7));
     let taken = read(&columns, &cells, &Statuses::parse(&[]).unwrap());
     let expected = Appointment {
         consultorio_id: None,
@@ -90,7 +90,7 @@ fn columns_are_found_in_any_order_and_only_the_consulting_room_may_be_missing() 
             .iter()
             .filter(|name| **name != missing)
             .map(ToString::to_string);
-        let found = Columns::find(names.collect());
+        let found = Columns::new(names.collect());
         assert_eq!(
             found.err(),
             (missing != "consultorio_id").then_some(missing)
