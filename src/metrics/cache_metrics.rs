@@ -20,6 +20,7 @@ const WINDOW: usize = 60;
 #[derive(Debug)]
 pub struct CacheMetrics {
     counters: Arc<CacheCounters>,
+    /// Those at the start, or at the last ticks.
     history: Mutex<VecDeque<CacheFigures>>,
 }
 
@@ -91,7 +92,7 @@ impl CacheMetrics {
     pub(super) fn new(counters: Arc<CacheCounters>) -> Self {
         Self {
             counters,
-            history: Mutex::default(),
+            history: Mutex::new(VecDeque::from([CacheFigures::default()])),
         }
     }
 
@@ -114,12 +115,7 @@ impl CacheMetrics {
     /// The last 60 ticks, or less if the service is younger.
     #[must_use]
     pub fn last_minute(&self) -> CacheFigures {
-        let history = self.history();
-        let before = if history.len() < WINDOW {
-            CacheFigures::default()
-        } else {
-            history.front().copied().unwrap_or_default()
-        };
+        let before = self.history().front().copied().unwrap_or_default();
         let now = self.since_start();
         CacheFigures {
             hits: now.hits.since(before.hits),
