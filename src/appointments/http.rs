@@ -50,7 +50,7 @@ const MAX_PAGE_SIZE: i64 = 100;
 pub(crate) struct AppointmentsApi;
 
 /// What the routes work with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Appointments {
     /// Where the appointments are.
     pub db: Db,

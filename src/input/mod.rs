@@ -26,7 +26,7 @@ const FIRST_YEAR: i16 = 1970;
 const LAST_YEAR: i16 = 2199;
 
 /// The instants from `from` up to, but not including, `to`; without a bound where it is `None`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TimeRange {
     /// The first instant inside.
     pub from: Option<UtcTime>,

@@ -29,7 +29,7 @@ use crate::{
     metrics::{self, Metrics},
     openapi::{self, http::Docs},
     settings::CorsSettings,
-    stats::{self, http::Ttl, service::StatsService},
+    stats::{self, service::StatsService},
 };
 
 /// What the routes and the middleware work with. Each worker has a clone.
@@ -38,7 +38,6 @@ pub(super) struct AppState {
     pub(super) auth: web::Data<Auth>,
     pub(super) appointments: Appointments,
     pub(super) stats: Arc<StatsService>,
-    pub(super) ttl: Ttl,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: HealthChecks,
     pub(super) docs: Docs,
@@ -98,7 +97,6 @@ fn routes(config: &mut web::ServiceConfig, state: AppState) {
         .app_data(state.auth)
         .app_data(web::Data::new(state.appointments))
         .app_data(web::Data::new(state.stats))
-        .app_data(web::Data::new(state.ttl))
         .app_data(web::Data::from(state.metrics))
         .app_data(web::Data::new(state.health))
         .app_data(web::Data::new(state.docs))

@@ -26,7 +26,7 @@ use crate::{
     metrics::{self, Metrics},
     openapi::http::Docs,
     settings::{CacheBackend, Settings, Tzdb},
-    stats::{http::Ttl, service::StatsService, warm::keep_warm, zones::Zones},
+    stats::{service::StatsService, warm::keep_warm, zones::Zones},
     tasks::Tasks,
 };
 
@@ -96,7 +96,6 @@ impl Application {
                 clock,
             },
             stats,
-            ttl: Ttl(settings.cache.ttl),
             metrics: Arc::clone(&metrics),
             body_limits: BodyLimits {
                 size: settings.server.max_body_bytes,

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use super::{
     model::{MegaStats, Summary},
     openapi::{Counted, TimeZone},
-    service::{Cut, StatsService},
+    service::StatsService,
     zones::{DEFAULT_ZONE, Zone},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     },
     http::read_resource,
     input::{
-        FieldReader, TimeRange,
+        FieldReader,
         http::Query,
         integer,
         openapi::{Instant, Tenant},
@@ -41,10 +41,6 @@ const MAX_KEYS: i64 = 1000;
 
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-
-/// How long an entry lives: what `Cache-Status` counts down from.
-#[derive(Debug, Clone, Copy)]
-pub struct Ttl(pub Duration);
 
 /// How OpenAPI describes the routes.
 #[derive(OpenApi)]
@@ -94,16 +90,13 @@ async fn mega_stats(
     caller: Caller,
     Query(query): Query<MegaStatsQuery>,
     stats: web::Data<Arc<StatsService>>,
-    ttl: web::Data<Ttl>,
 ) -> Result<HttpResponse, ApiError> {
     let mut fields = FieldReader::default();
     let subject = subject(&mut fields, query.tenant_id, query.tz.as_deref(), &stats);
     let Subject { tenant, zone } = fields.finish(|| subject)?;
     caller.may_touch(&tenant)?;
-    Ok(respond(
-        stats.mega_stats(&tenant, &zone).await?,
-        *ttl.into_inner(),
-    ))
+    let answer = stats.mega_stats(tenant, zone).await?;
+    Ok(respond(answer, stats.ttl()))
 }
 
 /// Whose appointments are counted, and by which calendar.
@@ -160,22 +153,19 @@ async fn summary(
     caller: Caller,
     Query(query): Query<SummaryQuery>,
     stats: web::Data<Arc<StatsService>>,
-    ttl: web::Data<Ttl>,
 ) -> Result<HttpResponse, ApiError> {
     let mut fields = FieldReader::default();
     let subject = subject(&mut fields, query.tenant_id, query.tz.as_deref(), &stats);
     let range = fields.range(query.from, query.to);
-    let (Subject { tenant, zone }, TimeRange { from, to }) =
-        fields.finish(|| subject.zip(range))?;
+    let (Subject { tenant, zone }, range) = fields.finish(|| subject.zip(range))?;
     caller.may_touch(&tenant)?;
-    Ok(respond(
-        stats.summary(&tenant, &zone, Cut { from, to }).await?,
-        *ttl.into_inner(),
-    ))
+    let answer = stats.summary(tenant, zone, range).await?;
+    Ok(respond(answer, stats.ttl()))
 }
 
-/// The answer with its headers: `Cache-Status` as RFC 9211 defines it, and `X-Cache`.
-fn respond(answer: Answer, Ttl(ttl): Ttl) -> HttpResponse {
+/// The answer with its headers: `X-Cache`, and `Cache-Status` as RFC 9211 defines it, which counts down
+/// from `ttl`, the time that an entry lives.
+fn respond(answer: Answer, ttl: Duration) -> HttpResponse {
     let (x_cache, mut status) = match (answer.outcome, answer.collapsed) {
         (Outcome::Hit, false) => {
             let left = ttl.saturating_sub(answer.age).as_secs();

@@ -69,7 +69,8 @@ pub struct WarmingCounts {
 /// The polls of the last while, and when each is due.
 #[derive(Debug)]
 pub(super) struct Polls {
-    warming: Warming<Poll>,
+    /// The polls that are kept warm, by when they are due.
+    pub(super) warming: Warming<Poll>,
     /// The age at which an entry is computed anew.
     pub(super) young: Duration,
     /// The time between two looks at what is due.
@@ -92,21 +93,6 @@ impl Polls {
     /// Notes that a client asked for `poll` at `now` and got an answer of that `age`.
     pub(super) fn read(&self, poll: &Poll, age: Duration, now: Timestamp) {
         self.warming.read(poll, || self.due(poll, age, now));
-    }
-
-    /// Takes out a poll that is due by `now`. It must be given back to [`Polls::again`].
-    pub(super) fn next(&self, now: Instant) -> Option<Poll> {
-        self.warming.next(now)
-    }
-
-    /// Has `poll`, which [`Polls::next`] gave, be due at `at`.
-    pub(super) fn again(&self, poll: Poll, at: Instant) {
-        self.warming.again(poll, at);
-    }
-
-    /// How many polls are kept warm.
-    pub(super) fn count(&self) -> usize {
-        self.warming.count()
     }
 
     /// When the entry of `poll`, which has that `age` at `now`, is to be computed anew: at the next

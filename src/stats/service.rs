@@ -19,23 +19,14 @@ use crate::{
     },
     clock::Clock,
     db::{AnyConn, Db, QueryResult, UtcTime},
+    input::TimeRange,
     metrics::{CacheMetrics, Metrics},
     settings::{CacheBackend, CacheSettings},
     tasks::Tasks,
     tenant::TenantId,
 };
 
-/// The part of a summary that a client asks for; without bounds, all of it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Cut {
-    /// The first instant wanted.
-    pub from: Option<UtcTime>,
-    /// The first instant no longer wanted.
-    pub to: Option<UtcTime>,
-}
-
 /// Computes statistics, or has the cache answer.
-#[derive(Debug)]
 pub struct StatsService {
     db: Db,
     reader: Reader,
@@ -44,20 +35,9 @@ pub struct StatsService {
     clock: Arc<dyn Clock>,
     zones: Zones,
     metrics: Arc<Metrics>,
+    ttl: Duration,
     /// Nothing if nothing is kept warm.
     polls: Option<Arc<Polls>>,
-}
-
-impl std::fmt::Debug for dyn ListKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("dyn ListKeys")
-    }
-}
-
-impl std::fmt::Debug for dyn Clock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("dyn Clock")
-    }
 }
 
 impl StatsService {
@@ -83,6 +63,7 @@ impl StatsService {
             clock,
             zones,
             metrics,
+            ttl: settings.ttl,
             polls: warms.then(|| Arc::new(Polls::new(settings))),
         }
     }
@@ -92,33 +73,48 @@ impl StatsService {
         self.zones.get(name)
     }
 
-    /// The answer of `/mega-stats`.
-    pub async fn mega_stats(&self, tenant: &TenantId, zone: &Zone) -> Result<Answer, ReadError> {
-        self.cached(Statistic::MegaStats, tenant, zone, self.clock.now())
-            .await
+    /// How long an entry lives.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        self.ttl
     }
 
-    /// The answer of `/summary`: cached, unless `cut` leaves out a part of the two days.
+    /// The answer of `/mega-stats`.
+    pub async fn mega_stats(&self, tenant: TenantId, zone: Zone) -> Result<Answer, ReadError> {
+        let poll = Poll {
+            statistic: Statistic::MegaStats,
+            tenant,
+            zone,
+        };
+        self.cached(&poll, self.clock.now()).await
+    }
+
+    /// The answer of `/summary`: cached, unless `range` leaves out a part of the two days.
     pub async fn summary(
         &self,
-        tenant: &TenantId,
-        zone: &Zone,
-        cut: Cut,
+        tenant: TenantId,
+        zone: Zone,
+        range: TimeRange,
     ) -> Result<Answer, ReadError> {
         let now = self.clock.now();
-        if cut == Cut::default() {
+        let poll = Poll {
+            statistic: Statistic::Summary,
+            tenant,
+            zone,
+        };
+        if range == TimeRange::default() {
             // Its days need not be worked out for a hit.
-            return self.cached(Statistic::Summary, tenant, zone, now).await;
+            return self.cached(&poll, now).await;
         }
-        let days = windows::two_days(now, zone.rules());
-        let wanted = cut.of(days);
+        let days = windows::two_days(now, poll.zone.rules());
+        let wanted = part(days, range);
         if wanted == days {
-            return self.cached(Statistic::Summary, tenant, zone, now).await;
+            return self.cached(&poll, now).await;
         }
         let TwoDays { today, tomorrow } = wanted;
         let bounds: [&dyn Display; 4] = [&today.start, &today.end, &tomorrow.start, &tomorrow.end];
-        let key = StatsKey::new(Statistic::Summary.name(), tenant, &bounds);
-        let compute = summarise(self.db.clone(), tenant.clone(), wanted);
+        let key = StatsKey::new(poll.statistic.name(), &poll.tenant, &bounds);
+        let compute = summarise(self.db.clone(), poll.tenant, wanted);
         self.reader.compute(&key, compute).await
     }
 
@@ -152,7 +148,7 @@ impl StatsService {
     #[must_use]
     pub fn warming(&self) -> Option<(&WarmingCounts, usize)> {
         let polls = self.polls.as_deref()?;
-        Some((&polls.counts, polls.count()))
+        Some((&polls.counts, polls.warming.count()))
     }
 
     /// The polls that are kept warm; nothing if warming is switched off.
@@ -168,14 +164,8 @@ impl StatsService {
         young: Duration,
     ) -> Result<Refreshed, ReadError> {
         let now = self.clock.now();
-        let Poll {
-            statistic,
-            tenant,
-            zone,
-        } = poll;
-        let key = key(*statistic, tenant, zone, now);
-        let compute = compute(self.db.clone(), *statistic, tenant, zone, now);
-        self.reader.refresh(&key, young, compute).await
+        let compute = compute(self.db.clone(), poll, now);
+        self.reader.refresh(&key(poll, now), young, compute).await
     }
 
     /// Whether a request, or one that is gone, waits for a computation.
@@ -187,63 +177,47 @@ impl StatsService {
         self.clock.now()
     }
 
-    async fn cached(
-        &self,
-        statistic: Statistic,
-        tenant: &TenantId,
-        zone: &Zone,
-        now: Timestamp,
-    ) -> Result<Answer, ReadError> {
-        let compute = || compute(self.db.clone(), statistic, tenant, zone, now);
-        let key = key(statistic, tenant, zone, now);
-        let answer = self.reader.read(&key, compute).await?;
+    async fn cached(&self, poll: &Poll, now: Timestamp) -> Result<Answer, ReadError> {
+        let compute = || compute(self.db.clone(), poll, now);
+        let answer = self.reader.read(&key(poll, now), compute).await?;
         if let Some(polls) = &self.polls {
-            let poll = Poll {
-                statistic,
-                tenant: tenant.clone(),
-                zone: zone.clone(),
-            };
-            polls.read(&poll, answer.age, now);
+            polls.read(poll, answer.age, now);
         }
         Ok(answer)
     }
 }
 
-impl Cut {
-    fn of(self, days: TwoDays) -> TwoDays {
-        let start = self.from.map_or(days.today.start, UtcTime::timestamp);
-        let end = self.to.map_or(days.tomorrow.end, UtcTime::timestamp);
-        let cut = Window { start, end };
-        TwoDays {
-            today: days.today.intersect(cut),
-            tomorrow: days.tomorrow.intersect(cut),
-        }
+/// The part of `days` that lies in `range`.
+fn part(days: TwoDays, range: TimeRange) -> TwoDays {
+    let wanted = Window {
+        start: range.from.map_or(days.today.start, UtcTime::timestamp),
+        end: range.to.map_or(days.tomorrow.end, UtcTime::timestamp),
+    };
+    TwoDays {
+        today: days.today.intersect(wanted),
+        tomorrow: days.tomorrow.intersect(wanted),
     }
 }
 
 /// Every window follows from the local date, so the date stands for them; at midnight the key is
 /// another.
-fn key(statistic: Statistic, tenant: &TenantId, zone: &Zone, now: Timestamp) -> StatsKey {
-    let date = windows::local_date(now, zone.rules());
-    StatsKey::new(statistic.name(), tenant, &[&zone.name(), &date])
+fn key(poll: &Poll, now: Timestamp) -> StatsKey {
+    let date = windows::local_date(now, poll.zone.rules());
+    let segments: [&dyn Display; 2] = [&poll.zone.name(), &date];
+    StatsKey::new(poll.statistic.name(), &poll.tenant, &segments)
 }
 
-/// Counts what `statistic` is made of at `now`.
-fn compute(
-    db: Db,
-    statistic: Statistic,
-    tenant: &TenantId,
-    zone: &Zone,
-    now: Timestamp,
-) -> Computation {
-    let tenant = tenant.clone();
-    match statistic {
+/// Counts what `poll` asks for at `now`.
+fn compute(db: Db, poll: &Poll, now: Timestamp) -> Computation {
+    let tenant = poll.tenant.clone();
+    let rules = poll.zone.rules();
+    match poll.statistic {
         Statistic::MegaStats => {
-            let windows = windows::windows(now, zone.rules());
+            let windows = windows::windows(now, rules);
             let count = move |conn: &mut AnyConn| store::mega_stats(conn, &tenant, &windows);
             Box::pin(async move { db.read(count).await.map(|stats| json(&stats)) })
         }
-        Statistic::Summary => summarise(db, tenant, windows::two_days(now, zone.rules())),
+        Statistic::Summary => summarise(db, tenant, windows::two_days(now, rules)),
     }
 }
 

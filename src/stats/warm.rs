@@ -31,7 +31,7 @@ pub async fn keep_warm(service: Weak<StatsService>) {
 async fn warm(polls: &Polls, service: &StatsService) {
     let now = Instant::now();
     while !service.is_busy()
-        && let Some(poll) = polls.next(now)
+        && let Some(poll) = polls.warming.next(now)
     {
         let began = Instant::now();
         let refreshed = service.refresh(&poll, polls.young).await;
@@ -46,7 +46,7 @@ async fn warm(polls: &Polls, service: &StatsService) {
             Some(age) => polls.due(&poll, age, service.now()),
             None => Instant::now() + polls.tick,
         };
-        polls.again(poll, due);
+        polls.warming.again(poll, due);
         if let Err(error) = refreshed {
             log::debug!("warming: {error}");
             return;

@@ -86,10 +86,8 @@ impl Zones {
     /// When that directory is missing or empty, or has no America/Recife. There is no fallback, since
     /// whoever asks for the machine's rules must not get others unnoticed.
     pub fn system() -> Result<Self, ZonesError> {
-        match std::env::var_os("TZDIR") {
-            Some(directory) => Self::in_directory(Path::new(&directory)),
-            None => Self::in_directory(Path::new(SYSTEM_DIRECTORY)),
-        }
+        let directory = std::env::var_os("TZDIR").unwrap_or_else(|| SYSTEM_DIRECTORY.into());
+        Self::in_directory(Path::new(&directory))
     }
 
     fn in_directory(directory: &Path) -> Result<Self, ZonesError> {
