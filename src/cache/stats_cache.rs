@@ -18,6 +18,39 @@ use crate::{settings::CacheSettings, tenant::TenantId};
 ///
 /// Once `release` has returned, no lookup that starts later hits a value stored under a generation
 /// handed out before the fence.
+///
+/// ```
+/// use std::time::Duration;
+/// use megastats::{
+///     cache::{Entry, Lifetime, Lookup, MemoryCache, StatsCache, StatsKey},
+///     tenant::TenantId,
+/// };
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let life = Lifetime { fresh: Duration::from_secs(30), stale: Duration::ZERO };
+/// let cache = MemoryCache::new(life, 10_000);
+/// let clinic = TenantId::parse("clinic")?;
+/// let key = StatsKey::new("mega_stats", &clinic, &[&"America/Recife", &"2025-10-31"]);
+///
+/// // A miss hands out a permit, by which the result is stored.
+/// let Lookup::Miss(permit) = cache.look_up(&key).await? else { panic!("nothing is stored yet") };
+/// let entry = Entry { body: "{}".into(), age: Duration::ZERO };
+/// cache.store(&key, &permit, entry.clone()).await?;
+/// assert!(matches!(cache.look_up(&key).await?, Lookup::Hit(..)));
+///
+/// // From the fence of a write to its release lookups bypass the cache, and then they miss.
+/// let fence = cache.fence(&clinic).await?;
+/// assert!(matches!(cache.look_up(&key).await?, Lookup::Bypass(_)));
+/// cache.release(fence).await?;
+/// assert!(matches!(cache.look_up(&key).await?, Lookup::Miss(_)));
+///
+/// // What was computed before the write may be stored late, but is never hit.
+/// cache.store(&key, &permit, entry).await?;
+/// assert!(matches!(cache.look_up(&key).await?, Lookup::Miss(_)));
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait StatsCache: Send + Sync + 'static {
     /// Looks up what is kept under `key`. A lookup that finds nothing, or something old, hands out

@@ -102,6 +102,21 @@ pub fn local_date(now: Timestamp, zone: &TimeZone) -> Date {
 }
 
 /// The buckets of `/mega-stats` at `now`, an instant of the years 1900 to 2200.
+///
+/// ```
+/// use megastats::stats::{windows::windows, zones::Zones};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A Friday at noon in Recife, three hours behind UTC. The week began on Sunday.
+/// let recife = Zones::bundled().get("America/Recife")?;
+/// let buckets = windows("2025-10-31T15:00:00Z".parse()?, recife.rules());
+/// assert_eq!(buckets.today.start, "2025-10-31T03:00:00Z".parse()?);
+/// assert_eq!(buckets.today.end, "2025-11-01T03:00:00Z".parse()?);
+/// assert_eq!(buckets.week.start, "2025-10-26T03:00:00Z".parse()?);
+/// assert_eq!(buckets.next_month.end, "2025-12-01T03:00:00Z".parse()?);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use]
 pub fn windows(now: Timestamp, zone: &TimeZone) -> Windows {
     let today = local_date(now, zone);
