@@ -201,7 +201,7 @@ impl Checker {
             }
         };
         // Many writes, one after the other.
-        let outcome = tokio::time::timeout(4 * MAX_WAIT, until_enough).await;
+        let outcome = tokio::time::timeout(10 * MAX_WAIT, until_enough).await;
         outcome.expect("a wrong answer, or acknowledged writes")
     }
 

@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread,
 };
 
@@ -22,6 +22,14 @@ pub const INSTANCES: usize = 3;
 /// Lines of each log that a failed test shows.
 const SHOWN: usize = 15;
 
+/// Who has the machine: any number of clusters, or one that is alone.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+enum Turn {
+    BesideOthers(#[expect(dead_code, reason = "held until dropped")] RwLockReadGuard<'static, ()>),
+    Alone(#[expect(dead_code, reason = "held until dropped")] RwLockWriteGuard<'static, ()>),
+}
+
 /// Runs until it is dropped.
 pub struct Cluster {
     child: Child,
@@ -30,6 +38,7 @@ pub struct Cluster {
     urls: BTreeMap<String, String>,
     /// Of the parts' processes, as they were started last.
     pids: Mutex<BTreeMap<String, u32>>,
+    _turn: Turn,
 }
 
 struct Pipes {
@@ -41,6 +50,17 @@ struct Pipes {
 impl Cluster {
     /// Starts one whose instances have these settings.
     pub fn start(settings: &[(&str, &str)]) -> Self {
+        let turn = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+        Self::begin(settings, Turn::BesideOthers(turn))
+    }
+
+    /// Starts one beside which no other cluster runs: for tests in which everybody computes.
+    pub fn start_alone() -> Self {
+        let turn = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+        Self::begin(&[], Turn::Alone(turn))
+    }
+
+    fn begin(settings: &[(&str, &str)], turn: Turn) -> Self {
         // A shell does not heed a signal that was ignored when it began, as in a background job.
         let mut script = Command::new("env");
         script
@@ -76,6 +96,7 @@ impl Cluster {
             folder,
             urls,
             pids: Mutex::new(pids),
+            _turn: turn,
         }
     }
 

@@ -13,7 +13,6 @@ use std::{
 
 use harness::{MAX_WAIT, TestServer};
 use megastats::settings::{CacheBackend, DatabaseUrl, RedisUrl};
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
 
 use self::{
     broken::{Broken, Kept, Rule},
@@ -31,11 +30,9 @@ const SHORTEST: u64 = 8;
 /// Writes without a wrong answer where no rule is broken.
 const WRITES: usize = 150;
 
-/// Writes by which a broken rule must have shown: most do by the twentieth.
-const ENOUGH: usize = 4 * WRITES;
-
-/// One test at a time has instances here: unlike other tests of clusters, which wait, they compute.
-static TURN: AsyncMutex<()> = AsyncMutex::const_new(());
+/// Writes by which a broken rule must have shown: most do by the twentieth, but later on a
+/// busy machine.
+const ENOUGH: usize = 10 * WRITES;
 
 /// Instances of the test's own on the database and the Redis of a cluster, which has others that
 /// nobody asks.
@@ -45,14 +42,13 @@ struct Instances {
     proxies: Vec<Proxy>,
     /// Outlives those who use it.
     cluster: Cluster,
-    _turn: AsyncMutexGuard<'static, ()>,
 }
 
 impl Instances {
     /// `fence` is in seconds; `wrap` gets each instance's URL of Redis.
     async fn start(fence: u64, wrap: impl Wrap) -> Self {
-        let turn = TURN.lock().await;
-        let cluster = Cluster::start(&[]);
+        // A checker that gets too little of the machine finds nothing out.
+        let cluster = Cluster::start_alone();
         let mut proxies = Vec::new();
         let mut running = Vec::new();
         for _ in 0..INSTANCES {
@@ -82,7 +78,6 @@ impl Instances {
             running,
             proxies,
             cluster,
-            _turn: turn,
         }
     }
 

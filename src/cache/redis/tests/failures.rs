@@ -34,6 +34,16 @@ async fn offers_nothing(cache: &RedisCache) {
     assert!(!matches!(found, Ok(Lookup::Hit(..) | Lookup::Expired(..))));
 }
 
+/// Has `cache` store an entry, and again whenever an instance has distrusted Redis meanwhile, until
+/// `other` hits it.
+async fn fill_for(cache: &RedisCache, other: &RedisCache, body: &'static str) {
+    until(async || {
+        fill(cache, body).await;
+        is_hit(other, body).await
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_past_a_paused_redis_is_not_read_around_when_it_returns() {
     let server = Server::start();
@@ -47,8 +57,7 @@ async fn a_write_past_a_paused_redis_is_not_read_around_when_it_returns() {
     is_not_hit_until_believed(&b).await;
     until(async || !a.link.pending.must_bypass(&tenant(), Instant::now())).await;
     seen(&a, &key()).await;
-    fill(&a, "after").await;
-    until(async || is_hit(&b, "after").await).await;
+    fill_for(&a, &b, "after").await;
 }
 
 /// Stores `body`, past its time to live, so that `cache` offers it.
@@ -138,8 +147,7 @@ async fn a_killed_redis_is_used_again_when_it_is_back_and_its_owed_marks_are_del
     server.restart();
     reader.await.unwrap();
     until(async || !a.link.pending.must_bypass(&tenant(), Instant::now())).await;
-    fill(&a, "after").await;
-    until(async || is_hit(&b, "after").await).await;
+    fill_for(&a, &b, "after").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -293,8 +301,7 @@ async fn nothing_from_before_flushall_is_hit_and_the_cache_goes_on() {
     fill(&b, "between").await;
     a.release(fence).await.unwrap();
     seen(&b, &key()).await;
-    fill(&b, "after").await;
-    until(async || is_hit(&a, "after").await).await;
+    fill_for(&b, &a, "after").await;
 }
 
 /// The generation there is, past the cache.
