@@ -27,8 +27,8 @@ impl StopSignal {
                 Some(signal(SignalKind::hangup()).map_err(StartError::Signals)?)
             },
         };
-        let told = Self::default();
-        let Self { stop, skip_delay } = told.clone();
+        let requests = Self::default();
+        let Self { stop, skip_delay } = requests.clone();
         tokio::spawn(async move {
             // Not inside of the macro, which awaits nothing if the line is not logged.
             let first = signals.next().await;
@@ -38,7 +38,7 @@ impl StopSignal {
             log::info!("{second}: without further delay");
             skip_delay.cancel();
         });
-        Ok(told)
+        Ok(requests)
     }
 
     /// Tells the service to stop.

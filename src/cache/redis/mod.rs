@@ -26,15 +26,7 @@
 //!
 //! Two more keys exist once for each prefix: `era` and `purge`.
 //!
-//! # The marks
-//!
-//! | mark | who makes it | for | where it is | what a new one makes worthless |
-//! |---|---|---|---|---|
-//! | generation | a write, once when it raises its fence and once when it releases it; a lookup that finds none, or one of an era that is not trusted | one tenant | Redis | the tenant's entries |
-//! | fence | a write, before it commits | one tenant | Redis; it ends when the write releases it, or by itself after `fence_seconds` | nothing: while it is raised, lookups bypass the cache |
-//! | era | an instance that has noticed a silence, or has just started | all tenants | Redis | for that instance, all generations of earlier eras |
-//! | purge | whoever purges everything; it is the era made for that | all tenants | Redis | for all instances, all generations of earlier eras |
-//! | epoch | an instance that notices a silence of Redis | that instance | its memory | its trust, until it has proclaimed an era |
+//! docs/ARCHITECTURE.md, "Many instances", has a table of who makes which mark.
 //!
 //! A fence is raised together with a new generation, and released together with another one. So a writer
 //! that dies after its commit leaves a fence that ends by itself, and no entry from before the commit.

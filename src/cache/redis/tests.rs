@@ -85,8 +85,8 @@ fn trusted(cache: &RedisCache) -> Option<Epoch> {
     cache.link.heartbeat.trusted_epoch(Instant::now())
 }
 
-/// Waits until `cache` believes Redis.
-async fn believes(cache: &RedisCache) {
+/// Waits until `cache` trusts Redis.
+async fn trusts(cache: &RedisCache) {
     let wait = async {
         while trusted(cache).is_none() {
             tokio::time::sleep(HEARTBEAT_PERIOD / 10).await;
@@ -95,8 +95,8 @@ async fn believes(cache: &RedisCache) {
     tokio::time::timeout(FOREVER, wait).await.expect("in time");
 }
 
-/// Waits until `a` and `b` believe Redis, and each what the other has set.
-async fn believe_each_other(a: &RedisCache, b: &RedisCache) {
+/// Waits until `a` and `b` trust Redis, and each what the other has set.
+async fn trust_each_other(a: &RedisCache, b: &RedisCache) {
     until(async || {
         let known = |one: &RedisCache, other: &RedisCache| {
             let era = other.link.eras.current();
@@ -109,15 +109,15 @@ async fn believe_each_other(a: &RedisCache, b: &RedisCache) {
 
 async fn open_two(server: &Server) -> (RedisCache, RedisCache) {
     let (a, b) = (open(&server.settings()), open(&server.settings()));
-    believe_each_other(&a, &b).await;
+    trust_each_other(&a, &b).await;
     (a, b)
 }
 
-/// What a lookup says once `cache` believes Redis, and no longer says so for want of belief only.
+/// What a lookup says once `cache` trusts Redis, and no longer says so for lack of trust only.
 async fn found(cache: &RedisCache, key: &StatsKey) -> Lookup {
     let search = async {
         loop {
-            believes(cache).await;
+            trusts(cache).await;
             match cache.look_up(key).await {
                 Ok(Lookup::Bypass(_)) if !is_fenced(cache, key.tenant()).await => {}
                 Ok(found) => return found,
@@ -212,7 +212,7 @@ impl StatsCache for Instance {
         Ok(found(&self.cache, key).await)
     }
     async fn store(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), CacheError> {
-        believes(&self.cache).await;
+        trusts(&self.cache).await;
         self.cache.store(key, permit, entry).await
     }
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
@@ -229,7 +229,7 @@ impl StatsCache for Instance {
 #[async_trait]
 impl ListKeys for Instance {
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
-        believes(&self.cache).await;
+        trusts(&self.cache).await;
         self.cache.keys(after, limit).await
     }
 }
@@ -244,7 +244,7 @@ async fn a_fence_whose_writer_died_ends_by_itself_and_leaves_no_entry_from_befor
     let mut settings = server.settings();
     settings.fence_life = Duration::from_secs(3);
     let (a, b) = (open(&settings), open(&settings));
-    believe_each_other(&a, &b).await;
+    trust_each_other(&a, &b).await;
     fill(&b, "before").await;
     let _died = a.fence(&tenant()).await.unwrap();
     assert!(is_bypass(&found(&b, &key()).await));
@@ -262,7 +262,7 @@ async fn of_two_instances_that_start_or_see_redis_return_one_renews_a_tenant() {
         "nothing was forgotten for the other"
     );
     let newcomer = open(&server.settings());
-    believe_each_other(&a, &newcomer).await;
+    trust_each_other(&a, &newcomer).await;
     let renewed = seen(&newcomer, &key()).await;
     assert_eq!(seen(&a, &key()).await, renewed);
 }
@@ -308,7 +308,7 @@ async fn one_lease_is_granted_and_a_dead_holders_ends_and_nobody_ends_anothers()
     let mut settings = server.settings();
     settings.lease = Duration::from_secs(1);
     let (a, b) = (open(&settings), open(&settings));
-    believe_each_other(&a, &b).await;
+    trust_each_other(&a, &b).await;
     let generation = seen(&a, &key()).await.generation();
     let permits = [a.permit(generation), b.permit(generation)];
     let claims = async |permit: &Permit| permit.claim_lease(&key()).await.unwrap();
@@ -326,7 +326,7 @@ async fn one_lease_is_granted_and_a_dead_holders_ends_and_nobody_ends_anothers()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_waits_for_what_is_not_kept_since_redis_is_not_believed_just_then() {
+async fn nobody_waits_for_what_is_not_kept_since_redis_is_not_trusted_just_then() {
     let server = Server::start();
     let (a, b) = open_two(&server).await;
     let permit = seen(&a, &key()).await;

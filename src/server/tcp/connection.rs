@@ -36,10 +36,10 @@ pub(super) struct Connection {
     heads: Heads,
     /// What was read ahead; without a buffer of its own while there is nothing.
     ahead: BytesMut,
-    /// Whether actix was handed something in this turn, which it has not decoded yet.
-    is_handed: bool,
-    /// Whether actix asked for more than it was handed, and is not going to ask again by itself.
-    is_owed: bool,
+    /// Whether actix got bytes in this turn that it has not decoded yet.
+    has_undecoded_bytes: bool,
+    /// Whether actix asked for bytes and got none, so that it has to be woken to ask again.
+    wants_wake_up: bool,
     /// Whether an answer waits for the client to take it.
     is_blocked: bool,
     _counted: OpenConnection,
@@ -54,8 +54,8 @@ impl Connection {
             deadlines: Deadlines::new(timeouts),
             heads: Heads::default(),
             ahead: BytesMut::new(),
-            is_handed: false,
-            is_owed: false,
+            has_undecoded_bytes: false,
+            wants_wake_up: false,
             is_blocked: false,
             _counted: open.open(),
         }
@@ -100,7 +100,7 @@ impl Connection {
         let count = self.heads.next_piece(bytes, self.current.is_head());
         if count > 0 {
             buffer.put_slice(&bytes[..count]);
-            self.is_handed = true;
+            self.has_undecoded_bytes = true;
             self.current.received(count);
             self.deadlines.received();
         }
@@ -127,17 +127,17 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.is_blocked || !this.current.wants_bytes() {
-            this.is_owed = true;
+            this.wants_wake_up = true;
             this.check_deadlines(cx)?;
             if this.is_blocked || !this.ahead.is_empty() {
                 return Poll::Pending;
             }
             return this.poll_gone(cx);
         }
-        if !this.is_handed && this.hand_over_ahead(buffer) > 0 {
+        if !this.has_undecoded_bytes && this.hand_over_ahead(buffer) > 0 {
             return Poll::Ready(Ok(()));
         }
-        if this.is_handed && !this.ahead.is_empty() {
+        if this.has_undecoded_bytes && !this.ahead.is_empty() {
             // Once actix has decoded what it was handed.
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -153,7 +153,7 @@ impl AsyncRead for Connection {
                 this.ahead = BytesMut::new();
                 return Poll::Ready(Ok(()));
             }
-            if this.is_handed {
+            if this.has_undecoded_bytes {
                 this.ahead.extend_from_slice(bytes.filled());
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -179,7 +179,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.is_handed = false;
+        self.has_undecoded_bytes = false;
         if let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(cx, bytes) {
             self.deadlines.written();
             return Poll::Ready(written);
@@ -192,12 +192,12 @@ impl AsyncWrite for Connection {
 
     /// actix calls this at the end of each of its turns in which all it wanted to write was written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.is_handed = false;
+        self.has_undecoded_bytes = false;
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.is_blocked = false;
         self.deadlines.flushed();
-        if self.is_owed && self.current.wants_bytes() {
-            self.is_owed = false;
+        if self.wants_wake_up && self.current.wants_bytes() {
+            self.wants_wake_up = false;
             cx.waker().wake_by_ref();
         }
         Poll::Ready(Ok(()))

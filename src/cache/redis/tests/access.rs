@@ -9,7 +9,7 @@ use super::*;
 /// Whether an instance with these settings can use Redis; it tries for a while.
 async fn is_let_in(settings: &RedisSettings) -> bool {
     let cache = open(settings);
-    let tries = believes(&cache);
+    let tries = trusts(&cache);
     tokio::time::timeout(Duration::from_secs(2), tries)
         .await
         .is_ok()
@@ -57,13 +57,31 @@ async fn a_user_that_may_do_only_what_the_service_does_is_enough() {
     let mut user = settings(&format!("redis://stats:s3cret@127.0.0.1:{}", server.port));
     user.key_prefix = "clinics:".into();
     let (a, b) = (open(&user), open(&user));
-    believe_each_other(&a, &b).await;
+    trust_each_other(&a, &b).await;
     fill(&a, "before").await;
     assert!(is_hit(&b, "before").await);
     assert_eq!(a.keys(None, 10).await.unwrap().total, 1);
     write(&b).await;
     let seen = seen(&a, &key()).await;
     assert!(seen.claim_lease(&key()).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prefix_with_characters_of_a_pattern_lists_its_own_keys_only() {
+    let server = Server::start();
+    let open_with_prefix = |prefix: &str| {
+        let mut settings = settings(&format!("redis://127.0.0.1:{}", server.port));
+        settings.key_prefix = prefix.into();
+        open(&settings)
+    };
+    // As a pattern `a*[b]:` would match `axb:`, and not itself.
+    let (own, other) = (open_with_prefix("a*[b]:"), open_with_prefix("axb:"));
+    fill(&own, "own").await;
+    fill(&other, "other").await;
+    assert_eq!(own.keys(None, 10).await.unwrap().total, 1);
+    write(&own).await;
+    assert_eq!(own.keys(None, 10).await.unwrap().total, 0);
+    assert_eq!(other.keys(None, 10).await.unwrap().total, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,7 +128,7 @@ fn make_authority(folder: &Path, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_is_believed_over_tls_if_the_right_authority_vouches_for_it() {
+async fn a_server_is_trusted_over_tls_if_the_right_authority_vouches_for_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_owned();
     make_authority(&path, "ours");

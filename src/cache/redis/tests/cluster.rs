@@ -61,7 +61,7 @@ impl Cluster {
 
     async fn open_two(&self) -> (RedisCache, RedisCache) {
         let (a, b) = (open(&self.settings()), open(&self.settings()));
-        believe_each_other(&a, &b).await;
+        trust_each_other(&a, &b).await;
         (a, b)
     }
 
@@ -93,7 +93,7 @@ async fn handles() -> Handles<Instance> {
     let mut settings = cluster.settings();
     settings.key_prefix = format!("{}:", commands::new_mark());
     let (a, b) = (open(&settings), open(&settings));
-    believe_each_other(&a, &b).await;
+    trust_each_other(&a, &b).await;
     let cluster: Arc<dyn Send + Sync> = cluster;
     two(a, b, &cluster)
 }

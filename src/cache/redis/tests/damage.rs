@@ -74,7 +74,7 @@ async fn a_damaged_list_of_keys_is_written_anew() {
 async fn a_damaged_era_is_proclaimed_anew() {
     damage(ERA, async |a, b| {
         write(a).await;
-        believe_each_other(a, b).await;
+        trust_each_other(a, b).await;
     })
     .await;
 }

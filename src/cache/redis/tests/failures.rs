@@ -14,8 +14,8 @@ async fn write_in_time(cache: &RedisCache) {
         .expect("a write goes on without Redis");
 }
 
-/// Looks `key()` up until Redis is believed again; it must not be hit before or then.
-pub(super) async fn is_not_hit_until_believed(cache: &RedisCache) {
+/// Looks `key()` up until Redis is trusted again; it must not be hit before or then.
+pub(super) async fn is_not_hit_until_trusted(cache: &RedisCache) {
     let looks = async {
         loop {
             match cache.look_up(&key()).await {
@@ -28,7 +28,7 @@ pub(super) async fn is_not_hit_until_believed(cache: &RedisCache) {
     tokio::time::timeout(FOREVER, looks).await.expect("in time");
 }
 
-/// Asserts that `cache` answers with no entry now, whether or not it believes Redis.
+/// Asserts that `cache` answers with no entry now, whether or not it trusts Redis.
 async fn offers_nothing(cache: &RedisCache) {
     let found = cache.look_up(&key()).await;
     assert!(!matches!(found, Ok(Lookup::Hit(..) | Lookup::Expired(..))));
@@ -54,7 +54,7 @@ async fn a_write_past_a_paused_redis_is_not_read_around_when_it_returns() {
     // The write is acknowledged from here on.
     offers_nothing(&b).await;
     server.resume();
-    is_not_hit_until_believed(&b).await;
+    is_not_hit_until_trusted(&b).await;
     until(async || !a.link.pending.must_bypass(&tenant(), Instant::now())).await;
     seen(&a, &key()).await;
     fill_for(&a, &b, "after").await;
@@ -82,7 +82,7 @@ async fn what_has_expired_is_not_offered_after_a_write_that_redis_missed() {
     write_in_time(&a).await;
     offers_nothing(&b).await;
     server.resume();
-    is_not_hit_until_believed(&b).await;
+    is_not_hit_until_trusted(&b).await;
     // Nor if it has come back with what it held, and whoever owes it the write is gone.
     until(async || !a.link.pending.must_bypass(&tenant(), Instant::now())).await;
     fill_expired(&b, "before").await;
@@ -92,7 +92,7 @@ async fn what_has_expired_is_not_offered_after_a_write_that_redis_missed() {
     drop(a);
     tokio::time::sleep(2 * HEARTBEAT_PERIOD).await;
     server.restart();
-    is_not_hit_until_believed(&b).await;
+    is_not_hit_until_trusted(&b).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,7 +112,7 @@ async fn what_a_dead_writer_owed_is_not_hit_by_an_instance_that_starts_later() {
     server.restart();
     let kept: i64 = server.run(&["EXISTS", "megastats:{clinic}:mega_stats:clinic"]);
     assert_eq!(kept, 1);
-    is_not_hit_until_believed(&open(&server.settings())).await;
+    is_not_hit_until_trusted(&open(&server.settings())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +127,7 @@ async fn a_restart_that_lost_an_invalidation_is_noticed_however_short_it_was() {
     write(&a).await;
     server.kill();
     server.restart();
-    is_not_hit_until_believed(&b).await;
+    is_not_hit_until_trusted(&b).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +139,7 @@ async fn a_killed_redis_is_used_again_when_it_is_back_and_its_owed_marks_are_del
     server.kill();
     let reader = {
         let b = b.clone();
-        tokio::spawn(async move { is_not_hit_until_believed(&b).await })
+        tokio::spawn(async move { is_not_hit_until_trusted(&b).await })
     };
     write_in_time(&a).await;
     assert!(a.link.pending.must_bypass(&tenant(), Instant::now()));
@@ -151,7 +151,7 @@ async fn a_killed_redis_is_used_again_when_it_is_back_and_its_owed_marks_are_del
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fence_that_redis_missed_is_raised_before_others_believe_it_again() {
+async fn a_fence_that_redis_missed_is_raised_before_others_trust_it_again() {
     let mut server = Server::start();
     let (a, b) = open_two(&server).await;
     fill(&b, "before").await;
@@ -161,7 +161,7 @@ async fn a_fence_that_redis_missed_is_raised_before_others_believe_it_again() {
         .expect("a write goes on without Redis")
         .unwrap();
     server.restart();
-    believes(&b).await;
+    trusts(&b).await;
     // The write has not committed yet, so nothing that is computed now may be kept.
     assert!(is_bypass(&b.look_up(&key()).await.unwrap()));
     a.release(fence).await.unwrap();
@@ -185,7 +185,7 @@ async fn a_fence_that_was_released_is_not_raised_by_words_that_come_late() {
     let life = a.settings.fence_life;
     let late = a.link.commands.fence(&tenant(), &id, life, era);
     a.link.send::<i64>(&late, FOREVER).await.unwrap();
-    believes(&b).await;
+    trusts(&b).await;
     seen(&b, &key()).await;
 }
 
@@ -216,7 +216,7 @@ async fn the_fences_of_all_writes_past_a_paused_redis_are_taken_down_when_it_ret
     for command in &raised {
         a.link.send::<i64>(command, FOREVER).await.unwrap();
     }
-    believes(&b).await;
+    trusts(&b).await;
     seen(&b, &key()).await;
 }
 
@@ -227,7 +227,7 @@ async fn a_lookup_does_not_wait_for_a_silent_redis() {
     settings.response_timeout = Duration::from_millis(50);
     let cache = open(&settings);
     for killed in [false, true] {
-        believes(&cache).await;
+        trusts(&cache).await;
         if killed {
             server.kill();
         } else {
@@ -259,7 +259,7 @@ fn a_writer_that_was_stalled_does_not_take_its_own_stall_for_redis() {
     let b = main.block_on(async { open(&server.settings()) });
     let a = stalled.block_on(async {
         let a = open(&server.settings());
-        believe_each_other(&a, &b).await;
+        trust_each_other(&a, &b).await;
         a
     });
     main.block_on(fill(&b, "before"));
@@ -311,10 +311,10 @@ fn seen_of(server: &Server) -> Generation {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_from_before_a_silence_is_not_believed_while_any_entry_of_then_could_be_offered() {
+async fn what_is_from_before_a_silence_is_not_trusted_while_any_entry_of_then_could_be_offered() {
     let mut server = Server::start();
     let cache = open(&server.settings());
-    believes(&cache).await;
+    trusts(&cache).await;
     let before = b"0123456789abcdef00000000000000ff";
     let accepted = |after| {
         let link = &cache.link;

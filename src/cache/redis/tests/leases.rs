@@ -24,7 +24,7 @@ enum Holder {
 }
 
 /// Reads what another was to compute, which has died with a lease of `lease_ms`; and does
-/// `meanwhile` once the reader waits. Again, if one of them did not believe Redis all that time: the
+/// `meanwhile` once the reader waits. Again, if one of them did not trust Redis all that time: the
 /// lease was then for a generation that has gone.
 async fn read_after_a_death(lease_ms: u64, meanwhile: impl Fn(&Server)) -> Holder {
     loop {
@@ -32,7 +32,7 @@ async fn read_after_a_death(lease_ms: u64, meanwhile: impl Fn(&Server)) -> Holde
         let mut settings = server.settings();
         settings.lease = Duration::from_millis(lease_ms);
         let (dead, reader) = (open(&settings), open(&settings));
-        believe_each_other(&dead, &reader).await;
+        trust_each_other(&dead, &reader).await;
         let epochs = [trusted(&dead), trusted(&reader)];
         let seen = seen(&dead, &key()).await;
         server.run::<()>(&["CONFIG", "RESETSTAT"]);

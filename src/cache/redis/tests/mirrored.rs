@@ -12,7 +12,7 @@ fn mirrored(told: impl StatsCache) -> Mirrored {
 async fn handles() -> Handles<Mirrored> {
     let server = Server::start();
     let cache = open(&server.settings());
-    believes(&cache).await;
+    trusts(&cache).await;
     Handles::one(mirrored(Instance {
         cache,
         _server: Arc::new(server),

@@ -3,7 +3,7 @@
 use harness::redis::free_port;
 
 use super::{
-    failures::{WRITE_BOUND, is_not_hit_until_believed},
+    failures::{WRITE_BOUND, is_not_hit_until_trusted},
     *,
 };
 
@@ -92,6 +92,6 @@ async fn a_redis_that_answers_but_takes_no_invalidation_refuses_the_write() {
     until(async || matches!(b.look_up(&key()).await, Ok(Lookup::Bypass(_)))).await;
     server.run::<()>(&["REPLICAOF", "NO", "ONE"]);
     write(&a).await;
-    is_not_hit_until_believed(&b).await;
+    is_not_hit_until_trusted(&b).await;
     fill(&a, "after").await;
 }

@@ -13,7 +13,7 @@ const HEARTBEATS: [&str; 5] = ["ping", "get", "del", "info", "config|resetstat"]
 pub(super) type Counts = BTreeMap<String, usize>;
 
 /// What Redis was asked for while `work` went on, and how often. Again, with what comes `before` it,
-/// if `cache` did not believe Redis all that time: it does without what it does not believe.
+/// if `cache` did not trust Redis all that time: it does without what it does not trust.
 async fn asked(
     server: &Server,
     cache: &RedisCache,
@@ -83,11 +83,11 @@ async fn a_hit_is_one_word_to_redis() {
 async fn a_fence_is_raised_with_one_word_to_redis_and_released_with_one() {
     let server = Server::start();
     let cache = open(&server.settings());
-    let believe = async || believes(&cache).await;
+    let trust = async || trusts(&cache).await;
     let raise = async || drop(cache.fence(&tenant()).await.unwrap());
     let both = async || write(&cache).await;
-    let raised = asked(&server, &cache, believe, raise).await;
-    let moved = asked(&server, &cache, believe, both).await;
+    let raised = asked(&server, &cache, trust, raise).await;
+    let moved = asked(&server, &cache, trust, both).await;
     // What the script does in Redis itself counts as well. Each time it sets the generation and the
     // fences, of which the first stands to the end, and a fence that is raised may be barred.
     for (counts, words, [sets, looks]) in [(raised, 1, [2, 1]), (moved, 2, [4, 1])] {
