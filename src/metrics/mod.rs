@@ -19,7 +19,7 @@ mod requests;
 
 use std::sync::Arc;
 
-use prometheus::{Opts, Registry, TextEncoder, process_collector::ProcessCollector};
+use prometheus::{Opts, Registry, TextEncoder};
 
 pub use cache::{AnswerCounter, CacheCounters, FailureCounters, WriteCounters};
 pub use cache_metrics::{CacheFigures, CacheMetrics, TICK, Timed};
@@ -48,8 +48,12 @@ impl Metrics {
     #[must_use]
     pub fn new(backend: CacheBackend) -> Self {
         let registry = Registry::new();
+        // Elsewhere the crate cannot read the process's CPU, memory and descriptors.
+        #[cfg(target_os = "linux")]
         registry
-            .register(Box::new(ProcessCollector::for_self()))
+            .register(Box::new(
+                prometheus::process_collector::ProcessCollector::for_self(),
+            ))
             .expect(DISTINCT);
         let cache = Arc::new(CacheCounters::new(&registry, backend));
         let metrics = Self {

@@ -181,8 +181,8 @@ fn is_anybody_waiting(socket: &Socket) -> bool {
 /// Has the kernel drop the packets that begin a connection. Those that complete one still pass, since
 /// a client that the kernel has answered believes that it is connected.
 ///
-/// Without this, clients are disconnected who connect within the 25 ms in which the accepting thread
-/// pauses: `whoever_is_let_in_while_the_service_stops_is_answered` fails.
+/// Without this, clients are disconnected who connect while the accepting thread pauses, and
+/// `tests/cluster/rolling.rs` fails: a load balancer answers 502 to their writes.
 #[cfg(target_os = "linux")]
 fn drop_new_connections(socket: &Socket) -> io::Result<()> {
     use socket2::SockFilter;
