@@ -20,6 +20,7 @@ use std::{
     path::Path,
     process::{Child, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use harness::{
@@ -148,7 +149,11 @@ fn files(folder: &Path) -> Vec<String> {
 fn serve(folder: &Path) -> TestServer {
     let url = database_url(folder);
     TestServer::builder()
-        .settings(|settings| settings.database.url = url)
+        .settings(|settings| {
+            settings.database.url = url;
+            // A busy machine may take long over a batch, whose lock writes wait for.
+            settings.database.statement_timeout = Duration::from_secs(60);
+        })
         .clock(Arc::new(FakeClock::at(NOW)))
         .start()
 }
