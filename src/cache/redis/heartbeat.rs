@@ -13,7 +13,7 @@
 //! - An instance trusts an answer only if it has sent a heartbeat that counted within the last
 //!   [`TRUST_LIMIT`]. So an instance that was itself stopped for a while does not trust the answers
 //!   that it finds when it goes on.
-//! - When two heartbeats that count one after the other were sent more than [`TRUST_LIMIT`] apart, the
+//! - When a heartbeat that counts was sent more than [`TRUST_LIMIT`] after the last one that counted, the
 //!   instance has noticed a silence, and a new [`Epoch`] begins.
 //! - A broken connection also begins a new epoch, since Redis may have been restarted with older data.
 //!
@@ -25,13 +25,14 @@
 //! | 0 to 100 ms | each instance sends its next heartbeat, and gets no answer |
 //! | up to 300 ms | the heartbeat times out: reads bypass the cache from now on |
 //! | 600 ms after the last heartbeat that counted | no answer is trusted any more: the silence will be noticed for certain |
-//! | 900 to 1000 ms | the first writer gives up waiting and goes on. Its invalidation is now pending |
-//! | Redis returns | the next heartbeat counts. The instance proclaims a new era, which makes every older generation worthless, and delivers its pending invalidations |
+//! | about 1000 ms | the first writer gives up waiting and goes on. Its invalidation is now pending |
+//! | Redis returns | the next heartbeat counts, and a new epoch begins. With the heartbeat after it the instance proclaims a new era, which makes every older generation worthless. It delivers its pending invalidations |
 //! | 600 ms later | [`SETTLING_TIME`] is over: the instance trusts Redis again, and reads use the cache |
 //!
 //! # Why the silence is noticed for certain
-//! A writer that gave up had heard an answer less than [`HEARTBEAT_PERIOD`] before the silence, or
-//! just after the silence began. So the silence lasted for at least 0.9 s. Between the last heartbeat
+//! A writer gives up 1 s or more after the last answer that it heard. That answer came less than
+//! [`HEARTBEAT_PERIOD`] before Redis stopped, since heartbeats are sent so often, or was still on its way
+//! then. So Redis was silent for at least 0.9 s. Between the last heartbeat
 //! that another instance sent before the silence and the first one that counts after it lie at least
 //! 0.9 s minus [`HEARTBEAT_TIMEOUT`], which is more than [`TRUST_LIMIT`]: the other instance notices.
 //! A shorter silence, which is noticed by a heartbeat that timed out, only makes reads bypass the cache
