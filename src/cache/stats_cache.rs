@@ -53,8 +53,8 @@ use crate::{settings::CacheSettings, tenant::TenantId};
 /// ```
 #[async_trait]
 pub trait StatsCache: Send + Sync + 'static {
-    /// Looks up what is kept under `key`. A lookup that finds nothing, or something old, hands out
-    /// a permit to store what is computed from now on.
+    /// Looks up what is kept under `key`. Unless it says bypass, a lookup hands out a permit to store
+    /// what is computed from now on.
     async fn look_up(&self, key: &StatsKey) -> Result<Lookup, CacheError>;
 
     /// Keeps `entry` under `key` until its [`Lifetime`] has passed. A lookup finds it only while the
