@@ -196,6 +196,13 @@ fn check(config: &Config) -> Result<bool, InvalidPostgresUrl> {
     if config.get_ports().contains(&0) {
         return Err(InvalidPostgresUrl::Port);
     }
+    let servers = hosts.len().max(addresses.len());
+    let fits = |count: usize| count == 0 || count == servers;
+    if !(fits(hosts.len()) && fits(addresses.len()))
+        || !(config.get_ports().len() == 1 || fits(config.get_ports().len()))
+    {
+        return Err(InvalidPostgresUrl::Counts);
+    }
     if config.get_dbname().is_none_or(str::is_empty) {
         return Err(InvalidPostgresUrl::NoDatabase);
     }
@@ -273,6 +280,9 @@ pub enum InvalidPostgresUrl {
     /// Its port is none.
     #[error("given the port 0, {ALLOWED}")]
     Port,
+    /// Every connection would fail.
+    #[error("given different numbers of hosts, addresses and ports, {ALLOWED}")]
+    Counts,
     /// It has a character that means something else.
     #[error("given a \"#\", \"?\" or \"/\" where it must be percent-encoded, {ALLOWED}")]
     Reserved,

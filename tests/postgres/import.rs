@@ -1,4 +1,4 @@
-//! `megastats import` into PostgreSQL. Not here: what is imported, which `tests/api/import` asks.
+//! `megastats import` into PostgreSQL; `tests/api/suite/import` holds what is imported.
 
 use harness::{Process, Raw, Sqlite, command, run};
 use serde_json::json;

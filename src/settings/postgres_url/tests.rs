@@ -152,6 +152,8 @@ fn what_is_not_understood_is_refused() {
         ("ana@h", E::NoDatabase),
         ("ana@h/", E::NoDatabase),
         ("ana@h/?sslmode=require", E::NoDatabase),
+        ("u@h/d?port=6432", E::Counts),
+        ("u@h1,h2/d?hostaddr=127.0.0.1", E::Counts),
         ("h/d", E::NoUser),
         ("@h/d", E::NoUser),
         (":p@h/d", E::NoUser),
