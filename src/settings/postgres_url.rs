@@ -197,10 +197,10 @@ fn check(config: &Config) -> Result<bool, InvalidPostgresUrl> {
         return Err(InvalidPostgresUrl::Port);
     }
     let servers = hosts.len().max(addresses.len());
-    let fits = |count: usize| count == 0 || count == servers;
-    if !(fits(hosts.len()) && fits(addresses.len()))
-        || !(config.get_ports().len() == 1 || fits(config.get_ports().len()))
-    {
+    let differs = |count: usize| count != 0 && count != servers;
+    let ports = config.get_ports().len();
+    // One port is that of every host.
+    if differs(hosts.len()) || differs(addresses.len()) || (ports != 1 && differs(ports)) {
         return Err(InvalidPostgresUrl::Counts);
     }
     if config.get_dbname().is_none_or(str::is_empty) {

@@ -249,7 +249,7 @@ struct CacheMetricsAnswer {
     /// Of the last minute.
     last_minute: Figures,
     /// Keys that would be hit, of those looked at: all of them with the cache in memory; on Redis about
-    /// 10,000 keys on each master.
+    /// 10,000 keys on each master, those of other applications included.
     #[schema(example = 1)]
     cache_size: usize,
     /// A page of them, in their order.
