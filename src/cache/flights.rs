@@ -27,13 +27,13 @@ struct FlightTable<T> {
     /// Computations whose result may be stored, by key and generation.
     by_generation: HashMap<(StatsKey, Generation), FlightResultReceiver<T>>,
     /// Computations that bypass the cache, by key.
-    bypassing: HashMap<StatsKey, Lane<T>>,
+    bypassing: HashMap<StatsKey, BypassingFlights<T>>,
 }
 
 /// The computations of one key that bypass the cache: one runs, and whoever comes meanwhile shares the
 /// next.
 #[derive(Debug)]
-struct Lane<T> {
+struct BypassingFlights<T> {
     running: FlightResultReceiver<T>,
     next: Option<FlightResultReceiver<T>>,
 }
@@ -102,50 +102,54 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
 
     /// Joins a computation of `key` that has not started yet, or starts `compute` as soon as the
     /// one that runs has ended: whatever the result, it was computed after this request arrived.
-    pub(super) async fn join_next(
+    pub(super) fn join_next(
         &self,
         key: &StatsKey,
         compute: impl Future<Output = T> + Send + 'static,
-    ) -> Result<Landed<T>, NoResult> {
-        let (receiver, joined) = self.next(key, compute);
-        let value = result(receiver).await?;
-        Ok(Landed { value, joined })
+    ) -> impl Future<Output = Result<Landed<T>, NoResult>> + Send {
+        let mut table = lock(&self.table);
+        let flights = table.bypassing.get(key);
+        let next = flights.and_then(|flights| flights.next.clone());
+        let joined = next.is_some();
+        let receiver = next.unwrap_or_else(|| self.start_next(&mut table, key, compute));
+        drop(table);
+        async move {
+            let value = result(receiver).await?;
+            Ok(Landed { value, joined })
+        }
     }
 
-    /// The next computation of `key` to start, and whether another request has brought it.
-    fn next(
+    /// Starts `compute` once the computation of `key` that bypasses the cache now, if any, has ended.
+    fn start_next(
         &self,
+        table: &mut FlightTable<T>,
         key: &StatsKey,
         compute: impl Future<Output = T> + Send + 'static,
-    ) -> (FlightResultReceiver<T>, bool) {
-        let mut table = lock(&self.table);
-        if let Some(next) = table.bypassing.get(key).and_then(|lane| lane.next.clone()) {
-            return (next, true);
-        }
+    ) -> FlightResultReceiver<T> {
         let (sender, receiver) = watch::channel(None);
-        let place = Place::Lane(key.clone());
-        if let Some(lane) = table.bypassing.get_mut(key) {
-            lane.next = Some(receiver.clone());
-            let running = lane.running.clone();
-            let turn = take_lane(Arc::clone(&self.table), key.clone(), running);
-            self.start(place, sender, turn, compute);
+        let place = Place::Bypassing(key.clone());
+        if let Some(flights) = table.bypassing.get_mut(key) {
+            flights.next = Some(receiver.clone());
+            let running = flights.running.clone();
+            let ended = next_becomes_running(Arc::clone(&self.table), key.clone(), running);
+            self.start(place, sender, ended, compute);
         } else {
-            let lane = Lane {
+            let flights = BypassingFlights {
                 running: receiver.clone(),
                 next: None,
             };
-            table.bypassing.insert(key.clone(), lane);
+            table.bypassing.insert(key.clone(), flights);
             self.start(place, sender, async {}, compute);
         }
-        (receiver, false)
+        receiver
     }
 
-    /// Starts `compute` once `turn` has come.
+    /// Starts `compute` once `wait` has ended.
     fn start(
         &self,
         place: Place,
         sender: watch::Sender<Option<T>>,
-        turn: impl Future<Output = ()> + Send + 'static,
+        wait: impl Future<Output = ()> + Send + 'static,
         compute: impl Future<Output = T> + Send + 'static,
     ) {
         let flight = Flight {
@@ -154,24 +158,25 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
             sender,
         };
         self.tasks.spawn(async move {
-            turn.await;
+            wait.await;
             let value = compute.await;
             flight.sender.send_replace(Some(value));
         });
     }
 }
 
-/// Waits until the lane's running computation is over, however it ended, and takes its place.
-async fn take_lane<T: Clone>(
+/// Waits until the `running` computation of `key` has ended, however it ended, and notes that the next
+/// one runs now.
+async fn next_becomes_running<T: Clone>(
     table: Arc<Mutex<FlightTable<T>>>,
     key: StatsKey,
     running: FlightResultReceiver<T>,
 ) {
-    let _over = result(running).await;
-    if let Some(lane) = lock(&table).bypassing.get_mut(&key)
-        && let Some(next) = lane.next.take()
+    let _ended = result(running).await;
+    if let Some(flights) = lock(&table).bypassing.get_mut(&key)
+        && let Some(next) = flights.next.take()
     {
-        lane.running = next;
+        flights.running = next;
     }
 }
 
@@ -194,7 +199,7 @@ struct Flight<T> {
 /// Where a flight stands in the table.
 enum Place {
     Generation((StatsKey, Generation)),
-    Lane(StatsKey),
+    Bypassing(StatsKey),
 }
 
 impl<T> Drop for Flight<T> {
@@ -204,12 +209,13 @@ impl<T> Drop for Flight<T> {
             Place::Generation(place) => {
                 table.by_generation.remove(place);
             }
-            // A flight that waits to be the next keeps the lane, and may have taken it already.
-            Place::Lane(key) => {
+            // Not while another flight is the next, nor once it runs.
+            Place::Bypassing(key) => {
                 let own = self.sender.subscribe();
-                let is_over =
-                    |lane: &Lane<T>| lane.next.is_none() && lane.running.same_channel(&own);
-                if table.bypassing.get(key).is_some_and(is_over) {
+                let is_last = |flights: &BypassingFlights<T>| {
+                    flights.next.is_none() && flights.running.same_channel(&own)
+                };
+                if table.bypassing.get(key).is_some_and(is_last) {
                     table.bypassing.remove(key);
                 }
             }

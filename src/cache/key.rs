@@ -1,4 +1,4 @@
-//! What an entry is kept under. Lives here: how a key is written, and what is escaped in it.
+//! The key that an entry is kept under: how it is written, and what is escaped in it.
 
 use std::{
     fmt,

@@ -96,8 +96,8 @@ impl Inner {
         let mut page = KeyPageBuilder::new(after, limit);
         // What could never be found again goes at the same time.
         self.entries.retain(|key, stored| {
-            let (slot, age) = (self.slot(key.tenant()).read(), stored.born.elapsed());
-            let current = slot.generation == stored.generation;
+            let age = stored.born.elapsed();
+            let current = self.slot(key.tenant()).read().generation == stored.generation;
             if current && age < self.life.fresh {
                 page.add(key.as_str());
             }
@@ -193,7 +193,7 @@ async fn off_the_workers<T: Send + 'static>(
         .map_err(|error| CacheError::Unavailable(error.to_string()))
 }
 
-/// A generation and the fences that stand, in one word, so that a lookup sees both at one moment.
+/// A generation and the number of raised fences, in one word, so that a lookup sees both at one moment.
 #[derive(Debug, Default)]
 struct Slot(AtomicU64);
 

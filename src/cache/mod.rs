@@ -21,7 +21,7 @@
 //! Every tenant has a *generation*, a mark that only `==` means anything to. A lookup
 //! hands out a *permit* for the generation it saw, the later store needs it, and an entry hits only
 //! while its generation is still the tenant's. A write raises a *fence* before it commits and
-//! releases it afterwards, which replaces the generation; while any fence stands, lookups say
+//! releases it afterwards, which replaces the generation; while any fence is raised, lookups say
 //! [`Lookup::Bypass`]. What was computed before a write may thus be stored late, but is never hit.
 
 mod answer;

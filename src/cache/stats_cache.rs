@@ -67,8 +67,8 @@ pub trait StatsCache: Send + Sync + 'static {
     /// since nobody can promise that its invalidation arrives.
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError>;
 
-    /// Gives the fence's tenant a new generation and takes the fence down: after the write, however
-    /// it ended, and before anybody is told that it took place. After an error the fence may stand
+    /// Gives the fence's tenant a new generation and ends the fence: after the write, however it
+    /// ended, and before anybody hears that it took place. After an error the fence may stay raised
     /// until it ends by itself.
     async fn release(&self, fence: Fence) -> Result<Released, CacheError>;
 
@@ -102,7 +102,7 @@ pub enum Lookup {
 /// Why a lookup said [`Lookup::Bypass`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BypassReason {
-    /// A fence stands.
+    /// A write has raised a fence.
     #[error("a write to the tenant is under way")]
     Write,
     /// The service keeps nothing.
@@ -262,7 +262,7 @@ impl Lifetime {
     }
 }
 
-/// A fence that stands: the right and the duty to call [`StatsCache::release`].
+/// A raised fence: the right and the duty to call [`StatsCache::release`].
 #[derive(Debug)]
 #[must_use = "a fence that is not released keeps its tenant out of the cache"]
 pub struct Fence {
@@ -271,7 +271,7 @@ pub struct Fence {
 }
 
 impl Fence {
-    /// A fence that stands until `until`, or until it is released if there is no such moment.
+    /// A fence that is raised until `until`, or until it is released if there is no such moment.
     /// `ticket` is whatever its backend needs to release it.
     pub fn new(ticket: impl Any + Send, until: Option<Instant>) -> Self {
         Self {

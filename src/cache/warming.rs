@@ -15,7 +15,7 @@ use std::{
 /// Enough locks that the workers of any one machine rarely meet at one.
 const SHARDS: usize = 64;
 
-/// The items that were read within a window of time, and when each is due.
+/// The items that were read lately, and when each is due.
 #[derive(Debug)]
 pub struct Warming<T> {
     /// When each item was read last, in milliseconds since `start`. An item in here is in `due` as
@@ -24,21 +24,21 @@ pub struct Warming<T> {
     due: Mutex<BinaryHeap<Reverse<Due<T>>>>,
     hasher: RandomState,
     start: Instant,
-    window: Duration,
+    forget_after: Duration,
     max: usize,
     count: AtomicUsize,
 }
 
 impl<T: Clone + Eq + Hash> Warming<T> {
-    /// Forgets items that were not read for `window`, and keeps `max` at most.
+    /// Forgets items that were not read for `forget_after`, and keeps `max` at most.
     #[must_use]
-    pub fn new(window: Duration, max: usize) -> Self {
+    pub fn new(forget_after: Duration, max: usize) -> Self {
         Self {
             read: (0..SHARDS).map(|_| RwLock::default()).collect(),
             due: Mutex::default(),
             hasher: RandomState::new(),
             start: Instant::now(),
-            window,
+            forget_after,
             max,
             count: AtomicUsize::new(0),
         }
@@ -46,7 +46,8 @@ impl<T: Clone + Eq + Hash> Warming<T> {
 
     /// Notes that `item` was read. One that was not known yet is due when `due` says.
     pub fn read(&self, item: &T, due: impl FnOnce() -> Instant) {
-        let (shard, now_ms) = (self.shard(item), self.now_ms());
+        let shard = self.shard(item);
+        let now_ms = self.now_ms();
         if let Some(read) = shard
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -66,11 +67,11 @@ impl<T: Clone + Eq + Hash> Warming<T> {
             return;
         }
         drop(shard);
-        self.again(item.clone(), due());
+        self.schedule(item.clone(), due());
     }
 
-    /// Takes out an item that is due by `now` and was read within the window. It must be given back
-    /// by [`Warming::again`].
+    /// Takes out an item that is due by `now` and was read lately. It must be given back by
+    /// [`Warming::schedule`].
     pub fn next(&self, now: Instant) -> Option<T> {
         loop {
             let item = {
@@ -86,7 +87,7 @@ impl<T: Clone + Eq + Hash> Warming<T> {
                 .unwrap_or_else(PoisonError::into_inner);
             let read = shard.get(&item).map(|read| read.load(Ordering::Relaxed));
             let unread = self.now_ms().saturating_sub(read.unwrap_or_default());
-            if Duration::from_millis(unread) <= self.window {
+            if Duration::from_millis(unread) <= self.forget_after {
                 return Some(item);
             }
             shard.remove(&item);
@@ -94,8 +95,8 @@ impl<T: Clone + Eq + Hash> Warming<T> {
         }
     }
 
-    /// Has `item`, which [`Warming::next`] gave, be due at `at`.
-    pub fn again(&self, item: T, at: Instant) {
+    /// Makes `item`, which [`Warming::next`] gave, due at `at`.
+    pub fn schedule(&self, item: T, at: Instant) {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         due.push(Reverse(Due { at, item }));
     }
@@ -148,11 +149,11 @@ impl<T> Ord for Due<T> {
 mod tests {
     use super::*;
 
-    const WINDOW: Duration = Duration::from_secs(60);
+    const FORGET_AFTER: Duration = Duration::from_secs(60);
 
     #[test]
     fn what_is_read_is_due_in_order_and_once() {
-        let (warming, now) = (Warming::new(WINDOW, 10), Instant::now());
+        let (warming, now) = (Warming::new(FORGET_AFTER, 10), Instant::now());
         let later = now + Duration::from_secs(1);
         for (item, at) in [("later", later), ("now", now), ("now", later)] {
             warming.read(&item, || at);
@@ -163,7 +164,7 @@ mod tests {
         assert_eq!(warming.next(later), None);
         warming.read(&"now", || unreachable!("it is known"));
         assert_eq!(warming.next(later), None, "it was not given back");
-        warming.again("now", later);
+        warming.schedule("now", later);
         assert_eq!(warming.next(later), Some("now"));
     }
 
@@ -187,7 +188,7 @@ mod tests {
         warming.read(&"left", Instant::now);
         let began = Instant::now();
         while let Some(item) = warming.next(Instant::now()) {
-            warming.again(item, Instant::now());
+            warming.schedule(item, Instant::now());
             assert!(began.elapsed() < 100 * window, "it keeps itself alive");
         }
         assert_eq!(warming.count(), 0);

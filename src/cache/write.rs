@@ -1,5 +1,5 @@
-//! Writing to the database so that no answer that is given afterwards is older: a fence stands around
-//! every transaction.
+//! Writing to the database so that no answer that is given afterwards is older: every transaction
+//! runs while a fence is raised.
 
 use std::sync::Arc;
 

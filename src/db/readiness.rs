@@ -54,10 +54,22 @@ impl From<DbError> for NotReady {
 
 type CheckResult = Result<(), NotReady>;
 
+/// A result, and when it became known.
+struct Checked {
+    at: Instant,
+    result: CheckResult,
+}
+
+impl Checked {
+    fn is_fresh(&self) -> bool {
+        self.at.elapsed() < MAX_RESULT_AGE
+    }
+}
+
 /// The last result, and what checks again.
 pub(super) struct Readiness {
     checker: Arc<Mutex<Checker>>,
-    last: Arc<watch::Sender<Option<(Instant, CheckResult)>>>,
+    last: Arc<watch::Sender<Option<Checked>>>,
 }
 
 impl fmt::Debug for Readiness {
@@ -82,34 +94,30 @@ impl Readiness {
 
     /// See [`super::Db::ready`].
     pub(super) async fn ask(&self) -> CheckResult {
-        if let Some(answer) = fresh(self.last.borrow().as_ref()) {
-            return answer;
+        if let Some(last) = self.last.borrow().as_ref().filter(|last| last.is_fresh()) {
+            return last.result.clone();
         }
         let mut last = self.last.subscribe();
         // If another task holds the checker, its result is about to come.
         if let Ok(mut checker) = Arc::clone(&self.checker).try_lock_owned() {
-            let tell = Arc::clone(&self.last);
+            let last = Arc::clone(&self.last);
             tokio::task::spawn_blocking(move || {
                 // Another check may have ended just before this one got the checker.
-                if fresh(tell.borrow().as_ref()).is_none() {
-                    let answer = checker.check();
-                    tell.send_replace(Some((Instant::now(), answer)));
+                if !last.borrow().as_ref().is_some_and(Checked::is_fresh) {
+                    let result = checker.check();
+                    let at = Instant::now();
+                    last.send_replace(Some(Checked { at, result }));
                 }
             });
         }
-        let answered = last.wait_for(|last| fresh(last.as_ref()).is_some());
+        let answered = last.wait_for(|last| last.as_ref().is_some_and(Checked::is_fresh));
         match timeout(CHECK_TIMEOUT, answered).await {
             Ok(Ok(last)) => last
                 .as_ref()
-                .map_or(Err(NotReady::TimedOut), |(_, answer)| answer.clone()),
+                .map_or(Err(NotReady::TimedOut), |last| last.result.clone()),
             _ => Err(NotReady::TimedOut),
         }
     }
-}
-
-fn fresh(last: Option<&(Instant, CheckResult)>) -> Option<CheckResult> {
-    let (told, answer) = last?;
-    (told.elapsed() < MAX_RESULT_AGE).then(|| answer.clone())
 }
 
 /// Has a connection that is not in the pool, so that a busy pool is not taken for a dead database.

@@ -12,8 +12,8 @@ use super::cache::{AnswerCounter, CacheCounters};
 /// How often [`CacheMetrics::tick`] wants to be called.
 pub const TICK: Duration = Duration::from_secs(1);
 
-/// Ticks in the window of [`CacheMetrics::last_minute`].
-const WINDOW: usize = 60;
+/// How many ticks [`CacheMetrics::last_minute`] goes back.
+const RECENT: usize = 60;
 
 /// The figures since the start, remembered once per tick, so that those of the last minute are a
 /// difference.
@@ -127,7 +127,7 @@ impl CacheMetrics {
     pub fn tick(&self) {
         let now = self.since_start();
         let mut history = self.history();
-        if history.len() == WINDOW {
+        if history.len() == RECENT {
             history.pop_front();
         }
         history.push_back(now);
@@ -170,7 +170,7 @@ mod tests {
     fn the_last_minute_forgets_what_is_older_and_the_sum_since_the_start_does_not() {
         let metrics = metrics();
         metrics.counters.hits.add(Duration::from_millis(1));
-        for _ in 0..WINDOW {
+        for _ in 0..RECENT {
             assert_eq!(metrics.last_minute().total(), 1);
             metrics.tick();
         }

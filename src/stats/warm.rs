@@ -46,7 +46,7 @@ async fn warm(polls: &Polls, service: &StatsService) {
             Some(age) => polls.due(&poll, age, service.now()),
             None => Instant::now() + polls.tick,
         };
-        polls.warming.again(poll, due);
+        polls.warming.schedule(poll, due);
         if let Err(error) = refreshed {
             log::debug!("warming: {error}");
             return;

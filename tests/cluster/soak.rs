@@ -144,7 +144,7 @@ async fn expire(cluster: &Cluster, tenant: &str) {
         if tokio::time::timeout(3 * TTL, stale).await.is_ok() {
             return;
         }
-        // An instance that was stalled believes no entry from before, and nobody can compute others.
+        // An instance that was stalled trusts no entry from before, and nobody can compute others.
         cluster.run("start postgres");
     }
 }

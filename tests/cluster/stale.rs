@@ -45,8 +45,8 @@ async fn all(instances: &[String], tenant: &str, like: impl Fn(&Reply) -> bool) 
     true
 }
 
-/// Waits until `tenant` has an entry that every instance believes: one that begins to may replace
-/// what others have kept.
+/// Waits until `tenant` has an entry that every instance trusts: an instance that begins to
+/// trust Redis may replace what others have stored.
 async fn is_kept(instances: &[String], tenant: &str) {
     let is_hit = |reply: &Reply| reply.header("x-cache") == "HIT";
     eventually("an entry is kept", async || {

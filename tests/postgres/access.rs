@@ -1,4 +1,4 @@
-//! Who is let in, and whom the service believes: passwords, and TLS with a private authority.
+//! Who may connect, and which servers the service trusts: passwords, and TLS with a private authority.
 
 use megastats::db::Db;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -103,7 +103,7 @@ impl Authority {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_with_tls_is_believed_as_far_as_sslmode_says() {
+async fn a_server_with_tls_is_trusted_as_far_as_sslmode_says() {
     let (authority, other) = (Authority::new("ours"), Authority::new("theirs"));
     let (certificate, key) = authority.vouch_for("localhost");
     let server = Postgres::builder()

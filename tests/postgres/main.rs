@@ -1,5 +1,5 @@
-//! The service on PostgreSQL: real servers of the tests' own, some of which fail. Not here: what
-//! the statements answer, which unit tests beside them ask of both databases.
+//! The service on real PostgreSQL servers of the tests' own, some of which fail. What the statements
+//! answer is tested beside them, in src, on both databases.
 
 #![expect(
     clippy::unwrap_used,

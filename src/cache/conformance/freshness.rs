@@ -40,7 +40,7 @@ pub async fn what_was_computed_before_a_write_is_never_hit_after_it(
     assert_eq!(hit(&*b, &key).await, None);
 }
 
-/// What is stored while a fence stands is not hit, then or later.
+/// What is stored while a fence is raised is not hit, then or later.
 pub async fn a_store_while_the_fence_stands_is_never_hit(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {

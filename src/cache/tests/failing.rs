@@ -15,7 +15,7 @@ enum Fault {
         gate: Mutex<Option<oneshot::Receiver<()>>>,
         is_held: Arc<AtomicBool>,
     },
-    /// A fence ends by itself as soon as it stands.
+    /// A fence ends by itself as soon as it is raised.
     ShortFence,
 }
 

@@ -34,19 +34,19 @@ async fn an_outage_is_answered_with_the_expired_entry_and_its_age() {
 #[tokio::test]
 async fn another_failure_than_an_outage_is_told() {
     let cached = expired().await;
-    let told = cached.reader.read(&key(), || fails(our_fault())).await;
-    assert!(matches!(told, Err(ReadError::Database(error)) if !error.is_outage()));
+    let result = cached.reader.read(&key(), || fails(our_fault())).await;
+    assert!(matches!(result, Err(ReadError::Database(error)) if !error.is_outage()));
     let panics = || async { panic!("on purpose") }.boxed();
-    let told = cached.reader.read(&key(), panics).await;
-    assert!(matches!(told, Err(ReadError::NoResult(_))));
+    let result = cached.reader.read(&key(), panics).await;
+    assert!(matches!(result, Err(ReadError::NoResult(_))));
 }
 
 #[tokio::test]
 async fn an_outage_without_an_entry_is_told() {
     let cached = memory();
     for _ in 0..2 {
-        let told = cached.reader.read(&key(), || fails(away())).await;
-        assert!(matches!(told, Err(ReadError::Database(_))));
+        let result = cached.reader.read(&key(), || fails(away())).await;
+        assert!(matches!(result, Err(ReadError::Database(_))));
     }
 }
 
@@ -98,8 +98,8 @@ async fn a_write_during_the_computation_that_fails_leaves_nothing_to_offer() {
     began.await.unwrap();
     write(&cached).await;
     open.send(()).unwrap();
-    let told = reading.await.unwrap();
-    assert!(matches!(told, Err(ReadError::Database(_))), "{told:?}");
+    let result = reading.await.unwrap();
+    assert!(matches!(result, Err(ReadError::Database(_))), "{result:?}");
 }
 
 #[tokio::test]
@@ -107,8 +107,8 @@ async fn after_a_write_or_during_it_nothing_from_before_is_offered_even_if_it_fa
     let cached = expired().await;
     let reader = Arc::clone(&cached);
     let transaction = during(async move {
-        let told = reader.reader.read(&key(), || fails(away())).await;
-        assert!(matches!(told, Err(ReadError::Database(_))), "{told:?}");
+        let result = reader.reader.read(&key(), || fails(away())).await;
+        assert!(matches!(result, Err(ReadError::Database(_))), "{result:?}");
     });
     // Whether it took place is unknown.
     let fails_unknown = |conn: &mut AnyConn| {
@@ -120,8 +120,8 @@ async fn after_a_write_or_during_it_nothing_from_before_is_offered_even_if_it_fa
         unknown,
         Err(WriteError::Database(DbError::Statement(_)))
     ));
-    let told = cached.reader.read(&key(), || fails(away())).await;
-    assert!(matches!(told, Err(ReadError::Database(_))), "{told:?}");
+    let result = cached.reader.read(&key(), || fails(away())).await;
+    assert!(matches!(result, Err(ReadError::Database(_))), "{result:?}");
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn what_was_purged_is_not_offered() {
     for whom in [Some(tenant()), None] {
         let cached = expired().await;
         cached.writer.forget(whom.as_ref()).await.unwrap();
-        let told = cached.reader.read(&key(), || fails(away())).await;
-        assert!(matches!(told, Err(ReadError::Database(_))), "{told:?}");
+        let result = cached.reader.read(&key(), || fails(away())).await;
+        assert!(matches!(result, Err(ReadError::Database(_))), "{result:?}");
     }
 }

@@ -179,7 +179,7 @@ fn is_anybody_waiting(socket: &Socket) -> bool {
 }
 
 /// Has the kernel drop the packets that begin a connection. Those that complete one still pass, since
-/// a client that the kernel has answered believes that it is connected.
+/// the client of each takes itself for connected.
 ///
 /// Without this, clients are disconnected who connect while the accepting thread pauses, and
 /// `tests/cluster/rolling.rs` fails: a load balancer answers 502 to their writes.

@@ -33,7 +33,7 @@ pub enum Rule {
     OldFlight(Arc<Mutex<HashMap<StatsKey, Permit>>>),
     /// A fence goes down by itself, in the Redis at this URL, before its write ends.
     ShortFence(String),
-    /// Redis, at this URL, is believed as soon as it can be reached again.
+    /// Redis, at this URL, is trusted as soon as it can be reached again.
     NoDistrust(String),
 }
 
@@ -177,7 +177,7 @@ impl StatsCache for Broken {
                 Ok(no_fence(tenant))
             }
             Rule::Dies(of) if of.get().is_some_and(|of| of == tenant.as_str()) => {
-                let _stands = self.inner.fence(tenant).await?;
+                let _never_released = self.inner.fence(tenant).await?;
                 std::future::pending().await
             }
             Rule::ShortFence(url) => {

@@ -201,7 +201,7 @@ async fn is_wrong_once_redis_is_back(wrap: impl Wrap) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn believing_redis_at_once_when_it_is_back_is_found_out() {
+async fn trusting_redis_at_once_when_it_is_back_is_found_out() {
     assert!(!is_wrong_once_redis_is_back(|slow, _| slow).await);
     let at_once = |slow, url: &str| breaking(Rule::NoDistrust(url.to_owned()))(slow, url);
     // A moment later it has told Redis itself what it missed.

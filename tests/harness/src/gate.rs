@@ -22,7 +22,7 @@ pub enum Step {
     Store,
     /// The beginning of a fence's raising.
     Fence,
-    /// The end of a fence's raising: it stands, but its writer does not go on yet.
+    /// The end of a fence's raising: it is raised, but its writer does not go on yet.
     Fenced,
     /// The beginning of a release.
     Release,
@@ -32,7 +32,7 @@ const STEPS: usize = 6;
 
 /// Holds the steps of a cache up, and counts them.
 #[derive(Clone)]
-pub struct Gate(Arc<watch::Sender<[Door; STEPS]>>);
+pub struct Gate(Arc<watch::Sender<[Arrivals; STEPS]>>);
 
 /// Does what `inner` does, but stops before the held steps.
 struct Gated {
@@ -42,13 +42,13 @@ struct Gated {
 
 /// Everybody who arrives at a step gets a number, from 1.
 #[derive(Debug, Default)]
-struct Door {
-    arrived: usize,
+struct Arrivals {
+    count: usize,
     /// The numbers that do not pass.
     held: Vec<Range<usize>>,
 }
 
-impl Door {
+impl Arrivals {
     fn holds(&self, number: usize) -> bool {
         self.held.iter().any(|held| held.contains(&number))
     }
@@ -70,36 +70,36 @@ impl Gate {
 
     /// From now on nobody passes `step`.
     pub fn hold(&self, step: Step) {
-        self.change(step, |door| door.held.push(door.arrived + 1..usize::MAX));
+        self.change(step, |at| at.held.push(at.count + 1..usize::MAX));
     }
 
     /// Of those who arrive at `step` from now on, the `nth` does not pass; the first is 1.
     pub fn hold_nth(&self, step: Step, nth: usize) {
-        self.change(step, |door| {
-            let number = door.arrived + nth;
-            door.held.push(number..number + 1);
+        self.change(step, |at| {
+            let number = at.count + nth;
+            at.held.push(number..number + 1);
         });
     }
 
     /// Everybody who waits before `step` goes on, and whoever comes later passes.
     pub fn open(&self, step: Step) {
-        self.change(step, |door| door.held.clear());
+        self.change(step, |at| at.held.clear());
     }
 
     /// Of those who wait before `step`, the one who came first goes on.
     pub fn let_one(&self, step: Step) {
-        self.change(step, |door| {
-            let first = door.held.iter_mut().filter(|held| held.start < held.end);
+        self.change(step, |at| {
+            let first = at.held.iter_mut().filter(|held| held.start < held.end);
             let first = first.min_by_key(|held| held.start).unwrap();
-            assert!(first.start <= door.arrived, "nobody waits before {step:?}");
+            assert!(first.start <= at.count, "nobody waits before {step:?}");
             first.start += 1;
         });
     }
 
     /// Waits until `step` has been reached `times` times since the start, held up or not.
     pub async fn reached(&self, step: Step, times: usize) {
-        let mut doors = self.0.subscribe();
-        let reached = doors.wait_for(|doors| doors[step as usize].arrived >= times);
+        let mut arrivals = self.0.subscribe();
+        let reached = arrivals.wait_for(|steps| steps[step as usize].count >= times);
         within(&format!("{step:?} reached {times} times"), reached)
             .await
             .unwrap();
@@ -107,23 +107,23 @@ impl Gate {
 
     /// How often `step` has been reached since the start.
     pub fn arrivals(&self, step: Step) -> usize {
-        self.0.borrow()[step as usize].arrived
+        self.0.borrow()[step as usize].count
     }
 
-    fn change(&self, step: Step, change: impl FnOnce(&mut Door)) {
+    fn change(&self, step: Step, change: impl FnOnce(&mut Arrivals)) {
         self.0
-            .send_modify(|doors| change(&mut doors[step as usize]));
+            .send_modify(|steps| change(&mut steps[step as usize]));
     }
 
     async fn pass(&self, step: Step) {
         let mut number = 0;
-        self.change(step, |door| {
-            door.arrived += 1;
-            number = door.arrived;
+        self.change(step, |at| {
+            at.count += 1;
+            number = at.count;
         });
         self.0
             .subscribe()
-            .wait_for(|doors| !doors[step as usize].holds(number))
+            .wait_for(|steps| !steps[step as usize].holds(number))
             .await
             .unwrap();
     }

@@ -68,7 +68,7 @@ async fn only_pages_of_an_allowed_origin_write_with_the_cookie() {
 }
 
 #[tokio::test]
-async fn a_forged_host_of_a_proxy_is_not_believed() {
+async fn a_forged_host_of_a_proxy_is_not_trusted() {
     let issuer = Issuer::with_secret();
     let server = guarded_by(&issuer).start();
     let token = issuer.token_for(&[OURS]);

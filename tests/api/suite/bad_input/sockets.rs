@@ -61,7 +61,7 @@ async fn headers_that_are_none_are_turned_away() {
         "Content-Length: -1",
         "Content-Length: 99999999999999999999",
         "Content-Length: 2\r\nContent-Length: 3",
-        // Two ends to one body: whoever stands in front might believe in the other.
+        // The head gives two lengths of one body: a proxy in front might read the other one.
         "Content-Length: 5\r\nTransfer-Encoding: chunked",
         "Transfer-Encoding: gzip",
     ] {
