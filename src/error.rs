@@ -186,7 +186,9 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail).because(cause)
     }
 
-    fn unavailable(cause: &dyn fmt::Display) -> Self {
+    /// 503: the same request may succeed in a moment. `cause` is for the log.
+    #[must_use]
+    pub fn unavailable(cause: &dyn fmt::Display) -> Self {
         let detail = "The service is busy. Try again in a moment.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).because(cause)
     }

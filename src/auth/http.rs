@@ -31,6 +31,7 @@ use crate::{
     error::{ApiError, Challenge},
     input::http::close_after_answer,
     settings::{AuthMode, Settings},
+    tenant::TenantId,
 };
 
 /// The cookie that `AlignWork` sets.
@@ -201,18 +202,27 @@ fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// Whether whoever sent `request`, a while ago, may still touch `tenant`: their token may have expired.
+pub fn may_still_touch(request: &HttpRequest, tenant: &TenantId) -> Result<(), ApiError> {
+    auth_of(request).caller(request)?.may_touch(tenant)
+}
+
 /// Who sends `request`. The token is checked once per request.
 fn caller_of(request: &HttpRequest) -> Result<Caller, ApiError> {
     if let Some(known) = request.extensions().get::<Caller>() {
         return Ok(known.clone());
     }
-    let auth = request.app_data::<web::Data<Auth>>();
-    let auth = auth.expect("the server sets how callers are authenticated");
+    let auth = auth_of(request);
     let caller = auth.caller(request)?;
     if auth.is_required() {
         request.extensions_mut().insert(caller.clone());
     }
     Ok(caller)
+}
+
+fn auth_of(request: &HttpRequest) -> &Auth {
+    let auth = request.app_data::<web::Data<Auth>>();
+    auth.expect("the server sets how callers are authenticated")
 }
 
 impl FromRequest for Caller {

@@ -56,6 +56,7 @@ struct CommonParts;
 pub fn describe() -> Description {
     let mut description = CommonParts::openapi()
         .nest(PREFIX, stats::http::StatsApi::openapi())
+        .nest(PREFIX, stats::events::http::EventsApi::openapi())
         .nest(PREFIX, appointments::http::AppointmentsApi::openapi())
         .merge_from(health::http::HealthApi::openapi())
         .merge_from(metrics::http::MetricsApi::openapi());

@@ -29,7 +29,7 @@ use crate::{
     metrics::{self, Metrics},
     openapi::{self, http::Docs},
     settings::CorsSettings,
-    stats::{self, service::StatsService},
+    stats::{self, events::LiveCounts, service::StatsService},
 };
 
 /// What the routes and the middleware work with. Each worker has a clone.
@@ -38,6 +38,7 @@ pub(super) struct AppState {
     pub(super) auth: web::Data<Auth>,
     pub(super) appointments: Appointments,
     pub(super) stats: Arc<StatsService>,
+    pub(super) live: Arc<LiveCounts>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: HealthChecks,
     pub(super) docs: Docs,
@@ -97,6 +98,7 @@ fn routes(config: &mut web::ServiceConfig, state: AppState) {
         .app_data(state.auth)
         .app_data(web::Data::new(state.appointments))
         .app_data(web::Data::new(state.stats))
+        .app_data(web::Data::new(state.live))
         .app_data(web::Data::from(state.metrics))
         .app_data(web::Data::new(state.health))
         .app_data(web::Data::new(state.docs))
@@ -113,6 +115,7 @@ fn paths(config: &mut web::ServiceConfig, needs_token: bool) {
             web::scope(PREFIX)
                 .wrap(Condition::new(needs_token, from_fn(callers_only)))
                 .configure(stats::http::routes)
+                .configure(stats::events::http::routes)
                 .configure(appointments::http::routes),
         )
         .service(metrics::http::resource().wrap(from_fn(admins_only)))

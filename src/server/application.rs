@@ -26,7 +26,7 @@ use crate::{
     metrics::{self, Metrics},
     openapi::http::Docs,
     settings::{CacheBackend, Settings, Tzdb},
-    stats::{service::StatsService, warm::keep_warm, zones::Zones},
+    stats::{events::LiveCounts, service::StatsService, warm::keep_warm, zones::Zones},
     tasks::Tasks,
 };
 
@@ -40,6 +40,8 @@ pub struct Application {
     pub(super) metrics: Arc<Metrics>,
     /// Ends warming. What it computes at that moment is finished as any other computation.
     pub(super) end_warming: CancellationToken,
+    /// Ends the streams of events, which have no end of their own.
+    pub(super) end_streams: CancellationToken,
     /// Whether the service was told to stop. Then each answer ends its connection.
     pub(super) is_draining: Arc<AtomicBool>,
     pub(super) drain_delay: Duration,
@@ -82,6 +84,14 @@ impl Application {
         ));
         scrape::show_warming(&metrics, &stats);
         let end_warming = start_warming(&stats, &tasks);
+        let end_streams = CancellationToken::new();
+        let live = Arc::new(LiveCounts::new(
+            Arc::clone(&stats),
+            tasks.clone(),
+            settings.server.max_streams(),
+            end_streams.clone(),
+        ));
+        scrape::show_streams(&metrics, &live);
         let is_draining = Arc::new(AtomicBool::new(false));
         let app_state = AppState {
             auth: web::Data::new(auth),
@@ -96,6 +106,7 @@ impl Application {
                 clock,
             },
             stats,
+            live,
             metrics: Arc::clone(&metrics),
             body_limits: BodyLimits {
                 size: settings.server.max_body_bytes,
@@ -119,6 +130,7 @@ impl Application {
             tasks,
             metrics,
             end_warming,
+            end_streams,
             is_draining,
             drain_delay: settings.server.drain_delay,
             drain_timeout: settings.server.shutdown_timeout,

@@ -17,7 +17,7 @@ const ARRIVAL_TIME: Duration = Duration::from_millis(250);
 impl Application {
     /// Serves until `stop` tells to stop, then drains:
     ///
-    /// 1. `/readyz` answers 503 and every answer ends its connection, for
+    /// 1. `/readyz` answers 503, streams of events end, and every answer ends its connection, for
     ///    `server.drain_delay_seconds`: time for load balancers to send requests elsewhere.
     /// 2. New connections are refused.
     /// 3. Idle connections are closed, and requests in progress are answered.
@@ -34,6 +34,7 @@ impl Application {
             tasks,
             metrics,
             end_warming,
+            end_streams,
             is_draining,
             drain_delay,
             drain_timeout,
@@ -44,6 +45,7 @@ impl Application {
         let before_drain = async {
             stop.stopped().await;
             is_draining.store(true, Ordering::Relaxed);
+            end_streams.cancel();
             tokio::select! {
                 () = sleep(drain_delay) => {}
                 () = stop.delay_skipped() => {}

@@ -1,5 +1,5 @@
-//! The metrics whose figures other modules keep: the pool's, the tasks', the cache's, Redis' and
-//! warming's.
+//! The metrics whose figures other modules keep: the pool's, the tasks', the cache's, Redis',
+//! warming's and the streams'.
 
 use std::sync::{
     Arc,
@@ -11,7 +11,7 @@ use crate::{
     db::{Db, PoolState},
     logging,
     metrics::Metrics,
-    stats::{WarmingCounts, service::StatsService},
+    stats::{WarmingCounts, events::LiveCounts, service::StatsService},
     tasks::Tasks,
 };
 
@@ -158,5 +158,17 @@ pub(super) fn show_warming(metrics: &Metrics, stats: &Arc<StatsService>) {
             let warming = stats.as_ref().and_then(|stats| stats.warming());
             warming.map_or(0, |(_, polls)| polls as u64)
         },
+    );
+}
+
+/// Shows how many view the counts of `live`.
+pub(super) fn show_streams(metrics: &Metrics, live: &Arc<LiveCounts>) {
+    // Weak: its service holds the metrics.
+    let live = Arc::downgrade(live);
+    metrics.gauge(
+        "megastats_event_streams",
+        "Streams of events that are open, of at most half of server.max_connections.",
+        &[],
+        move || live.upgrade().map_or(0, |live| live.viewers() as u64),
     );
 }

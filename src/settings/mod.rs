@@ -83,6 +83,13 @@ pub struct ServerSettings {
 }
 
 impl ServerSettings {
+    /// How many streams of events may be open at once, at least 1: half of the connections, so that
+    /// the others are left to requests.
+    #[must_use]
+    pub fn max_streams(&self) -> usize {
+        self.max_connections.div_ceil(2)
+    }
+
     /// How many threads serve requests, at least 1: `workers`, or one per core where that is 0.
     #[must_use]
     pub fn worker_count(&self) -> usize {

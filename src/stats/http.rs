@@ -65,14 +65,14 @@ pub fn routes(config: &mut web::ServiceConfig) {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct MegaStatsQuery {
+pub(super) struct MegaStatsQuery {
     /// The clinic.
     #[serde(rename = "tenantId")]
     #[param(value_type = Tenant)]
-    tenant_id: Option<String>,
+    pub(super) tenant_id: Option<String>,
     /// The time zone at whose midnights a day begins.
     #[param(value_type = Option<TimeZone>)]
-    tz: Option<String>,
+    pub(super) tz: Option<String>,
 }
 
 /// The dashboard's counts
@@ -100,13 +100,13 @@ async fn mega_stats(
 }
 
 /// Whose appointments are counted, and by which calendar.
-struct Subject {
-    tenant: TenantId,
-    zone: Zone,
+pub(super) struct Subject {
+    pub(super) tenant: TenantId,
+    pub(super) zone: Zone,
 }
 
 /// Reads `tenantId` and `tz`, which is [`DEFAULT_ZONE`] if it is missing.
-fn subject(
+pub(super) fn subject(
     fields: &mut FieldReader,
     tenant_id: Option<String>,
     tz: Option<&str>,
@@ -163,22 +163,30 @@ async fn summary(
     Ok(respond(answer, stats.ttl()))
 }
 
+/// The header `X-Cache`.
+pub(super) fn x_cache(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Hit => "HIT",
+        Outcome::Stale => "STALE",
+        Outcome::Miss => "MISS",
+        Outcome::Bypass => "BYPASS",
+    }
+}
+
 /// The answer with its headers: `X-Cache`, and `Cache-Status` as RFC 9211 defines it, which counts down
 /// from `ttl`, the time that an entry lives.
 fn respond(answer: Answer, ttl: Duration) -> HttpResponse {
-    let (x_cache, mut status) = match (answer.outcome, answer.collapsed) {
+    let mut status = match (answer.outcome, answer.collapsed) {
         (Outcome::Hit, false) => {
             let left = ttl.saturating_sub(answer.age).as_secs();
-            ("HIT", format!("megastats; hit; ttl={left}"))
+            format!("megastats; hit; ttl={left}")
         }
-        (Outcome::Hit, true) => ("HIT", "megastats; fwd=miss".to_owned()),
         (Outcome::Stale, _) => {
             let past = answer.age.saturating_sub(ttl).as_secs();
-            let detail = "detail=database-unavailable";
-            ("STALE", format!("megastats; hit; ttl=-{past}; {detail}"))
+            format!("megastats; hit; ttl=-{past}; detail=database-unavailable")
         }
-        (Outcome::Miss, _) => ("MISS", "megastats; fwd=miss".to_owned()),
-        (Outcome::Bypass, _) => ("BYPASS", "megastats; fwd=bypass".to_owned()),
+        (Outcome::Hit, true) | (Outcome::Miss, _) => "megastats; fwd=miss".to_owned(),
+        (Outcome::Bypass, _) => "megastats; fwd=bypass".to_owned(),
     };
     if answer.collapsed {
         status.push_str("; collapsed");
@@ -190,7 +198,7 @@ fn respond(answer: Answer, ttl: Duration) -> HttpResponse {
     response
         .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")))
         .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")))
-        .insert_header((X_CACHE, HeaderValue::from_static(x_cache)))
+        .insert_header((X_CACHE, HeaderValue::from_static(x_cache(answer.outcome))))
         .insert_header((CACHE_STATUS, status))
         .body(answer.body)
 }

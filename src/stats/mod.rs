@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`http`], `openapi` | routes; what describes them beside their types |
 //! | [`service`] | reading and writing through the cache |
+//! | [`events`] | telling viewers at once when counts change |
 //! | [`store`] | the counting statement |
 //! | [`model`] | the answers |
 //! | `polls` | what dashboards poll, and when each poll is due |
@@ -11,6 +12,7 @@
 //! | [`windows`] | which instants a bucket covers: pure |
 //! | [`zones`] | time zones by name |
 
+pub mod events;
 pub mod http;
 pub mod model;
 mod openapi;

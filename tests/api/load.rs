@@ -8,9 +8,11 @@
 //! | `hoarders` | clients that send all they can and read nothing |
 //! | `slow_clients` | clients that send or read slowly, or not at all |
 //! | `crowds` | thousands of connections, and of tenants |
+//! | `viewers` | many streams of events of one tenant |
 
 mod crowds;
 mod hoarders;
 mod pool;
 mod sent_ahead;
 mod slow_clients;
+mod viewers;

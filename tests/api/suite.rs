@@ -6,6 +6,7 @@ mod bad_input;
 mod calendar;
 mod contract;
 mod cors;
+mod events;
 mod freshness;
 mod health;
 mod idempotency;

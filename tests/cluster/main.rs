@@ -15,6 +15,7 @@ mod count;
 mod ctrl_c;
 mod cut;
 mod database;
+mod events;
 mod idempotency;
 mod instances;
 mod load_balancer;

@@ -6,6 +6,7 @@ mod elsewhere;
 mod matrix;
 mod routes;
 mod start;
+mod streams;
 mod tokens;
 
 use std::sync::Arc;

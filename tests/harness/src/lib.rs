@@ -12,6 +12,7 @@
 
 mod clock;
 mod database;
+mod events;
 mod exposition;
 mod folder;
 mod gate;
@@ -26,6 +27,7 @@ mod wait;
 
 pub use clock::{FakeClock, NOW, TODAY};
 pub use database::{Database, Lock};
+pub use events::{Event, EventStream};
 pub use exposition::Exposition;
 pub use folder::{Folder, SQLITE_FILE, database_url};
 pub use gate::{Gate, Step};

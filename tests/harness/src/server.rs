@@ -13,11 +13,14 @@ use megastats::{
     tasks::Tasks,
     tenant::TenantId,
 };
-use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
+use reqwest::{
+    Method, RequestBuilder, StatusCode,
+    header::{CONTENT_TYPE, HeaderMap},
+};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
-use super::{Database, Folder, Lock, eventually, folder};
+use super::{Database, EventStream, Folder, Lock, eventually, folder};
 
 /// What the path of every route begins with.
 pub const PREFIX: &str = "/api/v1/appointments";
@@ -55,14 +58,23 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Sends `request` and reads the answer.
+    /// Sends `request` and reads the answer; of a stream, which has no end, the first event.
     pub async fn to(request: RequestBuilder) -> Self {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
+        let is_stream = headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind == "text/event-stream");
+        let body = if is_stream {
+            let first = EventStream::of(response).next().await;
+            first.unwrap_or_default().data
+        } else {
+            response.text().await.unwrap()
+        };
         Self {
             status,
             headers,
-            body: response.text().await.unwrap(),
+            body,
         }
     }
 
