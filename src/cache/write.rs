@@ -1,7 +1,7 @@
 //! Writing to the database so that no answer that is given afterwards is older: every transaction
 //! runs while a fence is raised.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use thiserror::Error;
 
@@ -77,15 +77,25 @@ impl Writer {
         F: FnOnce(&mut AnyConn) -> QueryResult<T> + Send + 'static,
     {
         // 0. Wait for a connection. Meanwhile the tenant is still answered from the cache.
-        let connection = self.db.write_permit().await?;
-        // 1. Fence. From here on nobody is answered from the cache.
+        drop(self.db.write_permit().await?);
+        // 1. Fence. From here on nobody is answered from the cache. Others use the connection while this
+        // writer waits for the cache.
         let fence = self.cache.fence(tenant).await.map_err(WriteError::Fence)?;
         self.counters.fences.inc();
         // 2. Commit, before the fence can end by itself. A panic comes back as an error.
-        let committed = self.db.write(connection, fence.until(), transaction).await;
+        let committed = self.commit(fence.until(), transaction).await;
         // 3. Release, even if the transaction failed: it may have committed all the same.
         self.release(fence).await;
         Ok(committed?)
+    }
+
+    async fn commit<T, F>(&self, until: Option<Instant>, transaction: F) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut AnyConn) -> QueryResult<T> + Send + 'static,
+    {
+        let connection = self.db.next_write_permit().await?;
+        self.db.write(connection, until, transaction).await
     }
 
     async fn release(&self, fence: Fence) {

@@ -88,6 +88,12 @@ impl Db {
         self.pool.write_permit().await
     }
 
+    /// As [`Db::write_permit`], for a caller that has had one and gave it back, so that others could use
+    /// the connection meanwhile: it comes before everybody who waits for the first time.
+    pub async fn next_write_permit(&self) -> Result<ConnectionPermit, DbError> {
+        self.pool.next_write_permit().await
+    }
+
     /// Runs `work`, which writes, as [`Db::read`] does, but never twice. Once begun it runs to its end,
     /// even if the caller is dropped. With `until` it is not begun if it might end after that time.
     pub async fn write<T, F>(

@@ -9,14 +9,13 @@ use std::{
 
 use diesel::QueryResult;
 use r2d2::{ManageConnection, NopErrorHandler, PooledConnection};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     connection::{AnyConn, DbConnection, Manager},
     error::{ConnectError, DbError, OpenError},
     migrations,
     postgres::PgDriver,
-    queue::{BusyCounters, BusyCounts, BusyReason, Queue},
+    queue::{BusyCounters, BusyCounts, BusyReason, Permit, Queue},
 };
 use crate::settings::DatabaseSettings;
 
@@ -60,8 +59,8 @@ pub struct PoolState {
 /// caller has at a time. Dropping it gives both back.
 #[derive(Debug)]
 pub struct ConnectionPermit {
-    _connection: OwnedSemaphorePermit,
-    _writer: Option<OwnedSemaphorePermit>,
+    _connection: Permit,
+    _writer: Option<Permit>,
 }
 
 /// Why the last attempt to connect failed, if it did. r2d2 reports that to only one of the callers that
@@ -171,6 +170,21 @@ impl Pool {
             Some(ConnectionPermit {
                 _connection: self.connections.wait().await,
                 _writer: Some(writer),
+            })
+        };
+        self.in_time(permit).await
+    }
+
+    /// Waits for the right to write, before everybody who waits for the first time.
+    pub(super) async fn next_write_permit(&self) -> Result<ConnectionPermit, DbError> {
+        let permit = async {
+            let writer = match &self.writer {
+                Some(writer) => Some(writer.return_first().await),
+                None => None,
+            };
+            Some(ConnectionPermit {
+                _connection: self.connections.return_first().await,
+                _writer: writer,
             })
         };
         self.in_time(permit).await

@@ -1,14 +1,15 @@
 //! Waiting for a connection: how many callers may wait, and counting those that were sent away.
 
 use std::{
+    collections::VecDeque,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::error::DbError;
 
@@ -20,9 +21,49 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Queue {
     permits: Arc<Semaphore>,
+    returning: Arc<Returning>,
     places: Semaphore,
     size: usize,
     length: usize,
+}
+
+/// Callers that have had a permit, gave it back and want another one: they come before all others.
+#[derive(Debug, Default)]
+struct Returning(Mutex<VecDeque<oneshot::Sender<Permit>>>);
+
+impl Returning {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<oneshot::Sender<Permit>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A permit of a [`Queue`]. Dropping it gives it to the next caller.
+#[derive(Debug)]
+pub(super) struct Permit {
+    permit: Option<OwnedSemaphorePermit>,
+    returning: Arc<Returning>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        while let Some(permit) = self.permit.take() {
+            let mut returning = self.returning.lock();
+            let Some(caller) = returning.pop_front() else {
+                // Before the lock: nobody begins to return meanwhile.
+                drop(permit);
+                return;
+            };
+            drop(returning);
+            let returned = caller.send(Self {
+                permit: Some(permit),
+                returning: Arc::clone(&self.returning),
+            });
+            // A caller that has given up does not take it.
+            self.permit = returned
+                .err()
+                .and_then(|mut unwanted| unwanted.permit.take());
+        }
+    }
 }
 
 impl Queue {
@@ -30,6 +71,7 @@ impl Queue {
     pub(super) fn new(size: usize, length: usize) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(size)),
+            returning: Arc::default(),
             places: Semaphore::new(length),
             size,
             length,
@@ -37,18 +79,43 @@ impl Queue {
     }
 
     /// Waits for a permit. `None`, at once, if `length` callers wait already.
-    pub(super) async fn enter(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn enter(&self) -> Option<Permit> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Some(permit);
+            return Some(self.permit(permit));
         }
         let _place = self.places.try_acquire().ok()?;
         Some(self.wait().await)
     }
 
     /// Waits for a permit, however many callers wait already.
-    pub(super) async fn wait(&self) -> OwnedSemaphorePermit {
+    pub(super) async fn wait(&self) -> Permit {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
-        permit.expect("a queue is never closed")
+        self.permit(permit.expect("a queue is never closed"))
+    }
+
+    /// Waits for the next permit that is free, before all callers that wait for their first one.
+    pub(super) async fn return_first(&self) -> Permit {
+        let next = {
+            // Nobody gives a permit back meanwhile.
+            let mut returning = self.returning.lock();
+            match Arc::clone(&self.permits).try_acquire_owned() {
+                Ok(permit) => return self.permit(permit),
+                Err(_none_is_free) => {
+                    let (caller, next) = oneshot::channel();
+                    returning.push_back(caller);
+                    next
+                }
+            }
+        };
+        next.await
+            .expect("a permit is sent to every caller that returns")
+    }
+
+    fn permit(&self, permit: OwnedSemaphorePermit) -> Permit {
+        Permit {
+            permit: Some(permit),
+            returning: Arc::clone(&self.returning),
+        }
     }
 
     /// How many permits are in use.
@@ -186,6 +253,27 @@ mod tests {
         drop(first);
         assert!(queue.enter().now_or_never().is_none());
         assert!(second.now_or_never().unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn whoever_returns_comes_before_those_who_wait() {
+        let queue = Queue::new(1, 2);
+        drop(queue.enter().await);
+        let held = queue.return_first().await;
+        let mut waiting = Box::pin(queue.enter());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        let mut given_up = Box::pin(queue.return_first());
+        let mut returning = Box::pin(queue.return_first());
+        for caller in [&mut given_up, &mut returning] {
+            assert!(caller.as_mut().now_or_never().is_none(), "none is free");
+        }
+        drop(held);
+        // It has been given the permit, and does not take it.
+        drop(given_up);
+        let held = returning.now_or_never().expect("the next one");
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(held);
+        assert!(waiting.now_or_never().unwrap().is_some());
     }
 
     #[test]
