@@ -41,7 +41,7 @@ pub(super) struct CreateBody {
     /// The patient's identifier in the client's system. A number is kept as its digits.
     #[schema(value_type = Patient)]
     patient_id: Option<Value>,
-    /// When it starts.
+    /// When it starts; not in the past if the service has `appointments.allow_past_starts = false`.
     #[schema(value_type = Instant)]
     starts_at: Option<Value>,
     /// How long it lasts, in minutes.
@@ -94,7 +94,7 @@ pub(super) struct UpdateBody {
     /// The new status.
     #[schema(value_type = Option<Status>)]
     status: Option<Value>,
-    /// When it will start.
+    /// When it will start; not in the past if the service has `appointments.allow_past_starts = false`.
     #[schema(value_type = Option<Instant>)]
     starts_at: Option<Value>,
     /// How long it will last, in minutes.

@@ -7,6 +7,7 @@ use actix_web::{
     http::header::{self, ContentType},
     web,
 };
+use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
 
@@ -25,7 +26,7 @@ use super::{
 use crate::{
     auth::Caller,
     clock::Clock,
-    db::{AnyConn, Db},
+    db::{AnyConn, Db, UtcTime},
     error::{
         ApiError,
         openapi::{BadBody, BadId, BadQuery, Failed, Guarded},
@@ -58,6 +59,19 @@ pub struct Appointments {
     pub stats: Arc<StatsService>,
     /// The time at which they are made and changed.
     pub clock: Arc<dyn Clock>,
+    /// Whether they may be made, or moved, to start before that time.
+    pub allow_past_starts: bool,
+}
+
+impl Appointments {
+    /// When an appointment that is made or moved `now` may start at the earliest.
+    fn earliest_start(&self, now: UtcTime) -> UtcTime {
+        if self.allow_past_starts {
+            Timestamp::MIN.into()
+        } else {
+            now
+        }
+    }
 }
 
 /// Adds the routes, below the prefix of the appointments. They come after all other routes there:
@@ -200,14 +214,19 @@ async fn create(
     caller.may_touch(&new.tenant)?;
     let tenant = new.tenant.clone();
     let now = appointments.clock.now().into();
+    let earliest_start = appointments.earliest_start(now);
     let Some(key) = key else {
+        if new.starts_at < earliest_start {
+            return Err(starts_in_the_past());
+        }
         let write = move |conn: &mut AnyConn| store::create(conn, &new, now);
         let made = appointments.stats.write(&tenant, write).await?;
         return Ok(created(&request, made.id).json(made));
     };
     // A replayed create invalidates the cache as well: the instance that made the appointment may have
     // died before it did so, or may not have done it yet.
-    let write = move |conn: &mut AnyConn| idempotency::store::create(conn, &new, &key, now);
+    let write =
+        move |conn: &mut AnyConn| idempotency::store::create(conn, &new, &key, earliest_start, now);
     match appointments.stats.write(&tenant, write).await? {
         CreateOutcome::Created(answer) => Ok(created(&request, answer.id)
             .content_type(ContentType::json())
@@ -220,7 +239,13 @@ async fn create(
             idempotency::http::KEY,
             "was used before for another appointment; a new one needs a new key",
         )),
+        CreateOutcome::StartsTooEarly => Err(starts_in_the_past()),
     }
+}
+
+/// 422. `AlignWork`'s front end looks for these words.
+fn starts_in_the_past() -> ApiError {
+    ApiError::invalid_field("startsAt", "an appointment cannot be scheduled in the past")
 }
 
 fn created(request: &HttpRequest, id: i64) -> HttpResponseBuilder {
@@ -260,6 +285,12 @@ async fn update(
     let tenant = TenantId::parse(&stored.tenant_id).map_err(|_invalid| unknown(id))?;
     let owner = tenant.clone();
     let now = appointments.clock.now().into();
+    let earliest_start = appointments.earliest_start(now);
+    // A start that stays as it is may be sent along.
+    let is_too_early = |start| start != stored.starts_at && start < earliest_start;
+    if changes.starts_at.is_some_and(is_too_early) {
+        return Err(starts_in_the_past());
+    }
     let write = move |conn: &mut AnyConn| store::update(conn, &owner, id, changes, now);
     let updated = appointments.stats.write(&tenant, write).await?;
     Ok(HttpResponse::Ok().json(updated.ok_or_else(|| unknown(id))?))

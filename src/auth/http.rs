@@ -21,16 +21,13 @@ use actix_web::{
     web,
 };
 
-use super::{
-    Caller,
-    keys::{Keys, KeysError},
-    token::Verifier,
-};
+use super::{Caller, keys::KeysError, rotation, token::Verifier};
 use crate::{
     clock::Clock,
     error::{ApiError, Challenge},
     input::http::close_after_answer,
     settings::{AuthMode, Settings},
+    tasks::Tasks,
     tenant::TenantId,
 };
 
@@ -41,7 +38,7 @@ const COOKIE_NAME: &str = "access_token";
 #[derive(Debug)]
 pub struct Auth {
     /// Checks their tokens. Without it nobody needs a token.
-    verifier: Option<Verifier>,
+    verifier: Option<Arc<Verifier>>,
     /// The origins whose pages may write with the cookie.
     origins: Vec<String>,
 }
@@ -58,12 +55,17 @@ enum TokenSource {
 }
 
 impl Auth {
-    /// Authenticates as `settings` say; `clock` tells whether a token is still valid.
-    pub fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, KeysError> {
+    /// Authenticates as `settings` say; `clock` tells whether a token is still valid. A file of keys is
+    /// looked at as one of `tasks`.
+    pub fn new(
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+        tasks: &Tasks,
+    ) -> Result<Self, KeysError> {
         let Settings { auth, cors, .. } = settings;
         let verifier = match auth.mode {
             AuthMode::None => None,
-            AuthMode::Jwt => Some(Verifier::new(auth, Keys::load(auth)?, clock)),
+            AuthMode::Jwt => Some(rotation::start(auth, clock, tasks)?),
         };
         Ok(Self {
             verifier,

@@ -1,16 +1,17 @@
-//! The keys that tokens are checked with: reading them at the start, refusing those that cannot be used,
-//! and the algorithm of each.
+//! The keys that tokens are checked with: reading them, refusing those that cannot be used, the algorithm
+//! of each, and which one fits a token.
 
 use std::{
-    collections::HashMap,
+    fmt::{self, Display},
     fs, io,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use jsonwebtoken::{
-    Algorithm, DecodingKey, DecodingKeyKind,
+    Algorithm, DecodingKey, DecodingKeyKind, Header,
     crypto::rust_crypto::DEFAULT_PROVIDER,
-    jwk::{AlgorithmParameters, Jwk, KeyAlgorithm, PublicKeyUse},
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse},
 };
 use serde_json::Value;
 use thiserror::Error;
@@ -27,20 +28,49 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// A key, and the one algorithm it is for.
 #[derive(Debug, Clone)]
 pub struct Key {
+    /// By which a token may name it.
+    id: Option<String>,
     pub(super) decoding: DecodingKey,
     pub(super) algorithm: Algorithm,
 }
 
-/// The keys of a service.
+/// The keys of a service: one, or those of a JWK Set. No two have the same id and algorithm.
 #[derive(Debug)]
-pub enum Keys {
-    /// One for all tokens, whatever `kid` they name.
-    One(Key),
-    /// The one that a token names by its `kid`.
-    ById(HashMap<String, Key>),
+pub struct Keys(Vec<Key>);
+
+/// The file that holds the keys.
+#[derive(Debug, Clone)]
+pub struct KeyFile {
+    /// The setting that names the file.
+    setting: &'static str,
+    path: PathBuf,
+    parse: fn(&str) -> Result<KeySet, String>,
 }
 
-/// Keys that stop the start. No message shows a secret.
+/// What tells whether a file has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileVersion {
+    modified: SystemTime,
+    bytes: u64,
+}
+
+/// What a file holds.
+struct KeySet {
+    keys: Vec<Key>,
+    /// Why others are not used.
+    ignored: Vec<String>,
+}
+
+impl From<Key> for KeySet {
+    fn from(key: Key) -> Self {
+        Self {
+            keys: vec![key],
+            ignored: Vec::new(),
+        }
+    }
+}
+
+/// Keys that cannot be used. No message shows a secret.
 #[derive(Debug, Error)]
 pub enum KeysError {
     /// There is none.
@@ -71,8 +101,36 @@ pub enum KeysError {
 impl Keys {
     /// Reads the keys that `settings` have or name.
     pub fn load(settings: &AuthSettings) -> Result<Self, KeysError> {
-        type Read = fn(&str) -> Result<Keys, String>;
-        let files: [(&'static str, &Path, Read); 3] = [
+        match KeyFile::of(settings) {
+            Some(file) => file.read(),
+            None if settings.secret.is_set() => Ok(Self(vec![hmac(&settings.secret)])),
+            None => Err(KeysError::Missing),
+        }
+    }
+
+    /// The key that fits a token with this header: the one with its `alg` and its `kid`, or else the one
+    /// with its `alg` and without a `kid`. A token without a `kid` must leave no choice.
+    pub(super) fn find(&self, header: &Header) -> Option<&Key> {
+        let of_algorithm = || self.0.iter().filter(|key| key.algorithm == header.alg);
+        if header.kid.is_some() {
+            let with_id = |id: &Option<String>| of_algorithm().find(|key| key.id == *id);
+            return with_id(&header.kid).or_else(|| with_id(&None));
+        }
+        let mut fitting = of_algorithm();
+        fitting.next().filter(|_| fitting.next().is_none())
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl KeyFile {
+    /// The file that `settings` name; nothing if they have the secret itself.
+    pub(super) fn of(settings: &AuthSettings) -> Option<Self> {
+        type Parse = fn(&str) -> Result<KeySet, String>;
+        let files: [(&'static str, &PathBuf, Parse); 3] = [
             ("auth.secret_file", &settings.secret_file, secret_of_file),
             (
                 "auth.public_key_file",
@@ -81,28 +139,47 @@ impl Keys {
             ),
             ("auth.jwks_file", &settings.jwks_file, key_set),
         ];
-        for (key, file, read) in files {
-            if file.as_os_str().is_empty() {
-                continue;
-            }
-            let file = file.to_owned();
-            return match read_file(&file) {
-                Ok(text) => read(&text).map_err(|problem| KeysError::Unfit { key, file, problem }),
-                Err(source) => Err(KeysError::Unreadable { key, file, source }),
-            };
-        }
-        match &settings.secret {
-            empty if empty.reveal().is_empty() => Err(KeysError::Missing),
-            secret => Ok(Self::One(hmac(secret))),
-        }
+        files
+            .into_iter()
+            .find(|(_, path, _)| !path.as_os_str().is_empty())
+            .map(|(setting, path, parse)| Self {
+                setting,
+                path: path.clone(),
+                parse,
+            })
     }
 
-    /// The key for a token that names `kid`.
-    pub(super) fn find(&self, kid: Option<&str>) -> Option<&Key> {
-        match self {
-            Self::One(key) => Some(key),
-            Self::ById(keys) => keys.get(kid?),
+    /// Its version now; `None` if it cannot be told.
+    pub(super) fn version(&self) -> Option<FileVersion> {
+        let metadata = fs::metadata(&self.path).ok()?;
+        Some(FileVersion {
+            modified: metadata.modified().ok()?,
+            bytes: metadata.len(),
+        })
+    }
+
+    /// Reads the keys, and logs which of a set are not used. A set without any other is refused.
+    pub(super) fn read(&self) -> Result<Keys, KeysError> {
+        let (key, file) = (self.setting, self.path.clone());
+        let text = match read_file(&file) {
+            Ok(text) => text,
+            Err(source) => return Err(KeysError::Unreadable { key, file, source }),
+        };
+        match (self.parse)(&text) {
+            Ok(set) => {
+                for reason in set.ignored {
+                    log::warn!("{self}: {reason}. This key is not used.");
+                }
+                Ok(Keys(set.keys))
+            }
+            Err(problem) => Err(KeysError::Unfit { key, file, problem }),
         }
+    }
+}
+
+impl Display for KeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.setting, self.path.display())
     }
 }
 
@@ -116,88 +193,111 @@ fn read_file(file: &Path) -> io::Result<String> {
 
 fn hmac(secret: &Secret) -> Key {
     Key {
+        id: None,
         decoding: DecodingKey::from_secret(secret.reveal()),
         algorithm: Algorithm::HS256,
     }
 }
 
-fn secret_of_file(text: &str) -> Result<Keys, String> {
+fn secret_of_file(text: &str) -> Result<KeySet, String> {
     let line = text.strip_suffix('\n').unwrap_or(text);
     let line = line.strip_suffix('\r').unwrap_or(line);
     let secret = Secret::new(line).map_err(|error: InvalidSecret| error.to_string())?;
-    Ok(Keys::One(hmac(&secret)))
+    Ok(hmac(&secret).into())
 }
 
-fn public_key(text: &str) -> Result<Keys, String> {
+fn public_key(text: &str) -> Result<KeySet, String> {
     const ALLOWED: &str =
         "allowed is one PEM public key: RSA of 2048 to 4096 bits, P-256 or Ed25519";
-    let labels: Vec<_> = text.matches("-----BEGIN ").collect();
-    let is_public = ["PUBLIC KEY", "RSA PUBLIC KEY"]
-        .iter()
-        .any(|label| text.contains(&format!("-----BEGIN {label}-----")));
     if text.contains("PRIVATE KEY-----") {
         return Err(format!("it holds a private key, {ALLOWED}"));
     }
-    if labels.len() != 1 || !is_public {
+    let is_public = [
+        "-----BEGIN PUBLIC KEY-----",
+        "-----BEGIN RSA PUBLIC KEY-----",
+    ]
+    .iter()
+    .any(|label| text.contains(label));
+    if !is_public || text.matches("-----BEGIN ").count() != 1 {
         return Err(format!("it does not hold one public key, {ALLOWED}"));
     }
     let pem = text.trim().as_bytes();
-    let read = [
+    let found = [
         (DecodingKey::from_rsa_pem(pem), Algorithm::RS256),
         (DecodingKey::from_ec_pem(pem), Algorithm::ES256),
         (DecodingKey::from_ed_pem(pem), Algorithm::EdDSA),
-    ];
-    let found = read
-        .into_iter()
-        .find_map(|(key, algorithm)| key.ok().map(|decoding| (decoding, algorithm)));
+    ]
+    .into_iter()
+    .find_map(|(key, algorithm)| Some((key.ok()?, algorithm)));
     let (decoding, algorithm) = found.ok_or_else(|| format!("it is not understood, {ALLOWED}"))?;
-    fit(decoding, algorithm)
-        .map(Keys::One)
-        .map_err(|problem| format!("{problem}, {ALLOWED}"))
+    match fit(None, decoding, algorithm) {
+        Ok(key) => Ok(key.into()),
+        Err(problem) => Err(format!("{problem}, {ALLOWED}")),
+    }
 }
 
-fn key_set(text: &str) -> Result<Keys, String> {
+/// The keys of a JWK Set. As RFC 7517, section 5, has it, a key that is not understood or cannot be used
+/// is ignored.
+fn key_set(text: &str) -> Result<KeySet, String> {
     let set: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
     let listed = set.get("keys").and_then(Value::as_array);
     let listed = listed.ok_or("not a JWK Set, which has a list \"keys\"")?;
-    let mut keys = HashMap::new();
-    for (number, jwk) in listed.iter().enumerate() {
-        let refuse = |problem: &str| format!("key {}: {problem}", number + 1);
-        let Some((id, key)) = member(jwk).map_err(|problem| refuse(&problem))? else {
-            continue;
+    let mut keys: Vec<Key> = Vec::new();
+    let mut ignored = Vec::new();
+    for (number, jwk) in (1..).zip(listed) {
+        let problem = match member(jwk) {
+            Ok(None) => continue,
+            Ok(Some(new)) => {
+                let is_alike = |key: &Key| key.id == new.id && key.algorithm == new.algorithm;
+                if !keys.iter().any(is_alike) {
+                    keys.push(new);
+                    continue;
+                }
+                "a key with the same \"kid\", or also without one, and for the same algorithm comes \
+                 before it"
+                    .to_owned()
+            }
+            Err(problem) => problem,
         };
-        if keys.insert(id, key).is_some() {
-            return Err(refuse("its \"kid\" is another key's, too"));
-        }
+        let id = jwk.get("kid").map(|id| format!(" (kid {id})"));
+        ignored.push(format!("key {number}{}: {problem}", id.unwrap_or_default()));
     }
     if keys.is_empty() {
-        return Err("it has no key for signatures".to_owned());
+        ignored.insert(
+            0,
+            "it has no key for signatures that can be used".to_owned(),
+        );
+        return Err(ignored.join("; "));
     }
-    Ok(Keys::ById(keys))
+    Ok(KeySet { keys, ignored })
 }
 
-/// A key of a set with its id; `None` if it is not for signatures.
-fn member(raw: &Value) -> Result<Option<(String, Key)>, String> {
+/// A key of a set; `None` if it is not for checking signatures.
+fn member(raw: &Value) -> Result<Option<Key>, String> {
     const ALLOWED: &str = "allowed are RSA for RS256, P-256 for ES256 and Ed25519 for EdDSA";
     let jwk: Jwk = serde_json::from_value(raw.clone()).map_err(|_| "it is not a JWK".to_owned())?;
-    let common = &jwk.common;
+    let common = jwk.common.clone();
     if common
         .public_key_use
-        .as_ref()
-        .is_some_and(|of| *of != PublicKeyUse::Signature)
+        .is_some_and(|of| of != PublicKeyUse::Signature)
+        || common
+            .key_operations
+            .is_some_and(|all| !all.contains(&KeyOperations::Verify))
     {
         return Ok(None);
     }
     if ["d", "k"].iter().any(|part| raw.get(part).is_some()) {
         return Err("it is secret, and only public keys belong here".to_owned());
     }
-    let id = common.key_id.clone().filter(|id| !id.is_empty());
-    let id = id.ok_or("it has no \"kid\"")?;
     let algorithm = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => Algorithm::RS256,
-        AlgorithmParameters::EllipticCurve(_) => Algorithm::ES256,
-        AlgorithmParameters::OctetKeyPair(_) => Algorithm::EdDSA,
-        _ => return Err(format!("its \"kty\" is not supported, {ALLOWED}")),
+        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+            Algorithm::ES256
+        }
+        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
+            Algorithm::EdDSA
+        }
+        _ => return Err(format!("its kind or curve is not supported, {ALLOWED}")),
     };
     if common
         .key_algorithm
@@ -205,15 +305,16 @@ fn member(raw: &Value) -> Result<Option<(String, Key)>, String> {
     {
         return Err(format!("its \"alg\" is not supported, {ALLOWED}"));
     }
-    let key = DecodingKey::from_jwk(&jwk)
+    let id = common.key_id.filter(|id| !id.is_empty());
+    DecodingKey::from_jwk(&jwk)
         .map_err(|_| "it cannot be decoded".to_owned())
-        .and_then(|decoding| fit(decoding, algorithm))
-        .map_err(|problem| format!("{problem}, {ALLOWED}"))?;
-    Ok(Some((id, key)))
+        .and_then(|decoding| fit(id, decoding, algorithm))
+        .map(Some)
+        .map_err(|problem| format!("{problem}, {ALLOWED}"))
 }
 
 /// Refuses at the start a key with which every token would be refused later.
-fn fit(decoding: DecodingKey, algorithm: Algorithm) -> Result<Key, String> {
+fn fit(id: Option<String>, decoding: DecodingKey, algorithm: Algorithm) -> Result<Key, String> {
     if algorithm == Algorithm::RS256 {
         let utils = &DEFAULT_PROVIDER.key_utils;
         let parts = match decoding.kind() {
@@ -229,6 +330,7 @@ fn fit(decoding: DecodingKey, algorithm: Algorithm) -> Result<Key, String> {
     (DEFAULT_PROVIDER.verifier_factory)(&algorithm, &decoding)
         .map_err(|_| "it is not a point of the curve")?;
     Ok(Key {
+        id,
         decoding,
         algorithm,
     })
@@ -236,20 +338,22 @@ fn fit(decoding: DecodingKey, algorithm: Algorithm) -> Result<Key, String> {
 
 /// Whether these are the modulus and the exponent, in big-endian bytes, of a key in use.
 fn is_fit_rsa(modulus: &[u8], exponent: &[u8]) -> bool {
-    let significant = |bytes: &[u8]| {
-        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-        bytes[zeros..].to_vec()
-    };
-    let (modulus, exponent) = (significant(modulus), significant(exponent));
+    let modulus = without_zeros(modulus);
+    let exponent = without_zeros(exponent);
     let bits = modulus.first().map_or(0, |first| {
         modulus.len() * 8 - first.leading_zeros() as usize
     });
     let is_odd = |bytes: &[u8]| bytes.last().is_some_and(|last| last % 2 == 1);
     RSA_BITS.contains(&bits)
-        && is_odd(&modulus)
-        && is_odd(&exponent)
+        && is_odd(modulus)
+        && is_odd(exponent)
         && exponent != [1]
         && exponent.len() <= 4
+}
+
+fn without_zeros(bytes: &[u8]) -> &[u8] {
+    let first = bytes.iter().position(|byte| *byte != 0);
+    &bytes[first.unwrap_or(bytes.len())..]
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`token`] | checking a token, and which caller its claims make |
 //! | [`keys`] | the keys that tokens are checked with |
+//! | `rotation` | reading the file of the keys again when it changes |
 //! | [`http`] | finding the token of a request; routes for administrators |
 
 pub mod http;
 pub mod keys;
+mod rotation;
 pub mod token;
 
 use std::sync::Arc;

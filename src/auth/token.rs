@@ -1,10 +1,13 @@
 //! Checking a token, and which caller its claims make.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use cached::ShardedLruCache;
 use jsonwebtoken::{
-    Header, Validation, decode, decode_header,
+    Validation, decode, decode_header,
     errors::{Error as JwtError, ErrorKind},
 };
 use serde_json::{Map, Value};
@@ -30,7 +33,7 @@ const CACHED_TOKENS: usize = 1024;
 
 /// Checks tokens by the rules of the settings, at the time of a clock.
 pub struct Verifier {
-    keys: Keys,
+    trusted: RwLock<Arc<Trusted>>,
     clock: Arc<dyn Clock>,
     /// In seconds.
     leeway: f64,
@@ -39,6 +42,11 @@ pub struct Verifier {
     tenant_claim: String,
     admin_claim: String,
     admin_value: String,
+}
+
+/// The keys in use, and the tokens that were checked with them: no token outlives its key.
+struct Trusted {
+    keys: Keys,
     /// Tokens that were valid when they were last seen.
     checked: ShardedLruCache<String, CheckedToken>,
 }
@@ -59,10 +67,10 @@ pub enum InvalidToken {
     /// It is longer than any token here.
     #[error("it has more than {MAX_BYTES} bytes")]
     TooLong,
-    /// It names no key of the set.
-    #[error("its kid is missing or unknown")]
+    /// No key is for its `alg` and its `kid`, or several are.
+    #[error("there is no one key for its alg and kid")]
     UnknownKey,
-    /// Its form, algorithm, signature, `iss` or `aud` is not valid.
+    /// Its form, signature, `iss` or `aud` is not valid.
     #[error("{}", what(.0))]
     Jwt(#[from] JwtError),
     /// Its header has `crit`, which demands extensions that are not supported here.
@@ -107,7 +115,7 @@ impl Verifier {
     #[must_use]
     pub fn new(settings: &AuthSettings, keys: Keys, clock: Arc<dyn Clock>) -> Self {
         Self {
-            keys,
+            trusted: RwLock::new(Trusted::new(keys)),
             clock,
             leeway: settings.leeway.as_secs_f64(),
             issuer: settings.issuer.clone(),
@@ -115,8 +123,16 @@ impl Verifier {
             tenant_claim: settings.tenant_claim.clone(),
             admin_claim: settings.admin_claim.clone(),
             admin_value: settings.admin_value.clone(),
-            checked: ShardedLruCache::new(CACHED_TOKENS),
         }
+    }
+
+    /// From now on tokens are checked with `keys`, those too that were checked before.
+    pub(super) fn replace_keys(&self, keys: Keys) {
+        *self.trusted.write().unwrap_or_else(PoisonError::into_inner) = Trusted::new(keys);
+    }
+
+    fn trusted(&self) -> Arc<Trusted> {
+        Arc::clone(&self.trusted.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Who presents `token`.
@@ -124,12 +140,13 @@ impl Verifier {
         if token.len() > MAX_BYTES {
             return Err(InvalidToken::TooLong);
         }
-        if let Some(checked) = self.checked.get(token) {
+        let trusted = self.trusted();
+        if let Some(checked) = trusted.checked.get(token) {
             return self.check_time(&checked).map(|()| checked.caller);
         }
-        let checked = self.read(token)?;
+        let checked = self.read(token, &trusted.keys)?;
         self.check_time(&checked)?;
-        self.checked.set(token.to_owned(), checked.clone());
+        trusted.checked.set(token.to_owned(), checked.clone());
         Ok(checked.caller)
     }
 
@@ -145,8 +162,8 @@ impl Verifier {
     }
 
     /// What `token` says, if its signature is valid. The time is not checked.
-    fn read(&self, token: &str) -> Result<CheckedToken, InvalidToken> {
-        let claims = self.signed(token, &decode_header(token)?)?;
+    fn read(&self, token: &str, keys: &Keys) -> Result<CheckedToken, InvalidToken> {
+        let claims = self.signed(token, keys)?;
         if claims.get("type").is_some_and(|kind| kind != "access") {
             return Err(InvalidToken::WrongType);
         }
@@ -154,7 +171,7 @@ impl Verifier {
         let tenants = tenants.iter().map(|name| TenantId::parse(name));
         let tenants = tenants.collect::<Result<_, _>>();
         let tenants = tenants.map_err(|_| InvalidToken::Malformed(self.tenant_claim.clone()))?;
-        let admin = match claims.get(&self.admin_claim) {
+        let admin = match claim(&claims, &self.admin_claim) {
             Some(Value::Array(list)) => list.iter().any(|one| *one == self.admin_value),
             one => one.is_some_and(|one| *one == self.admin_value),
         };
@@ -167,12 +184,12 @@ impl Verifier {
     }
 
     /// The claims of a token whose signature, issuer and audience are right.
-    fn signed(&self, token: &str, header: &Header) -> Result<Claims, InvalidToken> {
+    fn signed(&self, token: &str, keys: &Keys) -> Result<Claims, InvalidToken> {
+        let header = decode_header(token)?;
         if header.crit.is_some() {
             return Err(InvalidToken::CriticalHeader);
         }
-        let key = self.keys.find(header.kid.as_deref());
-        let key = key.ok_or(InvalidToken::UnknownKey)?;
+        let key = keys.find(&header).ok_or(InvalidToken::UnknownKey)?;
         Ok(decode(token, &key.decoding, &self.rules(key))?.claims)
     }
 
@@ -193,6 +210,26 @@ impl Verifier {
     }
 }
 
+impl Trusted {
+    fn new(keys: Keys) -> Arc<Self> {
+        Arc::new(Self {
+            keys,
+            checked: ShardedLruCache::new(CACHED_TOKENS),
+        })
+    }
+}
+
+/// The claim of that name or, if there is none, the one that the name leads to as a path: `a.b` is `b`
+/// within the object `a`.
+fn claim<'a>(claims: &'a Claims, name: &str) -> Option<&'a Value> {
+    claims.get(name).or_else(|| {
+        name.match_indices('.').find_map(|(dot, _)| {
+            let object = claims.get(&name[..dot])?.as_object()?;
+            claim(object, &name[dot + 1..])
+        })
+    })
+}
+
 /// The instant of a claim, in seconds since 1970; `None` if the claim is missing.
 fn seconds(claims: &Claims, name: &str) -> Result<Option<f64>, InvalidToken> {
     let Some(claim) = claims.get(name) else {
@@ -210,7 +247,7 @@ fn strings<'a>(claims: &'a Claims, name: &str) -> Result<Vec<&'a str>, InvalidTo
         let text = claim.as_str();
         text.ok_or_else(|| InvalidToken::Malformed(name.to_owned()))
     };
-    match claims.get(name) {
+    match claim(claims, name) {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Array(list)) => list.iter().map(text).collect(),
         Some(one) => text(one).map(|one| vec![one]),
@@ -220,7 +257,7 @@ fn strings<'a>(claims: &'a Claims, name: &str) -> Result<Vec<&'a str>, InvalidTo
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verifier")
-            .field("keys", &self.keys)
+            .field("keys", &self.trusted().keys)
             .finish_non_exhaustive()
     }
 }

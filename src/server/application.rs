@@ -62,7 +62,7 @@ impl Application {
         tasks: Tasks,
     ) -> Result<Self, StartError> {
         let addresses = tcp::host_addresses(&settings)?;
-        let auth = Auth::new(&settings, Arc::clone(&clock))?;
+        let auth = Auth::new(&settings, Arc::clone(&clock), &tasks)?;
         let zones = match settings.stats.tzdb {
             Tzdb::Bundled => Zones::bundled(),
             Tzdb::System => Zones::system()?,
@@ -104,6 +104,7 @@ impl Application {
                 db,
                 stats: Arc::clone(&stats),
                 clock,
+                allow_past_starts: settings.appointments.allow_past_starts,
             },
             stats,
             live,

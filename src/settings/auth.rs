@@ -1,7 +1,13 @@
 //! Who may ask: whether callers need a token, what it is checked with, and what it must say.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, path::PathBuf, time::Duration};
 
+use base64::{
+    Engine as _,
+    prelude::{
+        BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD,
+    },
+};
 use clap::ValueEnum;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -11,6 +17,9 @@ use super::{error::SettingsError, value};
 /// The fewest bytes that a secret of HS256 may have: as many as its hash has (RFC 7518, section
 /// 3.2).
 const MIN_SECRET_BYTES: usize = 32;
+
+/// The fewest different bytes that it may have: one that is random practically always has more.
+const MIN_DIFFERENT_BYTES: usize = 8;
 
 /// Who may ask, and what for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,7 +41,8 @@ pub struct AuthSettings {
     /// one on P-256, `EdDSA` for Ed25519.
     #[serde(deserialize_with = "value::path")]
     pub public_key_file: PathBuf,
-    /// A JWK Set with such keys, of which a token names one by `kid`.
+    /// A JWK Set with such keys, of which a token names one by its `alg` and `kid`. This file and the two
+    /// above are read again when they change.
     #[serde(deserialize_with = "value::path")]
     pub jwks_file: PathBuf,
     /// Who must have issued a token (`iss`); if empty, anybody who has the key.
@@ -44,10 +54,11 @@ pub struct AuthSettings {
     /// By how much the issuer's clock may differ.
     #[serde(rename = "leeway_seconds", with = "value::Seconds::<0, 300>")]
     pub leeway: Duration,
-    /// The claim that has the caller's tenant or the list of them.
+    /// The claim that has the caller's tenant or the list of them: its name, or the path to it, whose
+    /// parts are separated by dots.
     #[serde(deserialize_with = "filled_name")]
     pub tenant_claim: String,
-    /// The claim that tells an administrator.
+    /// The claim that tells an administrator, likewise.
     #[serde(deserialize_with = "filled_name")]
     pub admin_claim: String,
     /// What the claim of an administrator is, or has in its list.
@@ -120,21 +131,27 @@ pub enum InvalidSecret {
     /// It could be guessed.
     #[error("given {0} bytes, allowed are at least {MIN_SECRET_BYTES} bytes of UTF-8")]
     TooShort(usize),
+    /// It could be guessed.
+    #[error("given {0} different bytes, allowed are at least {MIN_DIFFERENT_BYTES} different ones")]
+    TooUniform(usize),
     /// Whoever may read a public key could sign with it.
-    #[error("it holds a PEM key, not a secret")]
-    Pem,
+    #[error("it is a key or a certificate, not a secret")]
+    Key,
 }
 
 impl Secret {
     /// Takes `raw` as it is: nothing in it is decoded.
     pub fn new(raw: impl Into<String>) -> Result<Self, InvalidSecret> {
         let raw = raw.into();
-        if raw.contains("-----BEGIN ") {
-            return Err(InvalidSecret::Pem);
-        }
-        match raw.len() {
-            MIN_SECRET_BYTES.. => Ok(Self(raw.into())),
-            length => Err(InvalidSecret::TooShort(length)),
+        let different = raw.bytes().collect::<HashSet<_>>().len();
+        if is_key(&raw) {
+            Err(InvalidSecret::Key)
+        } else if raw.len() < MIN_SECRET_BYTES {
+            Err(InvalidSecret::TooShort(raw.len()))
+        } else if different < MIN_DIFFERENT_BYTES {
+            Err(InvalidSecret::TooUniform(different))
+        } else {
+            Ok(Self(raw.into()))
         }
     }
 
@@ -149,6 +166,39 @@ impl Secret {
     pub fn is_set(&self) -> bool {
         !self.reveal().is_empty()
     }
+}
+
+/// Whether `text` is a key or a certificate: in PEM, as JWK, of SSH, or DER in base64.
+fn is_key(text: &str) -> bool {
+    let text = text.trim();
+    text.contains("-----BEGIN ")
+        || text.starts_with('{') && text.contains("\"kty\"")
+        || text.starts_with("ssh-")
+        || text.starts_with("ecdsa-sha2-")
+        || is_der(text)
+}
+
+/// Whether `text` is base64 of DER as every key and certificate begins: with a sequence of the whole
+/// length, whose first part is another one or an integer.
+fn is_der(text: &str) -> bool {
+    let text: String = text.split_whitespace().collect();
+    let text = text.trim_end_matches('=');
+    let Ok(der) = STANDARD_NO_PAD
+        .decode(text)
+        .or_else(|_| URL_SAFE_NO_PAD.decode(text))
+    else {
+        return false;
+    };
+    let (length, content) = match &*der {
+        [0x30, 0x82, high, low, content @ ..] => {
+            (usize::from(u16::from_be_bytes([*high, *low])), content)
+        }
+        [0x30, 0x81, length, content @ ..] | [0x30, length @ ..=0x7f, content @ ..] => {
+            (usize::from(*length), content)
+        }
+        _ => return false,
+    };
+    length == content.len() && matches!(content, [0x30 | 0x02, ..])
 }
 
 impl Serialize for Secret {

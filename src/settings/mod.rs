@@ -40,6 +40,8 @@ pub struct Settings {
     pub cache: CacheSettings,
     /// How the statistics are computed.
     pub stats: StatsSettings,
+    /// Which appointments may be made.
+    pub appointments: AppointmentsSettings,
     /// Who may ask, and what for.
     pub auth: AuthSettings,
     /// Which web pages of other origins may call the service.
@@ -207,6 +209,15 @@ pub struct StatsSettings {
     /// Whose time zone rules say when a day begins.
     #[serde(deserialize_with = "value::choice")]
     pub tzdb: Tzdb,
+}
+
+/// Which appointments may be made.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppointmentsSettings {
+    /// Whether an appointment may be made, or moved, to start before now.
+    #[serde(deserialize_with = "value::boolean")]
+    pub allow_past_starts: bool,
 }
 
 /// Whose time zone rules say when a day begins.

@@ -20,6 +20,7 @@ fn what_is_shown_can_be_loaded_again() {
     settings.cache.redis.tls_ca = "/etc/ca.pem".into();
     settings.cache.redis.key_prefix = "clinic-7:".into();
     settings.stats.tzdb = Tzdb::System;
+    settings.appointments.allow_past_starts = false;
     settings.auth.mode = AuthMode::Jwt;
     settings.auth.allow_anonymous = true;
     settings.auth.jwks_file = "/etc/keys.json".into();

@@ -34,6 +34,8 @@ pub enum CreateOutcome {
     Replayed(StoredAnswer),
     /// The key was used for another appointment.
     KeyReused,
+    /// It was not made: it would start before the earliest start that is allowed.
+    StartsTooEarly,
 }
 
 /// The answer to a create, as it is stored with the key.
@@ -45,17 +47,19 @@ pub struct StoredAnswer {
     pub body: String,
 }
 
-/// Makes an appointment at `now`, unless `key` was used before by its tenant.
+/// Makes an appointment at `now`, unless `key` was used before by its tenant or the appointment would
+/// start before `earliest_start`. One that was made is answered again whatever the time is meanwhile.
 pub fn create(
     conn: &mut AnyConn,
     new: &NewAppointment,
     key: &IdempotencyKey,
+    earliest_start: UtcTime,
     now: UtcTime,
 ) -> QueryResult<CreateOutcome> {
-    match attempt(conn, new, key, now) {
+    match attempt(conn, new, key, earliest_start, now) {
         // Meanwhile another session has used the key and committed, so its answer can be read now.
         Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
-            attempt(conn, new, key, now)
+            attempt(conn, new, key, earliest_start, now)
         }
         done => done,
     }
@@ -65,6 +69,7 @@ fn attempt(
     conn: &mut AnyConn,
     new: &NewAppointment,
     key: &IdempotencyKey,
+    earliest_start: UtcTime,
     now: UtcTime,
 ) -> QueryResult<CreateOutcome> {
     let Fingerprint(fingerprint) = Fingerprint::of(new);
@@ -90,6 +95,9 @@ fn attempt(
             }
             Some(_) => return Ok(CreateOutcome::KeyReused),
             None => {}
+        }
+        if new.starts_at < earliest_start {
+            return Ok(CreateOutcome::StartsTooEarly);
         }
         let made = diesel::insert_into(appointments::table)
             .values(store::row(new, now))

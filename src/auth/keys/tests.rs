@@ -1,4 +1,5 @@
-//! Which key files are read, as keys for which algorithm, and why others stop the start.
+//! Which key files are read, as keys for which algorithm, why others are refused, and which key fits which
+//! token.
 
 use std::fs;
 
@@ -46,9 +47,17 @@ fn load(key: &str, text: &str) -> Result<Keys, String> {
 }
 
 fn one(keys: Result<Keys, String>) -> Key {
-    match keys.unwrap() {
-        Keys::One(key) => key,
-        Keys::ById(_) => panic!("a set"),
+    let Keys(mut keys) = keys.unwrap();
+    let key = keys.pop().unwrap();
+    assert!(keys.is_empty());
+    key
+}
+
+/// The header of a token.
+fn header(algorithm: Algorithm, kid: Option<&str>) -> Header {
+    Header {
+        kid: kid.map(str::to_owned),
+        ..Header::new(algorithm)
     }
 }
 
@@ -101,7 +110,7 @@ fn a_secret_file_may_end_its_line() {
 fn a_public_key_is_no_secret() {
     let pem = KeyPair::generate().unwrap().public_key_pem();
     let refused = load("auth.secret_file", &pem).unwrap_err();
-    assert_eq!(refused, "it holds a PEM key, not a secret");
+    assert_eq!(refused, "it is a key or a certificate, not a secret");
 }
 
 #[test]
@@ -172,102 +181,176 @@ fn what_is_not_one_fit_public_key_is_refused() {
     }
 }
 
-#[test]
-fn a_set_has_its_keys_by_id() {
-    let pem = |kind| KeyPair::generate_for(kind).unwrap().public_key_pem();
-    let (ec, ed) = (pem(&PKCS_ECDSA_P256_SHA256), pem(&PKCS_ED25519));
-    let (ec, ed) = (
-        DecodingKey::from_ec_pem(ec.as_bytes()).unwrap(),
-        DecodingKey::from_ed_pem(ed.as_bytes()).unwrap(),
-    );
-    let rsa = rsa(2048);
-    let mut named = rsa_jwk(&rsa, "b");
-    named["alg"] = "RS256".into();
-    let encryption = json!({ "kty": "RSA", "use": "enc", "alg": "RSA-OAEP", "n": "AQ", "e": "AQ" });
-    let text = set(&[
-        rsa_jwk(&rsa, "a"),
-        named,
-        curve_jwk(&ec, "c"),
-        curve_jwk(&ed, "d"),
-        encryption,
-    ]);
-    let keys = load("auth.jwks_file", &text).unwrap();
-    for (kid, algorithm) in [
-        ("a", Algorithm::RS256),
-        ("b", Algorithm::RS256),
-        ("c", Algorithm::ES256),
-        ("d", Algorithm::EdDSA),
-    ] {
-        assert_eq!(keys.find(Some(kid)).unwrap().algorithm, algorithm);
+fn ec(kid: &str) -> Value {
+    let pem = KeyPair::generate().unwrap().public_key_pem();
+    curve_jwk(&DecodingKey::from_ec_pem(pem.as_bytes()).unwrap(), kid)
+}
+
+fn ed(kid: &str) -> Value {
+    let pem = KeyPair::generate_for(&PKCS_ED25519)
+        .unwrap()
+        .public_key_pem();
+    curve_jwk(&DecodingKey::from_ed_pem(pem.as_bytes()).unwrap(), kid)
+}
+
+/// `jwk` with these members; null takes one away.
+fn with(jwk: &Value, members: &Value) -> Value {
+    let mut jwk = jwk.clone();
+    for (name, value) in members.as_object().unwrap() {
+        jwk[name] = value.clone();
     }
-    assert!(keys.find(None).is_none() && keys.find(Some("e")).is_none());
+    jwk.as_object_mut()
+        .unwrap()
+        .retain(|_, value| !value.is_null());
+    jwk
 }
 
 #[test]
-fn what_is_not_a_set_of_fit_public_keys_is_refused() {
-    let rsa = rsa(2048);
-    let changed = |change: Value| {
-        let mut jwk = rsa_jwk(&rsa, "a");
-        for (name, value) in change.as_object().unwrap() {
-            match value {
-                Value::Null => jwk.as_object_mut().unwrap().remove(name),
-                value => jwk
-                    .as_object_mut()
-                    .unwrap()
-                    .insert(name.clone(), value.clone()),
-            };
-        }
-        set(&[jwk])
-    };
-    let ec = |x: &str| json!({ "kty": "EC", "crv": "P-256", "kid": "a", "x": x, "y": x });
-    for (text, problem) in [
-        (String::new(), "not JSON"),
-        ("[]".into(), "not a JWK Set"),
-        ("{\"keys\":[]}".into(), "it has no key for signatures"),
-        (
-            changed(json!({ "use": "enc" })),
-            "it has no key for signatures",
+fn a_token_is_checked_with_the_one_key_that_fits() {
+    use Algorithm::{ES256, EdDSA, HS256, RS256};
+    let key = rsa(2048);
+    let nameless = json!({ "kid": null });
+    let keys = |jwks: &[Value]| load("auth.jwks_file", &set(jwks)).unwrap();
+    let named = keys(&[
+        rsa_jwk(&key, "a"),
+        with(
+            &rsa_jwk(&key, "b"),
+            &json!({ "alg": "RS256", "key_ops": ["verify"] }),
         ),
-        (set(&[json!(7)]), "key 1: it is not a JWK"),
-        (changed(json!({ "kid": null })), "key 1: it has no \"kid\""),
-        (changed(json!({ "kid": "" })), "key 1: it has no \"kid\""),
+        ec("a"),
+        ed("d"),
+    ]);
+    let one_nameless = keys(&[with(&ec(""), &nameless)]);
+    let both = keys(&[ec("a"), with(&ec(""), &nameless)]);
+    for (set, algorithm, kid, fits) in [
+        (&named, RS256, Some("a"), true),
+        (&named, RS256, Some("b"), true),
+        (&named, ES256, Some("a"), true),
+        (&named, EdDSA, Some("d"), true),
+        (&named, RS256, Some("d"), false),
+        (&named, HS256, Some("a"), false),
+        (&named, RS256, Some("e"), false),
+        (&named, RS256, Some(""), false),
+        (&named, RS256, None, false),
+        (&named, ES256, None, true),
+        (&named, HS256, None, false),
+        (&one_nameless, ES256, None, true),
+        (&one_nameless, ES256, Some("a"), true),
+        (&one_nameless, RS256, None, false),
+        (&both, ES256, None, false),
+        (&both, ES256, Some("a"), true),
+        (&both, ES256, Some("b"), true),
+    ] {
+        let found = set.find(&header(algorithm, kid));
+        assert_eq!(found.is_some(), fits, "{algorithm:?} {kid:?}");
+        assert!(found.is_none_or(|key| key.algorithm == algorithm));
+    }
+    let found = both.find(&header(ES256, Some("a"))).unwrap();
+    assert_eq!(found.id.as_deref(), Some("a"));
+}
+
+/// RFC 7517, section 5.
+#[test]
+fn keys_of_a_set_that_cannot_be_used_are_ignored() {
+    let key = rsa(2048);
+    let good = ec("good");
+    let changed = |members: Value| with(&rsa_jwk(&key, "a"), &members);
+    let curve = |x: &str| json!({ "kty": "EC", "crv": "P-256", "kid": "a", "x": x, "y": x });
+    let kind = "key 1 (kid \"a\"): its kind or curve is not supported";
+    let algorithm = "key 1 (kid \"a\"): its \"alg\" is not supported";
+    let point = "key 1 (kid \"a\"): it is not a point of the curve";
+    let size = "key 1 (kid \"a\"): it is an RSA key of another size";
+    for (bad, problem) in [
+        (json!(7), "key 1: it is not a JWK"),
+        (json!({}), "key 1: its kind or curve is not supported"),
         (
-            set(&[rsa_jwk(&rsa, "a"), rsa_jwk(&rsa, "a")]),
-            "key 2: its \"kid\" is another key's, too",
+            changed(json!({ "kid": 7 })),
+            "key 1 (kid 7): it is not a JWK",
         ),
         (
-            changed(json!({ "alg": "RS512" })),
-            "key 1: its \"alg\" is not supported",
+            changed(json!({ "kty": "AKP", "alg": "ML-DSA-44", "pub": "AQ" })),
+            kind,
+        ),
+        (with(&curve("AQ"), &json!({ "crv": "P-384" })), kind),
+        (with(&curve("AQ"), &json!({ "crv": "secp256k1" })), kind),
+        (with(&ed("a"), &json!({ "crv": "X25519" })), kind),
+        (changed(json!({ "n": null })), kind),
+        (changed(json!({ "alg": "PS256" })), algorithm),
+        (changed(json!({ "alg": "RS512" })), algorithm),
+        (changed(json!({ "alg": "HS256" })), algorithm),
+        (changed(json!({ "alg": "new" })), algorithm),
+        (
+            changed(json!({ "d": "AQ" })),
+            "key 1 (kid \"a\"): it is secret",
         ),
         (
-            changed(json!({ "alg": "HS256" })),
-            "key 1: its \"alg\" is not supported",
-        ),
-        (changed(json!({ "d": "AQ" })), "key 1: it is secret"),
-        (
-            set(&[json!({ "kty": "oct", "kid": "a", "k": base64(SECRET.as_bytes()) })]),
+            json!({ "kty": "oct", "k": base64(SECRET.as_bytes()) }),
             "key 1: it is secret",
         ),
+        (changed(json!({ "n": "AQAB" })), size),
+        (changed(json!({ "e": "AQ" })), size),
         (
-            changed(json!({ "n": "AQAB" })),
-            "key 1: it is an RSA key of another size",
+            changed(json!({ "n": "!" })),
+            "key 1 (kid \"a\"): it cannot be decoded",
         ),
-        (
-            changed(json!({ "e": "AQ" })),
-            "key 1: it is an RSA key of another size",
-        ),
-        (changed(json!({ "n": "!" })), "key 1: it cannot be decoded"),
-        (set(&[ec("AQ")]), "key 1: it is not a point of the curve"),
-        (
-            set(&[ec(&base64(&[7; 32]))]),
-            "key 1: it is not a point of the curve",
-        ),
-        (
-            changed(json!({ "kty": "XYZ" })),
-            "key 1: its \"kty\" is not supported",
-        ),
+        (curve("AQ"), point),
+        (curve(&base64(&[7; 32])), point),
     ] {
-        let refused = load("auth.jwks_file", &text).unwrap_err();
+        let read = key_set(&set(&[bad.clone(), good.clone()])).unwrap();
+        assert_eq!(read.keys.len(), 1);
+        assert!(read.ignored[0].starts_with(problem), "{:?}", read.ignored);
+        let refused = load("auth.jwks_file", &set(&[bad])).unwrap_err();
+        let none = "it has no key for signatures that can be used; ";
+        assert!(
+            refused.starts_with(&format!("{none}{problem}")),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn of_two_keys_that_no_token_can_tell_apart_the_first_is_used() {
+    let nameless = json!({ "kid": null });
+    for twice in [
+        [ec("a"), ec("a")],
+        [with(&ec(""), &nameless), with(&ec(""), &nameless)],
+    ] {
+        let read = key_set(&set(&twice)).unwrap();
+        let ignored = &read.ignored[0];
+        assert!(
+            ignored.starts_with("key 2") && ignored.contains("comes before it"),
+            "{ignored}"
+        );
+        assert_eq!(read.keys.len(), 1);
+    }
+}
+
+#[test]
+fn keys_that_are_not_for_checking_signatures_are_passed_over() {
+    for members in [
+        json!({ "use": "enc" }),
+        json!({ "use": "tls" }),
+        json!({ "key_ops": ["sign", "encrypt"] }),
+        json!({ "key_ops": [] }),
+        json!({ "use": "sig", "key_ops": ["encrypt"] }),
+    ] {
+        let other = with(&ec("a"), &members);
+        let read = key_set(&set(&[other.clone(), ec("b")])).unwrap();
+        assert!(read.ignored.is_empty() && read.keys.len() == 1, "{members}");
+        let refused = load("auth.jwks_file", &set(&[other])).unwrap_err();
+        assert_eq!(refused, "it has no key for signatures that can be used");
+    }
+}
+
+#[test]
+fn what_is_no_set_is_refused() {
+    for (text, problem) in [
+        ("", "not JSON"),
+        ("[]", "not a JWK Set"),
+        ("{\"keys\":{}}", "not a JWK Set"),
+        ("{\"keys\":[]}", "it has no key for signatures"),
+    ] {
+        let refused = load("auth.jwks_file", text).unwrap_err();
         assert!(refused.starts_with(problem), "{refused}");
     }
 }
@@ -313,7 +396,7 @@ fn a_key_checks_what_was_signed_with_its_other_half() {
         ("auth.jwks_file", set(&[rsa_jwk(&key, "a")])),
     ] {
         let keys = load(setting, &text).unwrap();
-        let found = keys.find(Some("a")).unwrap();
+        let found = keys.find(&header(Algorithm::RS256, Some("a"))).unwrap();
         let rules = jsonwebtoken::Validation::new(found.algorithm);
         let token = encode(&Header::new(Algorithm::RS256), &claims, &signing).unwrap();
         assert!(jsonwebtoken::decode::<Value>(&token, &found.decoding, &rules).is_ok());

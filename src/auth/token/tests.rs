@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jsonwebtoken::{Algorithm, EncodingKey, encode};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 
 use super::*;
@@ -116,6 +116,59 @@ fn the_names_of_the_claims_are_configured() {
 }
 
 #[test]
+fn a_claim_may_be_within_another_but_its_whole_name_comes_first() {
+    let verifier = verifier(|settings| {
+        settings.tenant_claim = "clinic.ids".into();
+        settings.admin_claim = "realm_access.roles".into();
+    });
+    for (claims, expected, admin) in [
+        (json!({ "clinic": { "ids": ["b"] } }), &["b"][..], false),
+        (
+            json!({ "clinic.ids": "c", "clinic": { "ids": ["b"] } }),
+            &["c"],
+            false,
+        ),
+        (
+            json!({ "clinic": { "ids": {} , "x": 1 }, "clinic.ids": [] }),
+            &[],
+            false,
+        ),
+        (json!({ "clinic": ["ids"] }), &[], false),
+        (json!({ "clinic": null, "ids": ["b"] }), &[], false),
+        (
+            json!({ "realm_access": { "roles": ["x", "admin"] } }),
+            &[],
+            true,
+        ),
+        (
+            json!({ "realm_access": { "roles": ["x"] }, "roles": ["admin"] }),
+            &[],
+            false,
+        ),
+        (json!({ "realm_access": ["admin"] }), &[], false),
+    ] {
+        let caller = verify(&verifier, &claims).unwrap();
+        assert_eq!(tenants(&caller), expected, "{claims}");
+        assert_eq!(caller.may_administer().is_ok(), admin, "{claims}");
+    }
+    let malformed = verify(&verifier, &json!({ "clinic": { "ids": 7 } })).unwrap_err();
+    assert!(matches!(malformed, InvalidToken::Malformed(claim) if claim == "clinic.ids"));
+}
+
+#[test]
+fn names_with_dots_may_be_part_of_a_path() {
+    let verifier = verifier(|settings| {
+        settings.tenant_claim = "resource_access.my.client.tenants".into();
+        settings.admin_claim = "https://clinic.example/app.roles".into();
+    });
+    let claims = json!({ "resource_access": { "my.client": { "tenants": ["b"] } },
+                         "https://clinic.example/app": { "roles": "admin" } });
+    let caller = verify(&verifier, &claims).unwrap();
+    assert_eq!(tenants(&caller), ["b"]);
+    assert!(caller.may_administer().is_ok());
+}
+
+#[test]
 fn an_administrator_is_told_by_the_whole_value() {
     let verifier = verifier(|_| {});
     for (role, admin) in [
@@ -182,19 +235,30 @@ fn a_remembered_token_expires_all_the_same() {
 }
 
 #[test]
+fn a_remembered_token_does_not_outlive_its_key() {
+    let verifier = verifier(|_| {});
+    let token = signed(&with(&json!({})));
+    assert!(verifier.verify(&token).is_ok());
+    let mut settings = Settings::default().auth;
+    settings.secret = Secret::new(SECRET.to_uppercase()).unwrap();
+    verifier.replace_keys(Keys::load(&settings).unwrap());
+    assert!(verifier.verify(&token).is_err());
+}
+
+#[test]
 fn remembered_tokens_are_bounded_and_only_valid_ones() {
     let verifier = verifier(|_| {});
     assert!(verify(&verifier, &json!({ "exp": 1 })).is_err());
-    assert_eq!(verifier.checked.len(), 0);
+    assert_eq!(verifier.trusted().checked.len(), 0);
     for number in 0..3 * CACHED_TOKENS {
         verifier
             .verify(&signed(&with(&json!({ "sub": number }))))
             .unwrap();
     }
     assert!(
-        verifier.checked.len() <= 2 * CACHED_TOKENS,
+        verifier.trusted().checked.len() <= 2 * CACHED_TOKENS,
         "{}",
-        verifier.checked.len()
+        verifier.trusted().checked.len()
     );
 }
 

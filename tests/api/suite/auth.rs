@@ -4,6 +4,7 @@ mod admin_listener;
 mod cookies;
 mod elsewhere;
 mod matrix;
+mod rotation;
 mod routes;
 mod start;
 mod streams;

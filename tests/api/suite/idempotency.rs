@@ -31,6 +31,32 @@ async fn post(url: &str, key: &str, body: &Value) -> Reply {
     Reply::to(request.header(HEADER, key).json(body)).await
 }
 
+#[tokio::test]
+async fn a_create_is_replayed_though_its_start_has_passed_where_such_starts_are_refused() {
+    let clock = Arc::new(FakeClock::at(NOW));
+    let server = TestServer::builder()
+        .clock(clock.clone())
+        .settings(|settings| settings.appointments.allow_past_starts = false)
+        .start_at_once();
+    let first = post(server.url(), "a", &appointment("clinic")).await;
+    assert_made(&first);
+    clock.set("2025-10-31T23:00:00Z");
+    let again = post(server.url(), "a", &appointment("clinic")).await;
+    assert_replayed(&again, &first);
+
+    let refused = post(server.url(), "b", &appointment("clinic")).await;
+    assert_eq!(
+        refused.status,
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "{refused:?}"
+    );
+    assert!(refused.body.contains("cannot be scheduled in the past"));
+    // The key is free for the start that the user chooses now.
+    let mut later = appointment("clinic");
+    later["startsAt"] = json!("2025-11-01T12:00:00Z");
+    assert_made(&post(server.url(), "b", &later).await);
+}
+
 /// Sends a create whose answer is read later, or never.
 fn write(client: &mut Raw, key: &str, body: &Value) {
     let body = body.to_string();

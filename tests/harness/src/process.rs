@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex},
     thread::JoinHandle,
 };
 
@@ -13,7 +14,9 @@ use super::{folder, poll};
 pub struct Process {
     child: Child,
     url: String,
-    log: Option<JoinHandle<String>>,
+    /// What it has logged so far.
+    log: Arc<Mutex<String>>,
+    log_reader: Option<JoinHandle<()>>,
 }
 
 /// The program, which Cargo builds before the tests and puts into the folder above theirs.
@@ -52,7 +55,8 @@ pub fn run(command: &mut Command) -> Output {
     let mut process = Process {
         child,
         url: String::new(),
-        log: None,
+        log: Arc::default(),
+        log_reader: None,
     };
     let status = process.ended();
     let mut bytes = Vec::new();
@@ -107,12 +111,12 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut seen = String::new();
         let url = loop {
             let from = seen.len();
             assert_ne!(
-                log.read_line(&mut seen).unwrap(),
+                stderr.read_line(&mut seen).unwrap(),
                 0,
                 "it did not start: {seen}"
             );
@@ -120,15 +124,19 @@ impl Process {
                 break rest.split_whitespace().next().unwrap().to_owned();
             }
         };
+        let log = Arc::new(Mutex::new(seen));
+        let read = Arc::clone(&log);
         // Read on, or the process would block once the pipe is full.
-        let log = std::thread::spawn(move || {
-            log.read_to_string(&mut seen).unwrap();
-            seen
+        let log_reader = std::thread::spawn(move || {
+            for line in stderr.lines() {
+                *read.lock().unwrap() += &(line.unwrap() + "\n");
+            }
         });
         Self {
             child,
             url,
-            log: Some(log),
+            log,
+            log_reader: Some(log_reader),
         }
     }
 
@@ -150,7 +158,15 @@ impl Process {
     /// Waits until the process has ended; returns how, and all it logged.
     pub fn wait(mut self) -> (ExitStatus, String) {
         let status = self.ended();
-        (status, self.log.take().unwrap().join().unwrap())
+        self.log_reader.take().unwrap().join().unwrap();
+        (status, std::mem::take(&mut *self.log.lock().unwrap()))
+    }
+
+    /// Waits until the process has logged `text`.
+    pub fn has_logged(&self, text: &str) {
+        poll(text, || {
+            self.log.lock().unwrap().contains(text).then_some(())
+        });
     }
 
     /// Whether the process has not ended yet.

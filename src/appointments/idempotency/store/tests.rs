@@ -19,6 +19,11 @@ fn now() -> UtcTime {
     at(NOW)
 }
 
+/// The earliest start, where there is none.
+fn any_time() -> UtcTime {
+    Timestamp::MIN.into()
+}
+
 /// So long after [`now`].
 fn later(by: SignedDuration) -> UtcTime {
     (now().timestamp() + by).into()
@@ -50,7 +55,8 @@ fn count(conn: &mut AnyConn) -> (i64, i64) {
 fn the_same_request_is_answered_alike_and_another_is_told_apart() {
     for mut database in TestDb::both() {
         database.run(|conn| {
-            let mut create = |new: &NewAppointment, raw| create(conn, new, &key(raw), now());
+            let mut create =
+                |new: &NewAppointment, raw| create(conn, new, &key(raw), any_time(), now());
             let first = create(&new("clinic"), "a").unwrap();
             let CreateOutcome::Created(answer) = first else {
                 panic!("{first:?}")
@@ -84,7 +90,7 @@ fn the_same_request_is_answered_alike_and_another_is_told_apart() {
 fn a_key_is_forgotten_after_its_time_and_not_before() {
     for mut database in TestDb::both() {
         database.run(|conn| {
-            let mut create = |at| create(conn, &new("clinic"), &key("a"), at).unwrap();
+            let mut create = |at| create(conn, &new("clinic"), &key("a"), any_time(), at).unwrap();
             assert!(matches!(create(now()), CreateOutcome::Created(_)));
             let short_of_it = KEPT - SignedDuration::from_micros(1);
             assert!(matches!(
@@ -104,10 +110,10 @@ fn old_keys_are_removed_a_few_at_a_time() {
         database.run(|conn| {
             for number in 0..=2 * REMOVED_PER_CREATE {
                 let old = key(&format!("old-{number}"));
-                create(conn, &new("clinic"), &old, now()).unwrap();
+                create(conn, &new("clinic"), &old, any_time(), now()).unwrap();
             }
             let left = ["a", "b", "c", "d"].map(|raw| {
-                create(conn, &new("other"), &key(raw), later(KEPT)).unwrap();
+                create(conn, &new("other"), &key(raw), any_time(), later(KEPT)).unwrap();
                 count(conn).1
             });
             assert_eq!(

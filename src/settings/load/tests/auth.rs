@@ -60,6 +60,78 @@ fn a_short_secret_is_refused_and_not_shown() {
 }
 
 #[test]
+fn a_secret_that_can_be_guessed_or_that_is_public_is_refused() {
+    use base64::prelude::{BASE64_STANDARD, Engine as _};
+    use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
+    let unarmoured = |pem: &str| -> String {
+        pem.lines()
+            .filter(|line| !line.starts_with("-----"))
+            .collect()
+    };
+    let ec = KeyPair::generate().unwrap();
+    let ed = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+    let certificate = CertificateParams::default().self_signed(&ec).unwrap();
+    // As PKCS#1 has it: a sequence of the modulus and the exponent.
+    let rsa = [
+        &b"\x30\x82\x01\x0a\x02\x82\x01\x01\0"[..],
+        &[0xa5; 256],
+        b"\x02\x03\x01\0\x01",
+    ]
+    .concat();
+    let uniform = "different bytes, allowed are at least 8 different ones";
+    let key = "it is a key or a certificate, not a secret";
+    for (secret, problem) in [
+        ("a".repeat(40), uniform),
+        (" ".repeat(32), uniform),
+        ("ab".repeat(1000), uniform),
+        ("secret".repeat(6), uniform),
+        (format!("{:0>40}", 1234), uniform),
+        (ec.public_key_pem(), key),
+        (unarmoured(&ec.public_key_pem()), key),
+        (unarmoured(&ed.public_key_pem()), key),
+        (unarmoured(&ed.public_key_pem()).replace('=', ""), key),
+        (unarmoured(&ec.serialize_pem()), key),
+        (unarmoured(&certificate.pem()), key),
+        (
+            unarmoured(&certificate.pem())
+                .replace('+', "-")
+                .replace('/', "_"),
+            key,
+        ),
+        (BASE64_STANDARD.encode(rsa), key),
+        (
+            r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg"}"#.into(),
+            key,
+        ),
+        (
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE29Rkx/35B5".into(),
+            key,
+        ),
+    ] {
+        let message = refusal(None, &[JWT, ("MEGASTATS__AUTH__SECRET", &secret)]);
+        assert!(
+            message.starts_with("auth.secret in the environment"),
+            "{message}"
+        );
+        assert!(
+            message.ends_with(problem) && !message.contains(&secret),
+            "{message}"
+        );
+    }
+    // What tools for secrets print: hexadecimal digits, base64, digits alone.
+    for secret in [
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+        "31415926535897932384626433832795",
+    ] {
+        assert!(
+            load(None, &[JWT, ("MEGASTATS__AUTH__SECRET", secret)]).is_ok(),
+            "{secret}"
+        );
+    }
+}
+
+#[test]
 fn a_secret_is_kept_and_never_shown() {
     let settings = load(None, &[JWT, ("MEGASTATS__AUTH__SECRET", SECRET)]).unwrap();
     assert_eq!(settings.auth.secret.reveal(), SECRET.as_bytes());

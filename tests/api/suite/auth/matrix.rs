@@ -3,7 +3,7 @@
 
 use harness::{Reply, TestServer};
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     By, OURS, THEIRS, book, guarded_by, request,
@@ -181,6 +181,28 @@ async fn the_matrix_holds_for_tokens_checked_with_a_public_key() {
 #[tokio::test]
 async fn the_matrix_holds_for_tokens_checked_with_a_key_set() {
     the_matrix_holds(Issuer::with_set()).await;
+}
+
+#[tokio::test]
+async fn tenants_and_administrators_may_be_named_in_claims_within_others() {
+    let issuer = Issuer::with_set().without_kid();
+    let server = guarded_by(&issuer)
+        .settings(|settings| {
+            settings.auth.tenant_claim = "clinic.tenants".into();
+            settings.auth.admin_claim = "realm_access.roles".into();
+        })
+        .start_at_once();
+    let token = issuer.sign(&json!({
+        "clinic": { "tenants": [THEIRS] }, "realm_access": { "roles": ["offline", "admin"] },
+    }));
+    for (path, status) in [
+        ("/mega-stats?tenantId=theirs", 200),
+        ("/mega-stats?tenantId=ours", 403),
+        ("/cache-metrics", 200),
+    ] {
+        let reply = Reply::to(request(&server, &Method::GET, path).bearer_auth(&token)).await;
+        assert_eq!(reply.status, status, "{path} {reply:?}");
+    }
 }
 
 #[tokio::test]

@@ -33,6 +33,8 @@ pub struct Issuer {
     kind: Kind,
     signing: EncodingKey,
     algorithm: Algorithm,
+    /// By which its tokens name its key.
+    kid: Option<&'static str>,
     public: String,
 }
 
@@ -95,6 +97,7 @@ impl Issuer {
             kind: Kind::Secret,
             signing: EncodingKey::from_secret(public.as_bytes()),
             algorithm: Algorithm::HS256,
+            kid: None,
             public,
         }
     }
@@ -109,6 +112,7 @@ impl Issuer {
             kind: Kind::PublicKey,
             signing: EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap(),
             algorithm: Algorithm::RS256,
+            kid: None,
             public: key
                 .to_public_key()
                 .to_public_key_pem(LineEnding::LF)
@@ -140,7 +144,21 @@ impl Issuer {
             kind: Kind::Set,
             signing: EncodingKey::from_ec_pem(signing.serialize_pem().as_bytes()).unwrap(),
             algorithm: Algorithm::ES256,
+            kid: Some("new"),
             public: json!({ "keys": keys }).to_string(),
+        }
+    }
+
+    /// The same issuer, who names no key, neither in the set nor in tokens.
+    pub fn without_kid(self) -> Self {
+        let mut set: Value = serde_json::from_str(&self.public).unwrap();
+        for key in set["keys"].as_array_mut().unwrap() {
+            key.as_object_mut().unwrap().remove("kid");
+        }
+        Self {
+            kid: None,
+            public: set.to_string(),
+            ..self
         }
     }
 
@@ -155,7 +173,7 @@ impl Issuer {
 
     fn header(&self) -> Header {
         Header {
-            kid: (self.kind == Kind::Set).then(|| "new".to_owned()),
+            kid: self.kid.map(str::to_owned),
             ..Header::new(self.algorithm)
         }
     }
@@ -221,6 +239,7 @@ impl Issuer {
                     kind: self.kind,
                     signing: EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap(),
                     algorithm: self.algorithm,
+                    kid: self.kid,
                     public: String::new(),
                 }
             }

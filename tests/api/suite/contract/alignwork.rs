@@ -1,6 +1,8 @@
 //! What `AlignWork` takes is taken, where it can mean one thing only.
 
-use harness::{PREFIX, Reply, TestServer};
+use std::sync::Arc;
+
+use harness::{FakeClock, PREFIX, Reply, TestServer};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -39,6 +41,49 @@ async fn white_space_around_a_tenant_is_no_part_of_it() {
             .today();
         assert_eq!(today, 0, "they are in November");
     }
+}
+
+#[tokio::test]
+async fn starts_in_the_past_are_refused_if_the_settings_say_so() {
+    let clock = Arc::new(FakeClock::at("2025-10-31T12:00:00Z"));
+    let server = TestServer::builder()
+        .clock(clock.clone())
+        .settings(|settings| settings.appointments.allow_past_starts = false)
+        .start_at_once();
+    let refused = |reply: Reply| {
+        assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY, "{reply:?}");
+        let problem = reply.json();
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(
+            detail.contains("cannot be scheduled in the past"),
+            "{detail}"
+        );
+        assert_eq!(problem["errors"][0]["field"], "startsAt");
+    };
+    let starting = |start: &str| json!({ "tenantId": "t", "patientId": 7, "durationMin": 30, "startsAt": start });
+    refused(server.post(&starting("2025-10-31T11:59:59Z")).await);
+    refused(server.post(&starting("2025-10-31T08:59:00-03:00")).await);
+    let now = "2025-10-31T09:00:00-03:00";
+    let id = server.book("t", now, "pending").await;
+
+    clock.set("2025-10-31T13:00:00Z");
+    for change in [
+        json!({ "status": "confirmed" }),
+        json!({ "durationMin": 45 }),
+        json!({ "status": "pending", "startsAt": now }),
+    ] {
+        let reply = server.patch(id, &change).await;
+        assert_eq!(reply.status, StatusCode::OK, "{change} {reply:?}");
+    }
+    refused(
+        server
+            .patch(id, &json!({ "startsAt": "2025-10-31T12:59:59Z" }))
+            .await,
+    );
+    let moved = server
+        .patch(id, &json!({ "startsAt": "2025-10-31T13:00:00Z" }))
+        .await;
+    assert_eq!(moved.status, StatusCode::OK, "{moved:?}");
 }
 
 #[tokio::test]
