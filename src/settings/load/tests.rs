@@ -105,6 +105,7 @@ fn every_setting_can_come_from_the_environment() {
             ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "600"),
             ("MEGASTATS__CACHE__REDIS__LEASE_MS", "50"),
             ("MEGASTATS__STATS__TZDB", "system"),
+            ("MEGASTATS__APPOINTMENTS__ALLOW_PAST_STARTS", "false"),
             ("MEGASTATS__AUTH__MODE", "jwt"),
             ("MEGASTATS__AUTH__ALLOW_ANONYMOUS", "true"),
             ("MEGASTATS__AUTH__SECRET", auth::SECRET),
@@ -208,10 +209,16 @@ fn a_misspelt_variable_stops_the_start_and_is_corrected() {
         ),
         (
             "MEGASTATS_DEBUG",
-            "there are MEGASTATS__AUTH__ADMIN_CLAIM, ",
+            "there are MEGASTATS__APPOINTMENTS__ALLOW_PAST_STARTS, ",
         ),
-        ("MEGASTATS_", "there are MEGASTATS__AUTH__ADMIN_CLAIM, "),
-        ("MEGASTATS__", "there are MEGASTATS__AUTH__ADMIN_CLAIM, "),
+        (
+            "MEGASTATS_",
+            "there are MEGASTATS__APPOINTMENTS__ALLOW_PAST_STARTS, ",
+        ),
+        (
+            "MEGASTATS__",
+            "there are MEGASTATS__APPOINTMENTS__ALLOW_PAST_STARTS, ",
+        ),
     ] {
         let message = refusal(None, &[(name, "hunter2")]);
         let start = format!("{name} in the environment is not a setting: {meant}");
