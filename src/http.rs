@@ -6,15 +6,18 @@ use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, web};
 /// A proxy that serves the service below a path of its own says in it which.
 const FORWARDED_PREFIX: &str = "x-forwarded-prefix";
 
-/// A resource that `handler` answers at `path`, with and without a slash at its end, to GET and to
-/// HEAD.
+/// What a path may end in. The same route is one resource for each, since actix needs regular
+/// expressions to find a resource that has two paths.
+pub const SLASH_OR_NOT: [&str; 2] = ["", "/"];
+
+/// A resource that `handler` answers at `path` to GET and to HEAD.
 pub fn read_resource<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args>,
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    web::resource([path.to_owned(), format!("{path}/")])
+    web::resource(path)
         .get(handler.clone())
         .route(web::head().to(handler))
 }

@@ -21,6 +21,9 @@ pub fn one_line(text: &str) -> String {
 /// Whether every `%` in `raw` begins an escape, and the escapes stand for UTF-8.
 #[must_use]
 pub fn is_percent_encoded(raw: &str) -> bool {
+    if !raw.contains('%') {
+        return true;
+    }
     let is_escape = |rest: &[u8]| rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit);
     raw.split('%')
         .skip(1)

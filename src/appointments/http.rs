@@ -31,7 +31,7 @@ use crate::{
         ApiError,
         openapi::{BadBody, BadId, BadQuery, Failed, Guarded},
     },
-    http::{forwarded_prefix, read_resource},
+    http::{SLASH_OR_NOT, forwarded_prefix, read_resource},
     input::{
         FieldReader,
         http::{Body, Query},
@@ -77,9 +77,13 @@ impl Appointments {
 /// Adds the routes, below the prefix of the appointments. They come after all other routes there:
 /// `/{id}` takes every name.
 pub fn routes(config: &mut web::ServiceConfig) {
-    config
-        .service(read_resource("", list).route(web::post().to(create)))
-        .service(read_resource("/{id}", get).route(web::patch().to(update)));
+    for slash in SLASH_OR_NOT {
+        config.service(read_resource(slash, list).route(web::post().to(create)));
+    }
+    for slash in SLASH_OR_NOT {
+        let path = format!("/{{id}}{slash}");
+        config.service(read_resource(&path, get).route(web::patch().to(update)));
+    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -12,7 +12,7 @@ use utoipa::{OpenApi, ToSchema};
 use crate::{
     db::Db,
     error::{ApiError, openapi::RetryAfter},
-    http::read_resource,
+    http::{SLASH_OR_NOT, read_resource},
 };
 
 const ALIVE: &str = "/healthz";
@@ -52,10 +52,12 @@ enum HealthStatus {
 
 /// Adds the routes, outside of every prefix. They need a `web::Data<HealthChecks>`.
 pub fn routes(config: &mut web::ServiceConfig) {
-    config
-        .service(read_resource(ALIVE, alive))
-        .service(read_resource(READY, ready))
-        .service(read_resource(HEALTH, healthy));
+    for slash in SLASH_OR_NOT {
+        config
+            .service(read_resource(&format!("{ALIVE}{slash}"), alive))
+            .service(read_resource(&format!("{READY}{slash}"), ready))
+            .service(read_resource(&format!("{HEALTH}{slash}"), healthy));
+    }
 }
 
 /// Whether the process answers

@@ -14,9 +14,9 @@ const TEXT: &str = "text/plain; version=0.0.4";
 #[openapi(paths(metrics))]
 pub(crate) struct MetricsApi;
 
-/// The route, which needs a `web::Data<Metrics>`.
-pub fn resource() -> Resource {
-    read_resource("/metrics", metrics)
+/// The route, whose path ends in `slash`. It needs a `web::Data<Metrics>`.
+pub fn resource(slash: &str) -> Resource {
+    read_resource(&format!("/metrics{slash}"), metrics)
 }
 
 /// What Prometheus scrapes

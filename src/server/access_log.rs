@@ -1,6 +1,6 @@
 //! The line that each request has in the log, and the id by which it is found.
 
-use std::{future::Future, thread, time::Instant};
+use std::{future::Future, rc::Rc, thread, time::Instant};
 
 use actix_web::{
     Error,
@@ -14,7 +14,7 @@ use actix_web::{
 };
 use log::{Level, kv::Value};
 
-use super::request_metrics::method_name;
+use super::request_metrics::{RouteMetrics, method_name};
 use crate::{
     error::ApiError,
     health,
@@ -32,6 +32,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) struct LoggedRequest {
     id: RequestId,
     method: &'static str,
+    route: Rc<RouteMetrics>,
     began: Instant,
     /// Whether it has a line even if nothing failed.
     is_always_logged: bool,
@@ -39,13 +40,18 @@ pub(super) struct LoggedRequest {
 }
 
 impl LoggedRequest {
-    /// The request begins now.
-    pub(super) fn new(request: &ServiceRequest, is_always_logged: bool) -> Self {
+    /// The request, which is for `route`, begins now.
+    pub(super) fn new(
+        request: &ServiceRequest,
+        route: Rc<RouteMetrics>,
+        is_always_logged: bool,
+    ) -> Self {
         let given = request.headers().get(X_REQUEST_ID);
         let given = given.and_then(|id| RequestId::parse(id.as_bytes()));
         Self {
             id: given.unwrap_or_else(RequestId::random),
             method: method_name(request.method()),
+            route,
             began: Instant::now(),
             is_always_logged,
             is_answered: false,
@@ -64,10 +70,8 @@ impl LoggedRequest {
             match answer {
                 Ok(mut answer) => {
                     self.add_id(answer.headers_mut());
-                    let route = || answer.request().match_pattern();
                     let response = answer.response();
-                    let (status, error) = (response.status(), response.error());
-                    self.log(route, status, response.headers(), error);
+                    self.log(response.status(), response.headers(), response.error());
                     Ok(answer)
                 }
                 // A middleware failed.
@@ -75,7 +79,7 @@ impl LoggedRequest {
                     let mut response = error.error_response();
                     self.add_id(response.headers_mut());
                     let status = response.status();
-                    self.log(|| None, status, response.headers(), Some(&error));
+                    self.log(status, response.headers(), Some(&error));
                     Err(InternalError::from_response(error, response).into())
                 }
             }
@@ -87,34 +91,26 @@ impl LoggedRequest {
         headers.insert(X_REQUEST_ID, id.expect("an id is visible ASCII"));
     }
 
-    fn log(
-        &self,
-        route: impl FnOnce() -> Option<String>,
-        status: StatusCode,
-        headers: &HeaderMap,
-        error: Option<&Error>,
-    ) {
+    fn log(&self, status: StatusCode, headers: &HeaderMap, error: Option<&Error>) {
         let cause = error.filter(|_| status.is_server_error()).and_then(cause);
         if cause.is_none() && !self.is_always_logged {
             return;
         }
-        let route = route();
-        let route = route.as_deref().unwrap_or("none");
+        let route = self.route.template();
         let level = match cause {
             Some(_) if status == StatusCode::INTERNAL_SERVER_ERROR => Level::Error,
             Some(_) => Level::Warn,
             None if health::http::PROBES.contains(&route) => Level::Debug,
             None => Level::Info,
         };
-        let cache = headers.get("x-cache").and_then(|value| value.to_str().ok());
         log::log!(
             target: TARGET, level,
             method = self.method,
             route = route,
             status = status.as_u16(),
             duration_ms = self.duration_ms(),
-            cache = cache.map_or(Value::null(), Value::from),
-            cause = cause.as_deref().map_or(Value::null(), Value::from);
+            cache = optional(headers.get("x-cache").and_then(|value| value.to_str().ok())),
+            cause = optional(cause.as_deref());
             "request"
         );
     }
@@ -152,6 +148,10 @@ impl Drop for LoggedRequest {
             "{message}"
         );
     }
+}
+
+fn optional(value: Option<&str>) -> Value<'_> {
+    value.map_or(Value::null(), Value::from)
 }
 
 /// Why the service failed, unless the error does not say so.

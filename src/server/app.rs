@@ -8,10 +8,14 @@ use std::sync::{Arc, atomic::Ordering};
 use actix_cors::Cors;
 use actix_web::{
     App, Error, HttpResponse, ResponseError,
-    body::{BoxBody, MessageBody},
+    body::{EitherBody, MessageBody},
     dev::{Service as _, ServiceFactory, ServiceRequest, ServiceResponse},
-    http::{ConnectionType, StatusCode, header},
-    middleware::{Condition, DefaultHeaders, ErrorHandlerResponse, ErrorHandlers, from_fn},
+    guard::fn_guard,
+    http::{
+        ConnectionType, StatusCode,
+        header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN},
+    },
+    middleware::{Condition, from_fn},
     web,
 };
 
@@ -25,6 +29,7 @@ use crate::{
     auth::http::{Auth, admins_only, callers_only},
     error::ApiError,
     health::{self, http::HealthChecks},
+    http::SLASH_OR_NOT,
     input::http::BodyLimits,
     metrics::{self, Metrics},
     openapi::{self, http::Docs},
@@ -60,22 +65,19 @@ pub(super) fn app(
         InitError = (),
     >,
 > {
-    let cors = cross_origin(&state.cors);
     let request_metrics = RequestMetrics::new(Arc::clone(&state.metrics));
     let logs_all = state.logs_all_requests;
     let is_draining = Arc::clone(&state.health.is_draining);
     App::new()
         .configure(|config| routes(config, state))
-        .wrap(ErrorHandlers::new().handler(StatusCode::METHOD_NOT_ALLOWED, explain_405))
-        .wrap(DefaultHeaders::new().add((header::CACHE_CONTROL, "no-store")))
-        .wrap(cors)
-        // Outermost, so that it sees every answer.
+        // The only layer around all routes: each one costs every answer.
         .wrap_fn(move |mut request, service| {
             let in_progress = RequestInProgress::begin(&mut request);
             let measured = request_metrics.begin(&request);
-            let logged = LoggedRequest::new(&request, logs_all);
+            let logged = LoggedRequest::new(&request, measured.route(), logs_all);
             let is_draining = Arc::clone(&is_draining);
-            let answer = logged.follow(service.call(request));
+            let answer = service.call(request);
+            let answer = logged.follow(async move { answer.await.map(complete) });
             async move {
                 let mut answer = measured.follow(answer).await;
                 // While the service drains, the client's next request may go to another instance.
@@ -94,6 +96,7 @@ pub(super) fn app(
 
 fn routes(config: &mut web::ServiceConfig, state: AppState) {
     let needs_token = state.auth.is_required();
+    let cors = cross_origin(&state.cors);
     config
         .app_data(state.auth)
         .app_data(web::Data::new(state.appointments))
@@ -103,14 +106,20 @@ fn routes(config: &mut web::ServiceConfig, state: AppState) {
         .app_data(web::Data::new(state.health))
         .app_data(web::Data::new(state.docs))
         .app_data(state.body_limits)
+        .service(
+            web::scope("")
+                .guard(fn_guard(|context| {
+                    context.head().headers().contains_key(ORIGIN)
+                }))
+                .wrap(cors)
+                .configure(|config| paths(config, needs_token)),
+        )
         .configure(|config| paths(config, needs_token));
 }
 
 /// All routes, without what they work with.
 fn paths(config: &mut web::ServiceConfig, needs_token: bool) {
     config
-        .configure(openapi::http::routes)
-        .configure(health::http::routes)
         .service(
             web::scope(PREFIX)
                 .wrap(Condition::new(needs_token, from_fn(callers_only)))
@@ -118,8 +127,13 @@ fn paths(config: &mut web::ServiceConfig, needs_token: bool) {
                 .configure(stats::events::http::routes)
                 .configure(appointments::http::routes),
         )
-        .service(metrics::http::resource().wrap(from_fn(admins_only)))
-        .default_service(web::to(no_such_route));
+        .configure(openapi::http::routes)
+        .configure(health::http::routes);
+    for slash in SLASH_OR_NOT {
+        let metrics = metrics::http::resource(slash);
+        config.service(metrics.wrap(from_fn(admins_only)));
+    }
+    config.default_service(web::to(no_such_route));
 }
 
 async fn no_such_route() -> HttpResponse {
@@ -149,25 +163,25 @@ fn cross_origin(settings: &CorsSettings) -> Cors {
         .fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
-/// Answers a wrong method in the same JSON as every other error, and keeps `Allow`.
-#[expect(clippy::unnecessary_wraps, reason = "the middleware's signature")]
-fn explain_405<B>(
-    response: ServiceResponse<B>,
-) -> actix_web::Result<ErrorHandlerResponse<BoxBody>> {
-    let allow = response.headers().get(header::ALLOW).cloned();
-    let detail = allow
-        .as_ref()
-        .and_then(|allow| allow.to_str().ok())
-        .map_or_else(
-            || "This method is not allowed here.".to_owned(),
-            |allow| format!("This method is not allowed here. Allowed: {allow}."),
-        );
-    let mut explained = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, detail).error_response();
-    if let Some(allow) = allow {
-        explained.headers_mut().insert(header::ALLOW, allow);
+/// Adds to an answer what all answers have: how it may be cached, and the reason in JSON where the
+/// method was wrong.
+fn complete<B: MessageBody>(mut answer: ServiceResponse<B>) -> ServiceResponse<EitherBody<B>> {
+    let status = answer.status();
+    let headers = answer.headers_mut();
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-    let explained = ServiceResponse::new(response.into_parts().0, explained);
-    Ok(ErrorHandlerResponse::Response(
-        explained.map_into_left_body(),
-    ))
+    if status != StatusCode::METHOD_NOT_ALLOWED {
+        return answer.map_into_left_body();
+    }
+    let allowed = headers.get(ALLOW).and_then(|allow| allow.to_str().ok());
+    let detail = match allowed {
+        Some(allowed) => format!("This method is not allowed here. Allowed: {allowed}."),
+        None => "This method is not allowed here.".to_owned(),
+    };
+    let mut explained = ApiError::new(status, detail).error_response();
+    if let Some(content_type) = explained.headers_mut().remove(CONTENT_TYPE).next() {
+        headers.insert(CONTENT_TYPE, content_type);
+    }
+    answer.map_body(|_, _| EitherBody::right(explained.into_body()))
 }

@@ -44,12 +44,14 @@ pub(super) struct RequestMetrics {
 }
 
 /// The series of one route.
-struct RouteMetrics {
+#[derive(Debug)]
+pub(super) struct RouteMetrics {
     template: String,
     series: RefCell<Vec<StatusSeries>>,
 }
 
 /// The series of one route, method and status.
+#[derive(Debug)]
 struct StatusSeries {
     method: &'static str,
     status: StatusCode,
@@ -86,14 +88,13 @@ impl RequestMetrics {
     }
 
     fn route(&self, request: &ServiceRequest) -> Rc<RouteMetrics> {
-        // A path without an id is its own template, but for a slash at its end.
-        let path = request.path();
-        let path = path.strip_suffix('/').unwrap_or(path);
-        if let Some(route) = self.routes.borrow().get(path) {
+        // A path without an id is its own template.
+        if let Some(route) = self.routes.borrow().get(without_slash(request.path())) {
             return Rc::clone(route);
         }
         let template = request.match_pattern();
-        let template = template.unwrap_or_else(|| UNKNOWN_ROUTE.to_owned());
+        let template = template.as_deref().map_or(UNKNOWN_ROUTE, without_slash);
+        let template = template.to_owned();
         let mut routes = self.routes.borrow_mut();
         let route = routes.entry(template).or_insert_with_key(|template| {
             Rc::new(RouteMetrics {
@@ -105,7 +106,26 @@ impl RequestMetrics {
     }
 }
 
+/// `path` without a slash at its end, unless that is all of it.
+fn without_slash(path: &str) -> &str {
+    match path.strip_suffix('/') {
+        Some("") | None => path,
+        Some(path) => path,
+    }
+}
+
+impl RouteMetrics {
+    /// The route's template, such as `/healthz`; [`UNKNOWN_ROUTE`] if there is no such route.
+    pub(super) fn template(&self) -> &str {
+        &self.template
+    }
+}
+
 impl MeasuredRequest {
+    pub(super) fn route(&self) -> Rc<RouteMetrics> {
+        Rc::clone(&self.route)
+    }
+
     /// Notes the status that `answer` has.
     pub(super) async fn follow<B>(
         mut self,

@@ -24,7 +24,7 @@ use crate::{
         ApiError,
         openapi::{BadQuery, Failed, Guarded},
     },
-    http::read_resource,
+    http::{SLASH_OR_NOT, read_resource},
     input::{
         FieldReader,
         http::Query,
@@ -52,15 +52,15 @@ pub(crate) struct StatsApi;
 
 /// Adds the routes, below the prefix of the appointments.
 pub fn routes(config: &mut web::ServiceConfig) {
-    config
-        .service(read_resource("/mega-stats", mega_stats))
-        .service(read_resource("/summary", summary))
-        .service(
-            web::resource(["/cache", "/cache/"])
-                .wrap(from_fn(admins_only))
-                .delete(purge),
-        )
-        .service(read_resource("/cache-metrics", cache_metrics).wrap(from_fn(admins_only)));
+    for slash in SLASH_OR_NOT {
+        let cache_metrics = read_resource(&format!("/cache-metrics{slash}"), cache_metrics);
+        let cache = web::resource(format!("/cache{slash}")).delete(purge);
+        config
+            .service(read_resource(&format!("/mega-stats{slash}"), mega_stats))
+            .service(read_resource(&format!("/summary{slash}"), summary))
+            .service(cache.wrap(from_fn(admins_only)))
+            .service(cache_metrics.wrap(from_fn(admins_only)));
+    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -84,7 +84,7 @@ async fn a_start_and_a_stop_and_each_request_have_a_line() {
         ("GET", &stats, 200, json!("HIT"), "two"),
         ("GET", &id, 404, Value::Null, "three"),
         ("DELETE", &id, 405, Value::Null, "four"),
-        ("GET", "none", 404, Value::Null, "five"),
+        ("GET", "unknown", 404, Value::Null, "five"),
     ];
     for (line, (method, route, status, cache, id)) in requests(&log).iter().zip(expected) {
         assert_eq!(line["method"], method, "{line}");
@@ -108,7 +108,7 @@ async fn a_line_of_text_has_the_same() {
         .find(|line| line.contains("megastats::access"))
         .unwrap();
     for part in [
-        " INFO  megastats::access] request method=GET route=none status=404 duration_ms=",
+        " INFO  megastats::access] request method=GET route=unknown status=404 duration_ms=",
         " request_id=an-id",
     ] {
         assert!(line.contains(part), "{line}");

@@ -21,7 +21,7 @@ use crate::{
         ApiError,
         openapi::{BadQuery, Failed, Guarded},
     },
-    http::read_resource,
+    http::{SLASH_OR_NOT, read_resource},
     input::{FieldReader, http::Query},
     stats::{
         http::{MegaStatsQuery, Subject, subject, x_cache},
@@ -48,7 +48,9 @@ pub(crate) struct EventsApi;
 
 /// Adds the route, below the prefix of the appointments.
 pub fn routes(config: &mut web::ServiceConfig) {
-    config.service(read_resource("/mega-stats/events", events));
+    for slash in SLASH_OR_NOT {
+        config.service(read_resource(&format!("/mega-stats/events{slash}"), events));
+    }
 }
 
 /// The dashboard's counts, live
