@@ -1,4 +1,5 @@
-//! The line that each request has in the log, and the id by which it is found.
+//! What is noted of each request: its line in the log, the id by which it is found, and its place in the
+//! metrics.
 
 use std::{future::Future, rc::Rc, thread, time::Instant};
 
@@ -14,7 +15,7 @@ use actix_web::{
 };
 use log::{Level, kv::Value};
 
-use super::request_metrics::{RouteMetrics, method_name};
+use super::request_metrics::{RequestMetrics, RouteMetrics, method_name};
 use crate::{
     error::ApiError,
     health,
@@ -26,8 +27,8 @@ const TARGET: &str = "megastats::access";
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A request that will be logged when it has been answered. If it is dropped before, its client has
-/// left, or the service has panicked.
+/// A request that is counted and logged when it has been answered. If it is dropped before, its client
+/// has left, or the service has panicked.
 #[derive(Debug)]
 pub(super) struct LoggedRequest {
     id: RequestId,
@@ -36,16 +37,19 @@ pub(super) struct LoggedRequest {
     began: Instant,
     /// Whether it has a line even if nothing failed.
     is_always_logged: bool,
-    is_answered: bool,
+    /// Nothing before it has been answered.
+    status: Option<StatusCode>,
 }
 
 impl LoggedRequest {
-    /// The request, which is for `route`, begins now.
-    pub(super) fn new(
+    /// The request begins now.
+    pub(super) fn begin(
         request: &ServiceRequest,
-        route: Rc<RouteMetrics>,
+        metrics: &RequestMetrics,
         is_always_logged: bool,
     ) -> Self {
+        let route = metrics.route(request);
+        route.begin();
         let given = request.headers().get(X_REQUEST_ID);
         let given = given.and_then(|id| RequestId::parse(id.as_bytes()));
         Self {
@@ -54,21 +58,20 @@ impl LoggedRequest {
             route,
             began: Instant::now(),
             is_always_logged,
-            is_answered: false,
+            status: None,
         }
     }
 
-    /// Adds the id to the answer of `call`, and logs the request. Every line that is logged meanwhile
-    /// has the id.
+    /// Adds the id to the answer of `call`; counts and logs the request. Every line that is logged
+    /// meanwhile has the id.
     pub(super) fn follow<B: MessageBody>(
         mut self,
         call: impl Future<Output = Result<ServiceResponse<B>, Error>>,
     ) -> impl Future<Output = Result<ServiceResponse<B>, Error>> {
         with_request_id(self.id.clone(), async move {
-            let answer = call.await;
-            self.is_answered = true;
-            match answer {
+            match call.await {
                 Ok(mut answer) => {
+                    self.status = Some(answer.status());
                     self.add_id(answer.headers_mut());
                     let response = answer.response();
                     self.log(response.status(), response.headers(), response.error());
@@ -77,8 +80,9 @@ impl LoggedRequest {
                 // A middleware failed.
                 Err(error) => {
                     let mut response = error.error_response();
-                    self.add_id(response.headers_mut());
                     let status = response.status();
+                    self.status = Some(status);
+                    self.add_id(response.headers_mut());
                     self.log(status, response.headers(), Some(&error));
                     Err(InternalError::from_response(error, response).into())
                 }
@@ -124,7 +128,9 @@ impl LoggedRequest {
 
 impl Drop for LoggedRequest {
     fn drop(&mut self) {
-        if self.is_answered {
+        self.route
+            .end(self.method, self.status, self.began.elapsed());
+        if self.status.is_some() {
             return;
         }
         let is_panicking = thread::panicking();
@@ -159,5 +165,34 @@ fn cause(error: &Error) -> Option<String> {
     match error.as_error::<ApiError>() {
         Some(error) => error.cause().map(str::to_owned),
         None => Some(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, sync::Arc};
+
+    use actix_web::{body::BoxBody, rt::spawn, test::TestRequest};
+
+    use super::*;
+    use crate::{metrics::Metrics, settings::CacheBackend};
+
+    #[actix_web::test]
+    async fn a_request_whose_handler_panics_is_counted_as_500_and_one_that_is_dropped_as_499() {
+        let metrics = Arc::new(Metrics::new(CacheBackend::Memory));
+        let counted = RequestMetrics::new(Arc::clone(&metrics));
+        let request = TestRequest::default().to_srv_request();
+        let begin = || LoggedRequest::begin(&request, &counted, false);
+        let handler =
+            poll_fn::<Result<ServiceResponse<BoxBody>, Error>, _>(|_| panic!("as a handler may"));
+        let ended = spawn(begin().follow(handler)).await;
+        assert!(ended.unwrap_err().is_panic());
+        drop(begin());
+        let text = metrics.text();
+        for status in [499, 500] {
+            let counted = format!(r#"{{method="GET",route="unknown",status="{status}"}} 1"#);
+            assert!(text.contains(&counted), "{status}: {text}");
+        }
+        assert!(text.contains("in_flight 0"), "{text}");
     }
 }

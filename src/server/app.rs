@@ -3,7 +3,10 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+};
 
 use actix_cors::Cors;
 use actix_web::{
@@ -65,7 +68,7 @@ pub(super) fn app(
         InitError = (),
     >,
 > {
-    let request_metrics = RequestMetrics::new(Arc::clone(&state.metrics));
+    let request_metrics = Rc::new(RequestMetrics::new(Arc::clone(&state.metrics)));
     let logs_all = state.logs_all_requests;
     let is_draining = Arc::clone(&state.health.is_draining);
     App::new()
@@ -73,13 +76,12 @@ pub(super) fn app(
         // The only layer around all routes: each one costs every answer.
         .wrap_fn(move |mut request, service| {
             let in_progress = RequestInProgress::begin(&mut request);
-            let measured = request_metrics.begin(&request);
-            let logged = LoggedRequest::new(&request, measured.route(), logs_all);
+            let logged = LoggedRequest::begin(&request, &request_metrics, logs_all);
             let is_draining = Arc::clone(&is_draining);
             let answer = service.call(request);
             let answer = logged.follow(async move { answer.await.map(complete) });
             async move {
-                let mut answer = measured.follow(answer).await;
+                let mut answer = answer.await;
                 // While the service drains, the client's next request may go to another instance.
                 let is_last = in_progress.is_last() || is_draining.load(Ordering::Relaxed);
                 if let Ok(answer) = &mut answer

@@ -6,7 +6,7 @@
 //! | `drain` | serving until the service is told to stop, and finishing what was accepted |
 //! | `signals` | what tells the service to stop |
 //! | `app` | the routes, and what every request passes through |
-//! | `access_log` | the line that each request has in the log, and its id |
+//! | `access_log` | what is noted of each request: its line in the log, its id |
 //! | `request_metrics` | counting requests by route, method and status |
 //! | `pieces` | long answers |
 //! | `scrape` | which figures of other modules the metrics show |
