@@ -41,6 +41,15 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve over HTTP until told to stop; what happens when no command is given
     Serve,
+    /// Serve made-up clinics to look at, whose figures move; nothing is left behind
+    ///
+    /// The data is in a temporary SQLite file, the cache in memory and warm. Of the settings only
+    /// [server] and [log] count. Ctrl-C ends it.
+    Demo {
+        /// Open the page in the browser
+        #[arg(long)]
+        open: bool,
+    },
     #[command(about = IMPORT_ABOUT, long_about = IMPORT_HELP)]
     Import(ImportArgs),
     /// Print the effective settings as a config file, without secrets

@@ -1,10 +1,28 @@
-//! What several routes share: registering those that are only read, and below which path of a proxy's
-//! they are reached.
+//! What several routes share: registering those that are only read, answering files, and below which
+//! path of a proxy's they are reached.
 
-use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, web};
+use std::{
+    io::{self, Read},
+    iter,
+};
+
+use actix_web::{
+    FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, Resource, Responder,
+    http::header::{
+        AcceptEncoding, CACHE_CONTROL, ContentEncoding, ETag, Encoding, EntityTag, IfNoneMatch,
+        VARY,
+    },
+    web::{self, Bytes},
+};
+use bytes::Buf;
+use flate2::bufread::GzDecoder;
+use futures_util::{Stream, stream};
 
 /// A proxy that serves the service below a path of its own says in it which.
 const FORWARDED_PREFIX: &str = "x-forwarded-prefix";
+
+/// How much of a file is unpacked at once, in bytes.
+const UNPACKED_AT_ONCE: usize = 8 * 1024;
 
 /// What a path may end in. The same route is one resource for each, since actix needs regular
 /// expressions to find a resource that has two paths.
@@ -41,6 +59,77 @@ fn is_path(raw: &str) -> bool {
     let is_segment = |segment: &str| !segment.is_empty() && segment.bytes().all(unreserved);
     raw.strip_prefix('/')
         .is_some_and(|segments| segments.split('/').all(is_segment))
+}
+
+/// A file that is the same for everybody.
+#[derive(Debug)]
+pub struct StaticFile<'a> {
+    /// The header `Content-Type`.
+    pub content_type: &'a str,
+    /// The file.
+    pub bytes: Bytes,
+    /// Whether `bytes` are compressed by gzip.
+    pub is_gzipped: bool,
+}
+
+impl StaticFile<'_> {
+    /// The answer to `request`, without a copy of the file for each client.
+    ///
+    /// The next version may have another file under this name, so browsers keep it and ask each time
+    /// whether theirs is still the right one.
+    #[must_use]
+    pub fn answer(self, request: &HttpRequest) -> HttpResponse {
+        // Weak: with gzip and without it, it is the same file.
+        let tag = EntityTag::new_weak(format!("{:08x}", crc32fast::hash(&self.bytes)));
+        let is_known = match request.get_header() {
+            Some(IfNoneMatch::Any) => true,
+            Some(IfNoneMatch::Items(known)) => known.iter().any(|known| known.weak_eq(&tag)),
+            None => false,
+        };
+        let mut answer = if is_known {
+            HttpResponse::NotModified()
+        } else {
+            HttpResponse::Ok()
+        };
+        answer
+            .insert_header(ETag(tag))
+            .insert_header((CACHE_CONTROL, "no-cache"))
+            .insert_header((VARY, "Accept-Encoding"));
+        if is_known {
+            return answer.finish();
+        }
+        answer.content_type(self.content_type);
+        if !self.is_gzipped {
+            answer.body(self.bytes)
+        } else if accepts_gzip(request) {
+            answer.insert_header(ContentEncoding::Gzip).body(self.bytes)
+        } else {
+            answer.streaming(unpacked(self.bytes))
+        }
+    }
+}
+
+fn accepts_gzip(request: &HttpRequest) -> bool {
+    let offered = [Encoding::gzip(), Encoding::identity()];
+    let accepted: Option<AcceptEncoding> = request.get_header();
+    accepted
+        .is_some_and(|accepted| accepted.negotiate(offered.iter()).as_ref() == Some(&offered[0]))
+}
+
+/// Unpacks a file as fast as the client reads it.
+fn unpacked(gzipped: Bytes) -> impl Stream<Item = io::Result<Bytes>> {
+    let mut file = GzDecoder::new(gzipped.reader());
+    stream::iter(iter::from_fn(move || {
+        let mut piece = vec![0; UNPACKED_AT_ONCE];
+        let read = file.read(&mut piece).map(|length| {
+            piece.truncate(length);
+            Bytes::from(piece)
+        });
+        match read {
+            Ok(end) if end.is_empty() => None,
+            read => Some(read),
+        }
+    }))
 }
 
 #[cfg(test)]

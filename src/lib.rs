@@ -6,7 +6,9 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | [`demo`] | a service to look at, with made-up clinics |
 //! | [`server`] | wiring: routes, middleware, start, drain |
+//! | [`dashboard`] | the page of a clinic's figures |
 //! | [`openapi`] | the description of the API, and a page to browse it |
 //! | [`appointments`] | the appointments themselves: model, SQL, HTTP, import from `AlignWork` |
 //! | [`stats`] | the statistics: zones, windows, the counting statement, read-through, HTTP |
@@ -22,7 +24,7 @@
 //! | [`clock`], [`tasks`] | the time of day; work that outlives its request |
 //! | [`tenant`], [`identifier`] | who an appointment belongs to; what identifiers clients may choose |
 //! | [`text`] | text from elsewhere: on one line, percent-encoded |
-//! | [`http`] | registering a route that is only read |
+//! | [`http`] | registering a route that is only read; answering files |
 //!
 //! Only `store` files and `db` hold SQL. Only `http` files, [`error`] and [`server`] hold HTTP.
 
@@ -30,7 +32,9 @@ pub mod appointments;
 pub mod auth;
 pub mod cache;
 pub mod clock;
+pub mod dashboard;
 pub mod db;
+pub mod demo;
 pub mod error;
 pub mod health;
 pub mod http;

@@ -11,8 +11,9 @@ use std::{
 use clap::Parser;
 use megastats::{
     appointments::import::{self, ImportError},
+    demo::{self, DemoError},
     logging,
-    server::{self, StartError},
+    server::{self, StartError, StopSignal},
     settings::{Settings, SettingsError},
     text::one_line,
 };
@@ -49,10 +50,21 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             // When this is dropped, all lines that were logged have been written.
             let _log = logging::start(&settings.log, io::stderr()).map_err(Failure::Log)?;
             let runtime = runtime()?;
-            let served = runtime.block_on(server::run(settings));
+            let served = runtime.block_on(async {
+                server::run(settings, StopSignal::from_process_signals()?, |_| ()).await
+            });
             // Dropping the runtime would wait for the tasks that still run, which have had their time.
             runtime.shutdown_background();
             served?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Demo { open } => {
+            let _log = logging::start(&demo::settings(&settings).log, io::stderr())
+                .map_err(Failure::Log)?;
+            let runtime = runtime()?;
+            let shown = runtime.block_on(demo::run(&settings, open));
+            runtime.shutdown_background();
+            shown?;
             Ok(ExitCode::SUCCESS)
         }
         // No log is started: the one line that this prints has whatever went wrong.
@@ -92,4 +104,6 @@ enum Failure {
     Output(io::Error),
     #[error(transparent)]
     Import(#[from] ImportError),
+    #[error(transparent)]
+    Demo(#[from] DemoError),
 }

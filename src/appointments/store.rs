@@ -80,6 +80,25 @@ pub fn create(conn: &mut AnyConn, new: &NewAppointment, now: UtcTime) -> QueryRe
     })
 }
 
+/// Makes appointments at `now`, all of them or none.
+pub fn create_all(
+    conn: &mut AnyConn,
+    new: &[NewAppointment],
+    now: UtcTime,
+) -> QueryResult<Vec<Appointment>> {
+    on_db!(conn, |c| {
+        c.write_transaction(|c| {
+            let made = new.iter().map(|new| {
+                diesel::insert_into(appointments::table)
+                    .values(row(new, now))
+                    .returning(Appointment::as_returning())
+                    .get_result(c)
+            });
+            made.collect()
+        })
+    })
+}
+
 /// The row of an appointment that is made at `now`.
 pub(super) fn row(new: &NewAppointment, now: UtcTime) -> NewRow<'_> {
     NewRow {

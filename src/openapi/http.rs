@@ -3,27 +3,19 @@
 
 use std::{
     borrow::Cow,
-    io::{self, Read},
-    iter,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use actix_web::{
-    HttpMessage, HttpRequest, HttpResponse,
-    http::header::{
-        AcceptEncoding, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ContentEncoding, ETag, Encoding,
-        EntityTag, HeaderValue, IfNoneMatch, LOCATION, VARY, X_CONTENT_TYPE_OPTIONS,
-    },
+    HttpRequest, HttpResponse,
+    http::header::{CONTENT_SECURITY_POLICY, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS},
     web::{self, Bytes},
 };
-use bytes::Buf;
-use flate2::bufread::GzDecoder;
-use futures_util::{Stream, stream};
 use jiff::{civil::Date, tz::TimeZone};
 use utoipa_swagger_ui::{Config, SwaggerFile};
 
 use super::describe;
-use crate::{clock::Clock, error::ApiError};
+use crate::{clock::Clock, error::ApiError, http::StaticFile};
 
 const DESCRIPTION: &str = "/openapi.json";
 
@@ -35,9 +27,6 @@ const EXAMPLE_DAY: &str = "2025-10-31";
 /// it into a frame. Its scripts write some of its styles.
 const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; \
                       object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
-
-/// In bytes.
-const UNPACKED_AT_ONCE: usize = 8 * 1024;
 
 /// What the routes serve. It is made once.
 #[derive(Clone)]
@@ -102,7 +91,12 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
 }
 
 async fn description(request: HttpRequest, docs: web::Data<Docs>) -> HttpResponse {
-    file(&request, "application/json", docs.description(), false)
+    let file = StaticFile {
+        content_type: "application/json",
+        bytes: docs.description(),
+        is_gzipped: false,
+    };
+    file.answer(&request)
 }
 
 /// Redirects to the page with a slash at its end, since it names its files relative to itself.
@@ -130,66 +124,14 @@ async fn page(
         Cow::Borrowed(embedded) => Bytes::from_static(embedded),
         Cow::Owned(made) => made.into(),
     };
-    let mut answer = file(&request, &content_type, bytes, gzpipped);
+    let file = StaticFile {
+        content_type: &content_type,
+        bytes,
+        is_gzipped: gzpipped,
+    };
+    let mut answer = file.answer(&request);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(answer)
-}
-
-/// Answers a file that is the same for everybody, without a copy of it for each client.
-///
-/// The next version may have another file under this name, so browsers keep it and ask each time
-/// whether theirs is still the right one.
-fn file(request: &HttpRequest, content_type: &str, bytes: Bytes, is_gzipped: bool) -> HttpResponse {
-    // Weak: with gzip and without it, it is the same file.
-    let tag = EntityTag::new_weak(format!("{:08x}", crc32fast::hash(&bytes)));
-    let is_known = match request.get_header() {
-        Some(IfNoneMatch::Any) => true,
-        Some(IfNoneMatch::Items(known)) => known.iter().any(|known| known.weak_eq(&tag)),
-        None => false,
-    };
-    let mut answer = if is_known {
-        HttpResponse::NotModified()
-    } else {
-        HttpResponse::Ok()
-    };
-    answer
-        .insert_header(ETag(tag))
-        .insert_header((CACHE_CONTROL, "no-cache"))
-        .insert_header((VARY, "Accept-Encoding"));
-    if is_known {
-        return answer.finish();
-    }
-    answer.content_type(content_type);
-    if !is_gzipped {
-        answer.body(bytes)
-    } else if accepts_gzip(request) {
-        answer.insert_header(ContentEncoding::Gzip).body(bytes)
-    } else {
-        answer.streaming(unpacked(bytes))
-    }
-}
-
-fn accepts_gzip(request: &HttpRequest) -> bool {
-    let offered = [Encoding::gzip(), Encoding::identity()];
-    let accepted: Option<AcceptEncoding> = request.get_header();
-    accepted
-        .is_some_and(|accepted| accepted.negotiate(offered.iter()).as_ref() == Some(&offered[0]))
-}
-
-/// Unpacks a file as fast as the client reads it.
-fn unpacked(gzipped: Bytes) -> impl Stream<Item = io::Result<Bytes>> {
-    let mut file = GzDecoder::new(gzipped.reader());
-    stream::iter(iter::from_fn(move || {
-        let mut piece = vec![0; UNPACKED_AT_ONCE];
-        let read = file.read(&mut piece).map(|length| {
-            piece.truncate(length);
-            Bytes::from(piece)
-        });
-        match read {
-            Ok(end) if end.is_empty() => None,
-            read => Some(read),
-        }
-    }))
 }

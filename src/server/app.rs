@@ -10,7 +10,7 @@ use std::{
 
 use actix_cors::Cors;
 use actix_web::{
-    App, Error, HttpResponse, ResponseError,
+    App, Error, HttpRequest, HttpResponse, ResponseError,
     body::{EitherBody, MessageBody},
     dev::{Service as _, ServiceFactory, ServiceRequest, ServiceResponse},
     guard::fn_guard,
@@ -30,6 +30,7 @@ use super::{
 use crate::{
     appointments::{self, PREFIX, http::Appointments},
     auth::http::{Auth, admins_only, callers_only},
+    dashboard,
     error::ApiError,
     health::{self, http::HealthChecks},
     http::SLASH_OR_NOT,
@@ -129,6 +130,7 @@ fn paths(config: &mut web::ServiceConfig, needs_token: bool) {
                 .configure(stats::events::http::routes)
                 .configure(appointments::http::routes),
         )
+        .configure(dashboard::http::routes)
         .configure(openapi::http::routes)
         .configure(health::http::routes);
     for slash in SLASH_OR_NOT {
@@ -138,8 +140,8 @@ fn paths(config: &mut web::ServiceConfig, needs_token: bool) {
     config.default_service(web::to(no_such_route));
 }
 
-async fn no_such_route() -> HttpResponse {
-    ApiError::not_found("There is no such route.").error_response()
+async fn no_such_route(request: HttpRequest) -> HttpResponse {
+    dashboard::http::no_such_route(&request).error_response()
 }
 
 /// Allows any header, since browsers ask for whatever a front end sends. The origins are checked.

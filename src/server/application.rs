@@ -37,6 +37,7 @@ pub struct Application {
     pub(super) web_servers: Vec<dev::Server>,
     pub(super) listeners: Listeners,
     pub(super) tasks: Tasks,
+    pub(super) stats: Arc<StatsService>,
     pub(super) metrics: Arc<Metrics>,
     /// Ends warming. What it computes at that moment is finished as any other computation.
     pub(super) end_warming: CancellationToken,
@@ -106,7 +107,7 @@ impl Application {
                 clock,
                 allow_past_starts: settings.appointments.allow_past_starts,
             },
-            stats,
+            stats: Arc::clone(&stats),
             live,
             metrics: Arc::clone(&metrics),
             body_limits: BodyLimits {
@@ -129,6 +130,7 @@ impl Application {
             web_servers,
             listeners,
             tasks,
+            stats,
             metrics,
             end_warming,
             end_streams,
@@ -143,6 +145,12 @@ impl Application {
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.addresses()
+    }
+
+    /// Through it appointments are changed, so that no cached statistics are older.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<StatsService> {
+        &self.stats
     }
 
     /// The address that makes whoever connects to it an administrator, if there is one.
@@ -204,7 +212,8 @@ fn log_addresses(listeners: &Listeners, settings: &Settings) {
         .map(|address| format!("http://{address}"))
         .collect();
     log::info!(
-        "listening on {} (database {}, cache {:?}, {} workers)",
+        "listening on {} (database {}, cache {:?}, {} workers): the page is at /, the API's description \
+         at /docs/",
         urls.join(" and "),
         settings.database.url,
         settings.cache.backend,

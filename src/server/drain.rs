@@ -32,6 +32,7 @@ impl Application {
             web_servers,
             listeners,
             tasks,
+            stats: _,
             metrics,
             end_warming,
             end_streams,

@@ -32,17 +32,20 @@ use crate::{cache, clock::SystemClock, settings::Settings, tasks::Tasks};
 
 pub use self::{application::Application, error::StartError, signals::StopSignal};
 
-/// Serves until SIGTERM, SIGINT or SIGHUP, then drains. A second signal ends `server.drain_delay_seconds`.
+/// Serves until `stop` tells to stop, then drains. `started` is called once clients can connect.
 ///
 /// # Errors
 /// The service could not start, failed while it served, or could not finish its work in time.
-pub async fn run(settings: Settings) -> Result<(), StartError> {
+pub async fn run(
+    settings: Settings,
+    stop: StopSignal,
+    started: impl FnOnce(&Application),
+) -> Result<(), StartError> {
     raise_descriptor_limit(settings.server.max_connections, settings.database.pool_size);
     let is_fresh_to_itself_only = settings.is_fresh_to_itself_only();
     let clock = Arc::new(SystemClock);
     let tasks = Tasks::new(Handle::current());
     let cache = cache::from_settings(&settings.cache, clock.clone(), &tasks)?;
-    let stop = StopSignal::from_process_signals()?;
     let application = tokio::select! {
         application = Application::build(settings, clock, cache, tasks) => application?,
         // No client has connected yet. The database undoes a migration whose session ends.
@@ -54,6 +57,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
              other's writes until cache.ttl_seconds have passed; use redis for more than one"
         );
     }
+    started(&application);
     application.run(stop).await
 }
 

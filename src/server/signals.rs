@@ -17,7 +17,7 @@ pub struct StopSignal {
 impl StopSignal {
     /// The first SIGTERM, SIGINT or SIGHUP stops the service; the second one ends
     /// `server.drain_delay_seconds`.
-    pub(super) fn from_process_signals() -> Result<Self, StartError> {
+    pub fn from_process_signals() -> Result<Self, StartError> {
         let mut signals = ProcessSignals {
             terminate: signal(SignalKind::terminate()).map_err(StartError::Signals)?,
             interrupt: signal(SignalKind::interrupt()).map_err(StartError::Signals)?,
@@ -47,7 +47,7 @@ impl StopSignal {
     }
 
     /// Resolves when the service is told to stop.
-    pub(super) async fn stopped(&self) {
+    pub async fn stopped(&self) {
         self.stop.cancelled().await;
     }
 

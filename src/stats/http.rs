@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::{
-    model::{MegaStats, Summary},
+    model::{Days, MegaStats, Summary},
     openapi::{Counted, TimeZone},
     service::StatsService,
     zones::{DEFAULT_ZONE, Zone},
@@ -45,8 +45,8 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// How OpenAPI describes the routes.
 #[derive(OpenApi)]
 #[openapi(
-    paths(mega_stats, summary, cache_metrics, purge),
-    components(schemas(MegaStats, Summary, TimeZone))
+    paths(mega_stats, summary, days, cache_metrics, purge),
+    components(schemas(MegaStats, Summary, Days, TimeZone))
 )]
 pub(crate) struct StatsApi;
 
@@ -58,6 +58,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         config
             .service(read_resource(&format!("/mega-stats{slash}"), mega_stats))
             .service(read_resource(&format!("/summary{slash}"), summary))
+            .service(read_resource(&format!("/days{slash}"), days))
             .service(cache.wrap(from_fn(admins_only)))
             .service(cache_metrics.wrap(from_fn(admins_only)));
     }
@@ -160,6 +161,29 @@ async fn summary(
     let (Subject { tenant, zone }, range) = fields.finish(|| subject.zip(range))?;
     caller.may_touch(&tenant)?;
     let answer = stats.summary(tenant, zone, range).await?;
+    Ok(respond(answer, stats.ttl()))
+}
+
+/// The days of this month
+///
+/// Confirmed and pending appointments of each. Cancelled ones count nowhere.
+#[utoipa::path(
+    get,
+    path = "/days",
+    tag = "Statistics",
+    params(MegaStatsQuery),
+    responses(Counted<Days>, BadQuery, Guarded, Failed)
+)]
+async fn days(
+    caller: Caller,
+    Query(query): Query<MegaStatsQuery>,
+    stats: web::Data<Arc<StatsService>>,
+) -> Result<HttpResponse, ApiError> {
+    let mut fields = FieldReader::default();
+    let subject = subject(&mut fields, query.tenant_id, query.tz.as_deref(), &stats);
+    let Subject { tenant, zone } = fields.finish(|| subject)?;
+    caller.may_touch(&tenant)?;
+    let answer = stats.days(tenant, zone).await?;
     Ok(respond(answer, stats.ttl()))
 }
 

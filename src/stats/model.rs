@@ -1,5 +1,6 @@
 //! The statistics as they are sent.
 
+use jiff::civil::Date;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -34,6 +35,30 @@ pub struct Summary {
     pub today: Day,
     /// The day after.
     pub tomorrow: Day,
+}
+
+/// The answer of `/days`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Days {
+    /// The local date.
+    #[schema(value_type = String, format = Date, example = "2025-10-31")]
+    pub today: Date,
+    /// The days of its month, in order.
+    pub days: Vec<DayOfMonth>,
+}
+
+/// The appointments of one day of a month. Cancelled ones count nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct DayOfMonth {
+    /// The day.
+    #[schema(value_type = String, format = Date, example = "2025-10-31")]
+    pub date: Date,
+    /// Those the patient has confirmed.
+    #[schema(minimum = 0, example = 3)]
+    pub confirmed: i64,
+    /// Those that wait for the patient's word.
+    #[schema(minimum = 0, example = 1)]
+    pub pending: i64,
 }
 
 /// The appointments of one window. Cancelled ones count nowhere.

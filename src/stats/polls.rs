@@ -16,6 +16,7 @@ use crate::{cache::Warming, settings::CacheSettings, tenant::TenantId};
 pub(super) enum Statistic {
     MegaStats,
     Summary,
+    Days,
 }
 
 impl Statistic {
@@ -24,6 +25,7 @@ impl Statistic {
         match self {
             Self::MegaStats => "mega_stats",
             Self::Summary => "summary",
+            Self::Days => "days",
         }
     }
 }

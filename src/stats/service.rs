@@ -1,12 +1,13 @@
 //! The statistics, through the cache: which computation answers which request, and under which key.
 
-use std::{fmt::Display, sync::Arc, time::Duration};
+use std::{fmt::Display, iter, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
+    model::{DayOfMonth, Days},
     polls::{Poll, Polls, Statistic, WarmingCounts},
     store,
     windows::{self, TwoDays, Window},
@@ -118,6 +119,16 @@ impl StatsService {
         self.reader.compute(&key, compute).await
     }
 
+    /// The answer of `/days`.
+    pub async fn days(&self, tenant: TenantId, zone: Zone) -> Result<Answer, ReadError> {
+        let poll = Poll {
+            statistic: Statistic::Days,
+            tenant,
+            zone,
+        };
+        self.cached(&poll, self.clock.now()).await
+    }
+
     /// Runs `transaction`, which writes to `tenant`'s appointments, so that no statistics asked for
     /// after it are older: see [`Writer::write`].
     pub async fn write<T, F>(&self, tenant: &TenantId, transaction: F) -> Result<T, WriteError>
@@ -218,6 +229,22 @@ fn compute(db: Db, poll: &Poll, now: Timestamp) -> Computation {
             Box::pin(async move { db.read(count).await.map(|stats| json(&stats)) })
         }
         Statistic::Summary => summarise(db, tenant, windows::two_days(now, rules)),
+        Statistic::Days => {
+            let today = windows::local_date(now, rules);
+            let (dates, windows): (Vec<_>, Vec<_>) =
+                windows::days_of_month(now, rules).into_iter().unzip();
+            let count = move |conn: &mut AnyConn| store::days(conn, &tenant, &windows);
+            Box::pin(async move {
+                let counts = db.read(count).await?;
+                let days = iter::zip(dates, counts).map(|(date, counts)| DayOfMonth {
+                    date,
+                    confirmed: counts.confirmed,
+                    pending: counts.pending,
+                });
+                let days = days.collect();
+                Ok(json(&Days { today, days }))
+            })
+        }
     }
 }
 

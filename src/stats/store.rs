@@ -10,7 +10,7 @@ use super::{
     windows::{TwoDays, Window, Windows},
 };
 use crate::{
-    db::{AnyConn, Status, UtcTime, on_db, schema::appointments},
+    db::{AnyConn, Dialect, Status, UtcTime, on_db, schema::appointments},
     tenant::TenantId,
 };
 
@@ -91,6 +91,20 @@ pub fn summary(conn: &mut AnyConn, tenant: &TenantId, days: &TwoDays) -> QueryRe
     Ok(Summary {
         today: counts(today).into(),
         tomorrow: counts(tomorrow).into(),
+    })
+}
+
+/// Counts each of `days`, all of them at one moment.
+pub fn days(conn: &mut AnyConn, tenant: &TenantId, days: &[Window]) -> QueryResult<Vec<Counts>> {
+    on_db!(conn, |c| {
+        c.snapshot(|c| {
+            let counted = days.iter().map(|day| {
+                let query = of_tenant!(tenant, day)
+                    .select((counted!(Confirmed in day), counted!(Pending in day)));
+                query.get_result(c).map(counts)
+            });
+            counted.collect()
+        })
     })
 }
 

@@ -143,6 +143,16 @@ pub fn two_days(now: Timestamp, zone: &TimeZone) -> TwoDays {
     }
 }
 
+/// Each day of the month of `now`, an instant of the years 1900 to 2200.
+#[must_use]
+pub fn days_of_month(now: Timestamp, zone: &TimeZone) -> Vec<(Date, Window)> {
+    let month = local_date(now, zone).first_of_month();
+    let days = month.series(1.day());
+    let days = days.take_while(|day| day.month() == month.month());
+    days.map(|day| (day, between(day, days_after(day, 1), zone)))
+        .collect()
+}
+
 /// From the midnight of `first` to that of `after`, a later date.
 fn between(first: Date, after: Date, zone: &TimeZone) -> Window {
     Window {

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `start` | where the file is, who else may have it, and what is no place or file for it |
 //! | `disk` | a full disk |
+//! | `demo` | made-up clinics to look at |
 //! | `import` | an import whose files are in the database's place, or the database in theirs |
 
+mod demo;
 mod disk;
 mod import;
 mod start;

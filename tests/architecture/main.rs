@@ -21,11 +21,11 @@ const LAYERS: [&[&str]; 11] = [
     &["auth"],
     &["stats"],
     &["appointments"],
-    &["openapi"],
+    &["openapi", "dashboard"],
 ];
 
 /// Above all layers.
-const TOP: [&str; 4] = ["server", "lib", "main", "cli"];
+const TOP: [&str; 5] = ["demo", "server", "lib", "main", "cli"];
 
 fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|modules| modules.contains(&module))

@@ -11,8 +11,14 @@ use crate::openapi;
 /// A method and a path. A path with a slash at its end is the same as without.
 type Route = (String, String);
 
-/// What serves the description itself.
-const OF_THE_DESCRIPTION: [&str; 3] = ["/openapi.json", "/docs", "/docs/{file:.*}"];
+/// What serves pages, and the description itself.
+const NOT_DESCRIBED: [&str; 5] = [
+    "/",
+    "/dashboard/{file}",
+    "/openapi.json",
+    "/docs",
+    "/docs/{file:.*}",
+];
 
 fn route(method: &str, path: &str) -> Route {
     (method.to_uppercase(), path.trim_end_matches('/').to_owned())
@@ -27,7 +33,7 @@ async fn served() -> BTreeSet<Route> {
     let mut routes = BTreeSet::new();
     for item in items {
         let (path, methods) = (item["full_path"].as_str().unwrap(), &item["methods"]);
-        if OF_THE_DESCRIPTION.contains(&path) {
+        if NOT_DESCRIBED.contains(&path) {
             continue;
         }
         let methods = methods.as_array().unwrap();

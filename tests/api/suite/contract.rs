@@ -3,6 +3,7 @@
 mod alignwork;
 mod appointments;
 mod cache_metrics;
+mod days;
 mod errors;
 mod list;
 mod mega_stats;

@@ -69,6 +69,7 @@ pub fn routes() -> Vec<Route> {
         read("/{id}", "", About::Appointment),
         write(Method::PATCH, "/{id}", changed, About::Appointment, 200),
         read("/mega-stats", "?tenantId=ours&tz=UTC", About::Tenant),
+        read("/days", "?tenantId=ours&tz=UTC", About::Tenant),
         read("/mega-stats/events", "?tenantId=ours&tz=UTC", About::Tenant),
         read("/summary", "?tenantId=ours&tz=UTC", About::Tenant),
         read("/cache-metrics", "", About::Service),

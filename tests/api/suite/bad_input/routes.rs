@@ -99,7 +99,6 @@ async fn a_method_that_a_route_has_not_is_refused_with_those_it_has() {
 async fn a_route_that_there_is_not_is_not_found_by_any_method() {
     let server = TestServer::start();
     for path in [
-        "/",
         "//",
         "///",
         "/api",
@@ -134,10 +133,8 @@ async fn a_route_that_there_is_not_is_not_found_by_any_method() {
             client.write(format!(
                 "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
             ));
-            assert_eq!(
-                assert_error(&client.reply(), 404),
-                "There is no such route."
-            );
+            let detail = assert_error(&client.reply(), 404);
+            assert!(detail.starts_with("There is no such route. "), "{detail}");
         }
     }
     assert_unharmed(&server).await;

@@ -20,7 +20,8 @@ async fn an_error_has_the_members_of_rfc_9457_and_is_plain_json() {
             server.send(Method::GET, "/nothing").await,
             404,
             "Not Found",
-            "There is no such route.",
+            "There is no such route. /docs/ and /openapi.json describe those that there are; the \
+             appointments are below /api/v1/appointments.",
         ),
         (
             server.send(Method::DELETE, &format!("{PREFIX}/77")).await,

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::server;
 
 /// Every route that is read, as its path and its query.
-const READ: [(&str, &str); 7] = [
+const READ: [(&str, &str); 8] = [
     ("", "?tenantId=t"),
     (
         "",
@@ -15,6 +15,7 @@ const READ: [(&str, &str); 7] = [
     ),
     ("/1", ""),
     ("/mega-stats", "?tenantId=t&tz=UTC"),
+    ("/days", "?tenantId=t&tz=UTC"),
     ("/summary", "?tenantId=t&tz=UTC"),
     ("/summary", "?tenantId=t&to=2025-10-31T15:00:00Z"),
     ("/cache-metrics", ""),
