@@ -132,8 +132,8 @@ pub(super) fn show_warming(metrics: &Metrics, stats: &Arc<StatsService>) {
         let stats = stats.clone();
         move || {
             let stats = stats.upgrade();
-            let counts = stats.as_ref().and_then(|stats| stats.warming());
-            counts.map_or(0, |(counts, _)| field(counts).load(Ordering::Relaxed))
+            let counts = stats.as_ref().and_then(|stats| stats.warming_counts());
+            counts.map_or(0, |counts| field(counts).load(Ordering::Relaxed))
         }
     };
     let refreshes = "Polls that were due, by what became of them.";
@@ -153,11 +153,7 @@ pub(super) fn show_warming(metrics: &Metrics, stats: &Arc<StatsService>) {
         "megastats_warming_polls",
         "Polls that are kept warm.",
         &[],
-        move || {
-            let stats = stats.upgrade();
-            let warming = stats.as_ref().and_then(|stats| stats.warming());
-            warming.map_or(0, |(_, polls)| polls as u64)
-        },
+        move || stats.upgrade().map_or(0, |stats| stats.warm_polls() as u64),
     );
 }
 

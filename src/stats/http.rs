@@ -364,3 +364,20 @@ async fn cache_metrics(
         cache_keys: page.keys,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// utoipa's attributes take only literals for these.
+    #[test]
+    fn the_described_limits_are_those_that_are_checked() {
+        let api = serde_json::to_value(StatsApi::openapi()).unwrap();
+        let limit = &api["paths"]["/cache-metrics"]["get"]["parameters"][0];
+        assert_eq!(limit["name"], "limit");
+        assert_eq!(limit["schema"]["maximum"], json!(MAX_KEYS));
+        assert_eq!(limit["schema"]["default"], json!(DEFAULT_KEYS));
+    }
+}

@@ -1,11 +1,12 @@
 //! The statistics as they are sent.
 
+use diesel::prelude::Queryable;
 use jiff::civil::Date;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 /// The answer of `/mega-stats`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Queryable, ToSchema)]
 #[schema(example = json!({
     "today": { "confirmed": 3, "pending": 1 },
     "week": { "confirmed": 14, "pending": 6 },
@@ -25,15 +26,17 @@ pub struct MegaStats {
 }
 
 /// The answer of `/summary`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Queryable, ToSchema)]
 #[schema(example = json!({
     "today": { "total": 4, "confirmed": 3, "pending": 1 },
     "tomorrow": { "total": 5, "confirmed": 2, "pending": 3 }
 }))]
 pub struct Summary {
     /// From this local midnight to the next.
+    #[diesel(deserialize_as = Counts)]
     pub today: Day,
     /// The day after.
+    #[diesel(deserialize_as = Counts)]
     pub tomorrow: Day,
 }
 
@@ -62,7 +65,7 @@ pub struct DayOfMonth {
 }
 
 /// The appointments of one window. Cancelled ones count nowhere.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Queryable, ToSchema)]
 pub struct Counts {
     /// Those the patient has confirmed.
     #[schema(minimum = 0)]

@@ -155,11 +155,18 @@ impl StatsService {
         self.writer.forget(tenant).await
     }
 
-    /// What warming has done, and how many polls it knows; nothing if it is switched off.
+    /// What warming has done; nothing if it is switched off.
     #[must_use]
-    pub fn warming(&self) -> Option<(&WarmingCounts, usize)> {
-        let polls = self.polls.as_deref()?;
-        Some((&polls.counts, polls.warming.count()))
+    pub fn warming_counts(&self) -> Option<&WarmingCounts> {
+        Some(&self.polls.as_deref()?.counts)
+    }
+
+    /// How many polls are kept warm.
+    #[must_use]
+    pub fn warm_polls(&self) -> usize {
+        self.polls
+            .as_deref()
+            .map_or(0, |polls| polls.warming.count())
     }
 
     /// The polls that are kept warm; nothing if warming is switched off.

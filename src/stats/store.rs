@@ -65,33 +65,18 @@ macro_rules! summary_query {
     }};
 }
 
-/// Confirmed and pending.
-type Pair = (i64, i64);
-
 /// Counts the four windows of `/mega-stats`.
 pub fn mega_stats(
     conn: &mut AnyConn,
     tenant: &TenantId,
     windows: &Windows,
 ) -> QueryResult<MegaStats> {
-    let (today, week, month, next_month): (Pair, Pair, Pair, Pair) =
-        on_db!(conn, |c| mega_stats_query!(tenant, windows).get_result(c))?;
-    Ok(MegaStats {
-        today: counts(today),
-        week: counts(week),
-        month: counts(month),
-        next_month: counts(next_month),
-    })
+    on_db!(conn, |c| mega_stats_query!(tenant, windows).get_result(c))
 }
 
 /// Counts the two windows of `/summary`.
 pub fn summary(conn: &mut AnyConn, tenant: &TenantId, days: &TwoDays) -> QueryResult<Summary> {
-    let (today, tomorrow): (Pair, Pair) =
-        on_db!(conn, |c| summary_query!(tenant, days).get_result(c))?;
-    Ok(Summary {
-        today: counts(today).into(),
-        tomorrow: counts(tomorrow).into(),
-    })
+    on_db!(conn, |c| summary_query!(tenant, days).get_result(c))
 }
 
 /// Counts each of `days`, all of them at one moment.
@@ -101,15 +86,11 @@ pub fn days(conn: &mut AnyConn, tenant: &TenantId, days: &[Window]) -> QueryResu
             let counted = days.iter().map(|day| {
                 let query = of_tenant!(tenant, day)
                     .select((counted!(Confirmed in day), counted!(Pending in day)));
-                query.get_result(c).map(counts)
+                query.get_result(c)
             });
             counted.collect()
         })
     })
-}
-
-fn counts((confirmed, pending): Pair) -> Counts {
-    Counts { confirmed, pending }
 }
 
 #[cfg(test)]
