@@ -11,17 +11,14 @@ pub const PATTERN: &str = concat!(
     r"[^\u0000-\u001F\u007F-\u009F]*$"
 );
 
-/// `raw` without the white space at its ends, which is part of no identifier, as in `AlignWork`.
-/// Control characters stay, and so are refused.
+/// The identifier that `raw` holds: without the white space at its ends, which is part of no identifier,
+/// as in `AlignWork`. `None` unless it has 1 to `max_chars` characters and none of them is a control
+/// character.
 #[must_use]
-pub fn trimmed(raw: &str) -> &str {
-    raw.trim_matches(|char: char| char.is_whitespace() && !char.is_control())
-}
-
-/// Whether `raw` has 1 to `max_chars` characters, is not blank and has no control characters.
-#[must_use]
-pub fn is_valid(raw: &str, max_chars: usize) -> bool {
-    !raw.trim().is_empty() && raw.chars().count() <= max_chars && !raw.chars().any(char::is_control)
+pub fn parse(raw: &str, max_chars: usize) -> Option<&str> {
+    let inner = raw.trim_matches(|char: char| char.is_whitespace() && !char.is_control());
+    let is_valid = (1..=max_chars).contains(&inner.chars().count());
+    (is_valid && !inner.contains(char::is_control)).then_some(inner)
 }
 
 #[cfg(test)]
@@ -30,23 +27,24 @@ mod tests {
 
     #[test]
     fn length_is_counted_in_characters_not_bytes() {
-        assert!(is_valid(&"ã".repeat(8), 8));
-        assert!(!is_valid(&"a".repeat(9), 8));
+        assert!(parse(&"ã".repeat(8), 8).is_some());
+        assert!(parse(&"a".repeat(9), 8).is_none());
     }
 
     #[test]
     fn empty_blank_and_control_characters_are_refused() {
-        for raw in ["", " ", "\t", "a\0b", "a\nb", "a\u{7f}", "a\u{85}"] {
-            assert!(!is_valid(raw, 8), "{raw:?}");
+        for raw in [
+            "", " ", "\t", "a\0b", "a\nb", "\ta", "a\n", "a\u{7f}", "a\u{85}",
+        ] {
+            assert_eq!(parse(raw, 8), None, "{raw:?}");
         }
     }
 
     #[test]
     fn white_space_at_the_ends_is_no_part_of_an_identifier() {
         for raw in ["a b", " a b", "a b  ", "\u{a0}a b\u{3000}"] {
-            assert_eq!(trimmed(raw), "a b", "{raw:?}");
+            assert_eq!(parse(raw, 3), Some("a b"), "{raw:?}");
         }
-        assert_eq!(trimmed("\ta\n"), "\ta\n");
     }
 
     /// The middle part of the pattern stands for one character that is neither blank nor a control

@@ -122,11 +122,8 @@ pub struct PatientId(String);
 impl PatientId {
     /// Checks and wraps `raw`, without the white space at its ends.
     pub fn parse(raw: &str) -> Result<Self, InvalidPatient> {
-        if identifier::is_valid(raw, MAX_PATIENT_CHARS) {
-            Ok(Self(identifier::trimmed(raw).to_owned()))
-        } else {
-            Err(InvalidPatient)
-        }
+        let id = identifier::parse(raw, MAX_PATIENT_CHARS).ok_or(InvalidPatient)?;
+        Ok(Self(id.to_owned()))
     }
 
     /// The identifier.
