@@ -33,15 +33,9 @@ const CACHED_TOKENS: usize = 1024;
 
 /// Checks tokens by the rules of the settings, at the time of a clock.
 pub struct Verifier {
+    settings: AuthSettings,
     trusted: RwLock<Arc<Trusted>>,
     clock: Arc<dyn Clock>,
-    /// In seconds.
-    leeway: f64,
-    issuer: String,
-    audience: String,
-    tenant_claim: String,
-    admin_claim: String,
-    admin_value: String,
 }
 
 /// The keys in use, and the tokens that were checked with them: no token outlives its key.
@@ -115,14 +109,9 @@ impl Verifier {
     #[must_use]
     pub fn new(settings: &AuthSettings, keys: Keys, clock: Arc<dyn Clock>) -> Self {
         Self {
+            settings: settings.clone(),
             trusted: RwLock::new(Trusted::new(keys)),
             clock,
-            leeway: settings.leeway.as_secs_f64(),
-            issuer: settings.issuer.clone(),
-            audience: settings.audience.clone(),
-            tenant_claim: settings.tenant_claim.clone(),
-            admin_claim: settings.admin_claim.clone(),
-            admin_value: settings.admin_value.clone(),
         }
     }
 
@@ -152,11 +141,12 @@ impl Verifier {
 
     fn check_time(&self, token: &CheckedToken) -> Result<(), InvalidToken> {
         let now = self.clock.now().as_duration().as_secs_f64();
-        if now >= token.expires_at + self.leeway {
+        let leeway = self.settings.leeway.as_secs_f64();
+        if now >= token.expires_at + leeway {
             return Err(InvalidToken::Expired);
         }
         match token.valid_from {
-            Some(valid_from) if now < valid_from - self.leeway => Err(InvalidToken::NotYetValid),
+            Some(valid_from) if now < valid_from - leeway => Err(InvalidToken::NotYetValid),
             _ => Ok(()),
         }
     }
@@ -167,13 +157,14 @@ impl Verifier {
         if claims.get("type").is_some_and(|kind| kind != "access") {
             return Err(InvalidToken::WrongType);
         }
-        let tenants = strings(&claims, &self.tenant_claim)?;
+        let tenants = strings(&claims, &self.settings.tenant_claim)?;
         let tenants = tenants.iter().map(|name| TenantId::parse(name));
         let tenants = tenants.collect::<Result<_, _>>();
-        let tenants = tenants.map_err(|_| InvalidToken::Malformed(self.tenant_claim.clone()))?;
-        let admin = match claim(&claims, &self.admin_claim) {
-            Some(Value::Array(list)) => list.iter().any(|one| *one == self.admin_value),
-            one => one.is_some_and(|one| *one == self.admin_value),
+        let tenants =
+            tenants.map_err(|_| InvalidToken::Malformed(self.settings.tenant_claim.clone()))?;
+        let admin = match claim(&claims, &self.settings.admin_claim) {
+            Some(Value::Array(list)) => list.iter().any(|one| *one == self.settings.admin_value),
+            one => one.is_some_and(|one| *one == self.settings.admin_value),
         };
         let expires_at = seconds(&claims, "exp")?;
         Ok(CheckedToken {
@@ -198,13 +189,13 @@ impl Verifier {
     fn rules(&self, key: &Key) -> Validation {
         let mut rules = Validation::new(key.algorithm);
         rules.validate_exp = false;
-        if !self.issuer.is_empty() {
+        if !self.settings.issuer.is_empty() {
             rules.required_spec_claims.insert("iss".to_owned());
-            rules.set_issuer(&[&self.issuer]);
+            rules.set_issuer(&[&self.settings.issuer]);
         }
-        if !self.audience.is_empty() {
+        if !self.settings.audience.is_empty() {
             rules.required_spec_claims.insert("aud".to_owned());
-            rules.set_audience(&[&self.audience]);
+            rules.set_audience(&[&self.settings.audience]);
         }
         rules
     }

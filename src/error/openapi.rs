@@ -31,99 +31,42 @@ pub struct Guarded;
 /// The header `Retry-After`.
 pub struct RetryAfter;
 
-const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
-const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
-const FORBIDDEN: StatusCode = StatusCode::FORBIDDEN;
-const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
-const TIMEOUT: StatusCode = StatusCode::REQUEST_TIMEOUT;
-const TOO_LARGE: StatusCode = StatusCode::PAYLOAD_TOO_LARGE;
-const MEDIA_TYPE: StatusCode = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-const INVALID: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
-const INTERNAL: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
-const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
-
-/// Each status, what it means, and a `detail` that it may come with.
-const PROBLEMS: [(StatusCode, &str, &str); 10] = [
-    (
-        BAD_REQUEST,
-        "The query, the JSON or a header cannot be read at all.",
-        "The query cannot be read: tenantId must be percent-encoded UTF-8.",
-    ),
-    (
-        UNAUTHORIZED,
-        "There is no access token, or it is not valid. Only with `auth.mode = \"jwt\"`.",
-        "The access token is not valid, or has expired. Sign in again.",
-    ),
-    (
-        FORBIDDEN,
-        "The access token is not for this clinic or route, or the page that writes with the cookie \
-         is of an origin that is not allowed. Only with `auth.mode = \"jwt\"`.",
-        "You may not use this tenantId with your access token.",
-    ),
-    (
-        NOT_FOUND,
-        "There is no such appointment.",
-        "There is no appointment 77.",
-    ),
-    (
-        TIMEOUT,
-        "The body took too long to arrive. The connection is closed.",
-        "The body must arrive within 10 seconds.",
-    ),
-    (
-        TOO_LARGE,
-        "The body is too large.",
-        "The body must be at most 65536 bytes.",
-    ),
-    (
-        MEDIA_TYPE,
-        "The Content-Type of the body is not JSON in UTF-8, or the body is compressed.",
-        "The Content-Type must be application/json, in UTF-8.",
-    ),
-    (
-        INVALID,
-        "The request can be read, but a field has no allowed value; `errors` names each such field.",
-        "",
-    ),
-    (
-        INTERNAL,
-        "The service failed. Its log has the cause.",
-        "The service failed to answer.",
-    ),
-    (
-        UNAVAILABLE,
-        "The database is busy or cannot be reached. A write may or may not have been done.",
-        "The service is busy. Try again in a moment.",
-    ),
-];
-
 impl IntoResponses for BadQuery {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        references(&[BAD_REQUEST, INVALID])
+        references(&[StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY])
     }
 }
 
 impl IntoResponses for BadBody {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        references(&[BAD_REQUEST, TIMEOUT, TOO_LARGE, MEDIA_TYPE, INVALID])
+        references(&[
+            StatusCode::BAD_REQUEST,
+            StatusCode::REQUEST_TIMEOUT,
+            StatusCode::PAYLOAD_TOO_LARGE,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ])
     }
 }
 
 impl IntoResponses for BadId {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        references(&[NOT_FOUND, INVALID])
+        references(&[StatusCode::NOT_FOUND, StatusCode::UNPROCESSABLE_ENTITY])
     }
 }
 
 impl IntoResponses for Failed {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        references(&[INTERNAL, UNAVAILABLE])
+        references(&[
+            StatusCode::INTERNAL_SERVER_ERROR,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ])
     }
 }
 
 impl IntoResponses for Guarded {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        references(&[UNAUTHORIZED, FORBIDDEN])
+        references(&[StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN])
     }
 }
 
@@ -156,24 +99,75 @@ fn name(status: StatusCode) -> String {
 }
 
 /// The responses that [`IntoResponses`] refers to, by their names.
-pub fn responses() -> impl Iterator<Item = (String, Response)> {
-    PROBLEMS
-        .into_iter()
-        .map(|(status, meaning, detail)| (name(status), problem(status, meaning, detail)))
+pub fn responses() -> [(String, Response); 10] {
+    [
+        problem(
+            StatusCode::BAD_REQUEST,
+            "The query, the JSON or a header cannot be read at all.",
+            "The query cannot be read: tenantId must be percent-encoded UTF-8.",
+        ),
+        problem(
+            StatusCode::UNAUTHORIZED,
+            "There is no access token, or it is not valid. Only with `auth.mode = \"jwt\"`.",
+            "The access token is not valid, or has expired. Sign in again.",
+        ),
+        problem(
+            StatusCode::FORBIDDEN,
+            "The access token is not for this clinic or route, or the page that writes with the cookie \
+             is of an origin that is not allowed. Only with `auth.mode = \"jwt\"`.",
+            "You may not use this tenantId with your access token.",
+        ),
+        problem(
+            StatusCode::NOT_FOUND,
+            "There is no such appointment.",
+            "There is no appointment 77.",
+        ),
+        problem(
+            StatusCode::REQUEST_TIMEOUT,
+            "The body took too long to arrive. The connection is closed.",
+            "The body must arrive within 10 seconds.",
+        ),
+        problem(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "The body is too large.",
+            "The body must be at most 65536 bytes.",
+        ),
+        problem(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "The Content-Type of the body is not JSON in UTF-8, or the body is compressed.",
+            "The Content-Type must be application/json, in UTF-8.",
+        ),
+        problem(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "The request can be read, but a field has no allowed value; `errors` names each such field.",
+            "",
+        ),
+        problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The service failed. Its log has the cause.",
+            "The service failed to answer.",
+        ),
+        problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The database is busy or cannot be reached. A write may or may not have been done.",
+            "The service is busy. Try again in a moment.",
+        ),
+    ]
 }
 
-fn problem(status: StatusCode, meaning: &str, detail: &str) -> Response {
-    let example = if status == INVALID {
+/// The response of a status, by its name: what the status means, and a `detail` that it may come with.
+fn problem(status: StatusCode, meaning: &str, detail: &str) -> (String, Response) {
+    let example = if status == StatusCode::UNPROCESSABLE_ENTITY {
         ApiError::invalid_field("tenantId", "is required")
     } else {
         ApiError::new(status, detail)
     };
     let mut content = Content::new(Some(Ref::from_schema_name("Problem")));
     content.example = serde_json::to_value(example).ok();
-    let response = ResponseBuilder::new()
+    let mut response = ResponseBuilder::new()
         .description(meaning)
         .content("application/json", content);
-    if status == UNAUTHORIZED {
+    if status == StatusCode::UNAUTHORIZED {
         let challenge = ObjectBuilder::new()
             .schema_type(Type::String)
             .pattern(Some("^Bearer"))
@@ -181,12 +175,12 @@ fn problem(status: StatusCode, meaning: &str, detail: &str) -> Response {
         let mut header = Header::new(challenge);
         header.description =
             Some("What is wrong with the token, as RFC 6750 defines it.".to_owned());
-        return response.header("WWW-Authenticate", header).build();
+        response = response.header("WWW-Authenticate", header);
     }
-    if status == UNAVAILABLE {
+    if status == StatusCode::SERVICE_UNAVAILABLE {
         let mut header = Header::new(RetryAfter::schema());
         header.description = Some("After how many seconds to try again.".to_owned());
-        return response.header("Retry-After", header).build();
+        response = response.header("Retry-After", header);
     }
-    response.build()
+    (name(status), response.build())
 }
