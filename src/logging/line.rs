@@ -32,7 +32,9 @@ fn write_line(
     time: &impl Display,
     record: &Record<'_>,
 ) -> Result<(), Error> {
-    let (level, target, message) = (record.level(), record.target(), record.args());
+    let level = record.level();
+    let target = record.target();
+    let message = record.args();
     match format {
         LogFormat::Text => {
             write!(line, "[{time} {level:<5} {target}] ")?;
@@ -213,11 +215,8 @@ mod tests {
         ] {
             let [text, json] = lines(&[("field", Value::from(forged))], forged);
             for line in [&text, &json] {
-                let (last, rest) = (line.chars().last(), &line[..line.len() - 1]);
-                assert!(
-                    last == Some('\n') && !rest.contains(breaks_line),
-                    "{line:?}"
-                );
+                let text = line.strip_suffix('\n').unwrap();
+                assert!(!text.contains(breaks_line), "{line:?}");
             }
             let json: Json = serde_json::from_str(&json).unwrap();
             assert_eq!(json["message"], forged);

@@ -63,8 +63,8 @@ impl Drop for LogGuard {
     fn drop(&mut self) {
         let worker = self.0.take();
         let (ended, end) = mpsc::channel::<()>();
-        // Not on this thread: a worker that does not end in time says so on standard output, whose
-        // reader may be the one that hangs.
+        // On a thread of its own: a worker that does not end in time writes so to standard output, and
+        // that may block for ever.
         let _ = thread::Builder::new().spawn(move || {
             drop(worker);
             drop(ended);
@@ -96,7 +96,7 @@ impl<W: Write> Write for Batches<W> {
             );
             self.reported = dropped;
         }
-        // An error: whoever read the log has gone, and nobody is left to be told.
+        // If this fails, the reader of the log has gone, and there is nobody to report it to.
         let _ = self.to.flush();
         thread::sleep(BATCH_INTERVAL);
         Ok(())

@@ -86,11 +86,11 @@ impl AnswerCounter {
 /// How writes ended.
 #[derive(Debug)]
 pub struct WriteCounters {
-    /// The database has taken them.
+    /// Writes that the database has committed.
     pub committed: IntCounter,
-    /// The database has not, or has not said so.
+    /// Writes that the database has not committed, or of which nobody knows whether it has.
     pub failed: IntCounter,
-    /// They did not begin, since no fence could be raised.
+    /// Writes that did not begin, because no fence could be raised.
     pub refused: IntCounter,
 }
 

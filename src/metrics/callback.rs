@@ -39,7 +39,8 @@ impl CallbackMetric {
     }
 
     fn families(&self) -> Result<Vec<MetricFamily>> {
-        let (opts, value) = (self.opts.clone(), (self.read)());
+        let opts = self.opts.clone();
+        let value = (self.read)();
         Ok(match self.kind {
             MetricKind::Counter => {
                 let counter = IntCounter::with_opts(opts)?;

@@ -131,11 +131,11 @@ mod tests {
     #[test]
     fn what_is_kept_elsewhere_is_read_anew_each_time() {
         let metrics = Metrics::new(CacheBackend::None);
-        let (kept, total) = (Arc::new(std::sync::atomic::AtomicU64::new(3)), 7);
+        let kept = Arc::new(std::sync::atomic::AtomicU64::new(3));
         let read = Arc::clone(&kept);
         let load = move || read.load(std::sync::atomic::Ordering::Relaxed);
         metrics.gauge("kept", "What is kept.", &[("of", "me")], load);
-        metrics.counter("seen_total", "What was seen.", &[], move || total);
+        metrics.counter("seen_total", "What was seen.", &[], || 7);
         let text = metrics.text();
         assert!(text.contains("# HELP kept What is kept.\n# TYPE kept gauge\nkept{of=\"me\"} 3\n"));
         assert!(text.contains("# TYPE seen_total counter\nseen_total 7\n"));

@@ -32,10 +32,16 @@ const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self'
 #[derive(Clone)]
 pub(crate) struct Docs {
     description: Arc<str>,
-    /// The description with the day in it, for all who ask on that day.
-    of_day: Arc<Mutex<Option<(Date, Bytes)>>>,
+    /// The one that was served last.
+    served: Arc<Mutex<Option<DatedDescription>>>,
     clock: Arc<dyn Clock>,
     page: Arc<Config<'static>>,
+}
+
+/// The description whose examples are of that day.
+struct DatedDescription {
+    day: Date,
+    json: Bytes,
 }
 
 impl Docs {
@@ -48,7 +54,7 @@ impl Docs {
         let page = Config::from(format!("..{DESCRIPTION}")).validator_url("none");
         Self {
             description: description.into(),
-            of_day: Arc::default(),
+            served: Arc::default(),
             clock,
             page: Arc::new(page),
         }
@@ -57,16 +63,17 @@ impl Docs {
     /// The description, with today for the day of its examples.
     fn description(&self) -> Bytes {
         let today = self.clock.now().to_zoned(TimeZone::UTC).date();
-        let mut of_day = self.of_day.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*of_day {
-            Some((day, description)) if *day == today => description.clone(),
-            _ => {
-                let description = self.description.replace(EXAMPLE_DAY, &today.to_string());
-                let description = Bytes::from(description);
-                *of_day = Some((today, description.clone()));
-                description
-            }
-        }
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let dated = served
+            .take_if(|dated| dated.day == today)
+            .unwrap_or_else(|| DatedDescription {
+                day: today,
+                json: self
+                    .description
+                    .replace(EXAMPLE_DAY, &today.to_string())
+                    .into(),
+            });
+        served.insert(dated).json.clone()
     }
 }
 

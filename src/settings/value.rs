@@ -90,7 +90,8 @@ where
         .filter(|number| range.contains(number))
         .and_then(|number| T::try_from(number).ok())
         .ok_or_else(|| {
-            let (min, max) = (range.start(), range.end());
+            let min = range.start();
+            let max = range.end();
             refused(&given, &format!("a whole number{unit} from {min} to {max}"))
         })
 }
