@@ -139,9 +139,10 @@ async fn list(
         })
     })?;
     caller.may_touch(&filter.tenant)?;
+    let tenant = filter.tenant.clone();
     let page = appointments
         .db
-        .read(move |conn| store::list(conn, &filter))
+        .read(Some(&tenant), move |conn| store::list(conn, &filter))
         .await?;
     // An empty list has a first page.
     if page.page > page.total_pages.max(1) {
@@ -309,7 +310,7 @@ async fn find(
     let scope = caller.scope().clone();
     let found = appointments
         .db
-        .read(move |conn| store::get(conn, &scope, id))
+        .read(caller.tenant(), move |conn| store::get(conn, &scope, id))
         .await?;
     found.ok_or_else(|| unknown(id))
 }

@@ -66,6 +66,15 @@ impl Caller {
         &self.scope
     }
 
+    /// The tenant whose appointments the caller may touch, if it is one.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&TenantId> {
+        match &self.scope {
+            Scope::Tenants(tenants) if tenants.len() == 1 => tenants.first(),
+            Scope::All | Scope::Tenants(_) => None,
+        }
+    }
+
     /// 403 unless the caller may touch `tenant`.
     pub fn may_touch(&self, tenant: &TenantId) -> Result<(), ApiError> {
         match &self.scope {
@@ -104,6 +113,16 @@ mod tests {
             assert!(caller.may_touch(&tenant(foreign)).is_err(), "{foreign}");
         }
         assert!(Caller::anyone().may_touch(&tenant("c")).is_ok());
+    }
+
+    #[test]
+    fn only_a_caller_with_one_tenant_stands_for_one() {
+        let one = Caller::of(vec![tenant("a")], false);
+        assert_eq!(one.tenant(), Some(&tenant("a")));
+        let several = Caller::of(vec![tenant("a"), tenant("b")], false);
+        for caller in [several, Caller::of(Vec::new(), true), Caller::anyone()] {
+            assert_eq!(caller.tenant(), None);
+        }
     }
 
     #[test]

@@ -204,7 +204,7 @@ async fn the_fence_stands_from_before_the_commit_until_after_it() {
 async fn a_writer_that_waits_for_its_turn_keeps_nobody_from_the_cache() {
     let cached = memory();
     read(&cached, "before").await;
-    let permit = cached.db.write_permit().await.unwrap();
+    let turn = cached.db.write_turn(None).await.unwrap();
     let waiting = tokio::spawn({
         let cached = Arc::clone(&cached);
         async move { write(&cached).await }
@@ -216,7 +216,7 @@ async fn a_writer_that_waits_for_its_turn_keeps_nobody_from_the_cache() {
         read(&cached, "waiting").await,
         answer(Outcome::Hit, "before")
     );
-    drop(permit);
+    drop(turn);
     waiting.await.unwrap();
     assert_eq!(read(&cached, "after").await, answer(Outcome::Miss, "after"));
 }

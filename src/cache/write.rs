@@ -76,26 +76,31 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&mut AnyConn) -> QueryResult<T> + Send + 'static,
     {
-        // 0. Wait for a connection. Meanwhile the tenant is still answered from the cache.
-        drop(self.db.write_permit().await?);
+        // 0. Wait for the tenant's turn. Meanwhile the tenant is still answered from the cache.
+        drop(self.db.write_turn(Some(tenant)).await?);
         // 1. Fence. From here on nobody is answered from the cache. Others use the connection while this
         // writer waits for the cache.
         let fence = self.cache.fence(tenant).await.map_err(WriteError::Fence)?;
         self.counters.fences.inc();
         // 2. Commit, before the fence can end by itself. A panic comes back as an error.
-        let committed = self.commit(fence.until(), transaction).await;
+        let committed = self.commit(tenant, fence.until(), transaction).await;
         // 3. Release, even if the transaction failed: it may have committed all the same.
         self.release(fence).await;
         Ok(committed?)
     }
 
-    async fn commit<T, F>(&self, until: Option<Instant>, transaction: F) -> Result<T, DbError>
+    async fn commit<T, F>(
+        &self,
+        tenant: &TenantId,
+        until: Option<Instant>,
+        transaction: F,
+    ) -> Result<T, DbError>
     where
         T: Send + 'static,
         F: FnOnce(&mut AnyConn) -> QueryResult<T> + Send + 'static,
     {
-        let connection = self.db.next_write_permit().await?;
-        self.db.write(connection, until, transaction).await
+        let turn = self.db.next_write_turn(Some(tenant)).await?;
+        self.db.write(turn, until, transaction).await
     }
 
     async fn release(&self, fence: Fence) {

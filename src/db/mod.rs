@@ -1,6 +1,7 @@
 //! The database: connections, pool, migrations, schema and column types.
 //! The statements are in the `store` file of what they are about.
 
+mod busy;
 mod connection;
 mod dialect;
 mod error;
@@ -19,20 +20,21 @@ pub mod time;
 
 use std::{sync::Arc, time::Instant};
 
+pub use busy::BusyCounts;
 pub use connection::AnyConn;
 pub(crate) use connection::on_db;
 pub(crate) use dialect::Dialect;
 pub use diesel::QueryResult;
 pub use error::{ConnectError, DbError, MigrationError, OpenError, TlsError};
 pub use lock::{Lock, LockError};
-pub use pool::{ConnectionPermit, PoolState};
+pub use pool::PoolState;
 pub use postgres::{Blocking, PgConn};
-pub use queue::BusyCounts;
+pub use queue::Turn;
 pub use readiness::NotReady;
 pub use status::{InvalidStatus, Status};
 pub use time::UtcTime;
 
-use crate::settings::DatabaseSettings;
+use crate::{settings::DatabaseSettings, tenant::TenantId};
 use pool::Pool;
 use readiness::Readiness;
 
@@ -59,18 +61,19 @@ impl Db {
         self.readiness.ask().await
     }
 
-    /// Runs `work`, which only reads, on a connection of the pool, off the async threads. It may
-    /// run twice: see [`DbError::ConnectionLost`].
-    pub async fn read<T, F>(&self, work: F) -> Result<T, DbError>
+    /// Runs `work`, which only reads, on a connection of the pool, off the async threads, when it is the
+    /// turn of `tenant`: of the one that it concerns, if it concerns one. It may run twice: see
+    /// [`DbError::ConnectionLost`].
+    pub async fn read<T, F>(&self, tenant: Option<&TenantId>, work: F) -> Result<T, DbError>
     where
         T: Send + 'static,
         F: FnMut(&mut AnyConn) -> diesel::QueryResult<T> + Send + 'static,
     {
         let pool = Arc::clone(&self.pool);
-        let permit = self.pool.read_permit().await?;
+        let turn = self.pool.read_turn(tenant).await?;
         tokio::task::spawn_blocking(move || {
-            // It is given back when the work is done, and not already when the caller is dropped.
-            let _permit = permit;
+            // It ends when the work is done, and not already when the caller is dropped.
+            let _turn = turn;
             pool.run_again(work)
         })
         .await?
@@ -82,23 +85,24 @@ impl Db {
         self.pool.state()
     }
 
-    /// Waits for the right to use a connection, and on SQLite for the right to write, which one caller
-    /// has at a time.
-    pub async fn write_permit(&self) -> Result<ConnectionPermit, DbError> {
-        self.pool.write_permit().await
+    /// Waits for the turn of `tenant`, whose data is to be written, if it is that of one. On SQLite one
+    /// caller has a turn to write at a time.
+    pub async fn write_turn(&self, tenant: Option<&TenantId>) -> Result<Turn, DbError> {
+        self.pool.write_turn(tenant).await
     }
 
-    /// As [`Db::write_permit`], for a caller that has had one and gave it back, so that others could use
-    /// the connection meanwhile: it comes before everybody who waits for the first time.
-    pub async fn next_write_permit(&self) -> Result<ConnectionPermit, DbError> {
-        self.pool.next_write_permit().await
+    /// As [`Db::write_turn`], for a caller that has had a turn and gave it back, so that others could use
+    /// the connection meanwhile: it comes before whoever waits for the tenant's turn for the first time.
+    pub async fn next_write_turn(&self, tenant: Option<&TenantId>) -> Result<Turn, DbError> {
+        self.pool.next_write_turn(tenant).await
     }
 
-    /// Runs `work`, which writes, as [`Db::read`] does, but never twice. Once begun it runs to its end,
-    /// even if the caller is dropped. With `until` it is not begun if it might end after that time.
+    /// Runs `work`, which writes, as [`Db::read`] does, but never twice, in a `turn` to write.
+    /// Once begun it runs to its end, even if the caller is dropped. With `until` it is not begun if it
+    /// might end after that time.
     pub async fn write<T, F>(
         &self,
-        permit: ConnectionPermit,
+        turn: Turn,
         until: Option<Instant>,
         work: F,
     ) -> Result<T, DbError>
@@ -108,7 +112,7 @@ impl Db {
     {
         let pool = Arc::clone(&self.pool);
         tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let _turn = turn;
             pool.run_until(until, work)
         })
         .await?

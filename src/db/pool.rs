@@ -2,7 +2,6 @@
 //! them, and callers wait for them in a `queue`.
 
 use std::{
-    future::Future,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -11,13 +10,14 @@ use diesel::QueryResult;
 use r2d2::{ManageConnection, NopErrorHandler, PooledConnection};
 
 use super::{
+    busy::{BusyCounters, BusyCounts, BusyReason},
     connection::{AnyConn, DbConnection, Manager},
     error::{ConnectError, DbError, OpenError},
     migrations,
     postgres::PgDriver,
-    queue::{BusyCounters, BusyCounts, BusyReason, Permit, Queue},
+    queue::{Queue, Turn},
 };
-use crate::settings::DatabaseSettings;
+use crate::{settings::DatabaseSettings, tenant::TenantId};
 
 /// The longest pause between two attempts to connect, so that a database that has come back is used soon.
 const MAX_CONNECT_PAUSE: Duration = Duration::from_millis(500);
@@ -31,10 +31,10 @@ pub(super) struct Pool {
     idle: r2d2::Pool<ConnectionFactory>,
     last_error: LastConnectError,
     /// Callers wait here, and do not occupy threads of the blocking pool meanwhile.
-    connections: Queue,
-    /// On SQLite, where one writer writes at a time, writers wait here, and do not hold connections
-    /// meanwhile that readers could use.
-    writer: Option<Queue>,
+    queue: Arc<Queue>,
+    /// On SQLite, where one writer writes at a time, writers wait here. The writer has a connection of
+    /// its own, so that readers cannot keep other tenants from writing.
+    writers: Option<Arc<Queue>>,
     wait: Duration,
     longest_transaction: Duration,
     busy: BusyCounters,
@@ -49,18 +49,12 @@ pub struct PoolState {
     pub in_use: u64,
     /// Open connections that are not in use.
     pub idle: u64,
-    /// Callers that wait for a connection or for the right to write.
+    /// Callers that wait for their turn to use a connection or, on SQLite, to write.
     pub waiting: u64,
+    /// Tenants that wait for a turn; one of them may be what concerns no tenant.
+    pub waiting_tenants: u64,
     /// Callers that were sent away since the start.
     pub refused: BusyCounts,
-}
-
-/// The right to use a connection. On SQLite that of a writer is also the right to write, which one
-/// caller has at a time. Dropping it gives both back.
-#[derive(Debug)]
-pub struct ConnectionPermit {
-    _connection: Permit,
-    _writer: Option<Permit>,
 }
 
 /// Why the last attempt to connect failed, if it did. r2d2 reports that to only one of the callers that
@@ -109,16 +103,16 @@ impl Pool {
         if migrated > 0 {
             log::info!("database: ran {migrated} migration(s)");
         }
-        let size = settings.pool_size as usize;
         let length = settings.pool_queue;
-        let writer = manager.has_one_writer().then(|| Queue::new(1, length));
+        let queue = Queue::new(settings.pool_size as usize, length);
+        let writers = manager.has_one_writer().then(|| Queue::new(1, length));
         let last_error = LastConnectError::default();
         let connector = ConnectionFactory {
             manager,
             last_error: Arc::clone(&last_error),
         };
         let idle = r2d2::Pool::builder()
-            .max_size(settings.pool_size)
+            .max_size(settings.pool_size + u32::from(writers.is_some()))
             // Without idle connections to keep up r2d2 connects nothing in the background, where it could
             // outlive the runtime.
             .min_idle(Some(0))
@@ -131,8 +125,8 @@ impl Pool {
         let pool = Self {
             idle,
             last_error,
-            connections: Queue::new(size, length),
-            writer,
+            queue,
+            writers,
             wait: settings.pool_wait,
             longest_transaction: settings.longest_transaction(),
             busy: BusyCounters::default(),
@@ -144,70 +138,46 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Waits for the right to read.
-    pub(super) async fn read_permit(&self) -> Result<ConnectionPermit, DbError> {
-        let permit = async {
-            Some(ConnectionPermit {
-                _connection: self.connections.enter().await?,
-                _writer: None,
-            })
-        };
-        self.in_time(permit).await
+    /// Waits for a turn to read on behalf of `tenant`.
+    pub(super) async fn read_turn(&self, tenant: Option<&TenantId>) -> Result<Turn, DbError> {
+        self.in_time(self.queue.enter(tenant)).await
     }
 
-    /// Waits for the right to write.
-    pub(super) async fn write_permit(&self) -> Result<ConnectionPermit, DbError> {
-        let permit = async {
-            let Some(writer) = &self.writer else {
-                return Some(ConnectionPermit {
-                    _connection: self.connections.enter().await?,
-                    _writer: None,
-                });
-            };
-            let writer = writer.enter().await?;
-            // Here comes one caller at a time, which has waited already. So it is not sent away even if
-            // readers fill the queue.
-            Some(ConnectionPermit {
-                _connection: self.connections.wait().await,
-                _writer: Some(writer),
-            })
-        };
-        self.in_time(permit).await
+    /// Waits for a turn to write on behalf of `tenant`.
+    pub(super) async fn write_turn(&self, tenant: Option<&TenantId>) -> Result<Turn, DbError> {
+        self.in_time(self.write_queue().enter(tenant)).await
     }
 
-    /// Waits for the right to write, before everybody who waits for the first time.
-    pub(super) async fn next_write_permit(&self) -> Result<ConnectionPermit, DbError> {
-        let permit = async {
-            let writer = match &self.writer {
-                Some(writer) => Some(writer.return_first().await),
-                None => None,
-            };
-            Some(ConnectionPermit {
-                _connection: self.connections.return_first().await,
-                _writer: writer,
-            })
-        };
-        self.in_time(permit).await
+    /// Waits for the next turn to write, for a caller that has had one.
+    pub(super) async fn next_write_turn(&self, tenant: Option<&TenantId>) -> Result<Turn, DbError> {
+        self.in_time(self.write_queue().enter_again(tenant)).await
+    }
+
+    fn write_queue(&self) -> &Arc<Queue> {
+        self.writers.as_ref().unwrap_or(&self.queue)
     }
 
     async fn in_time(
         &self,
-        permit: impl Future<Output = Option<ConnectionPermit>>,
-    ) -> Result<ConnectionPermit, DbError> {
-        let permit = tokio::time::timeout(self.wait, permit).await;
-        permit
-            .map_err(|_elapsed| self.busy.count(BusyReason::TimedOut))?
-            .ok_or_else(|| self.busy.count(BusyReason::QueueFull))
+        turn: impl Future<Output = Result<Turn, BusyReason>>,
+    ) -> Result<Turn, DbError> {
+        tokio::time::timeout(self.wait, turn)
+            .await
+            .unwrap_or(Err(BusyReason::TimedOut))
+            .map_err(|reason| self.busy.count(reason))
     }
 
     pub(super) fn state(&self) -> PoolState {
-        let now = self.idle.state();
-        let writers = self.writer.as_ref().map_or(0, Queue::waiting);
+        let total = |count: fn(&Queue) -> usize| {
+            let writers = self.writers.as_deref().map_or(0, count);
+            (count(&self.queue) + writers) as u64
+        };
         PoolState {
             size: self.idle.max_size().into(),
-            in_use: self.connections.in_use() as u64,
-            idle: now.idle_connections.into(),
-            waiting: (self.connections.waiting() + writers) as u64,
+            in_use: total(Queue::turns),
+            idle: self.idle.state().idle_connections.into(),
+            waiting: total(Queue::waiting),
+            waiting_tenants: total(Queue::waiting_tenants),
             refused: self.busy.counts(),
         }
     }

@@ -101,7 +101,7 @@ async fn fill(
 ) -> Result<Vec<Appointment>, DemoError> {
     let db = Db::open(&settings.database)?;
     let write = move |conn: &mut AnyConn| store::create_all(conn, &new, now.into());
-    Ok(db.write(db.write_permit().await?, None, write).await?)
+    Ok(db.write(db.write_turn(None).await?, None, write).await?)
 }
 
 fn is_taken(host: &str, port: u16) -> bool {

@@ -60,7 +60,7 @@ fn show_pool(metrics: &Metrics, db: &Db) {
     }
     metrics.gauge(
         "megastats_db_pool_max_connections",
-        "Connections to the database that there may be: database.pool_size.",
+        "Connections to the database that there may be: database.pool_size, and on SQLite one more, for the writer.",
         &[],
         read(|pool| pool.size),
     );
@@ -70,12 +70,19 @@ fn show_pool(metrics: &Metrics, db: &Db) {
         &[],
         read(|pool| pool.waiting),
     );
+    metrics.gauge(
+        "megastats_db_pool_waiting_tenants",
+        "Tenants whose reads and writes wait. What concerns no tenant counts as one.",
+        &[],
+        read(|pool| pool.waiting_tenants),
+    );
     let refusals = "Reads and writes that were sent away with 503, by reason.";
     for (reason, field) in [
         (
             "full",
             (|pool| pool.refused.queue_full) as fn(PoolState) -> u64,
         ),
+        ("share", |pool| pool.refused.over_share),
         ("late", |pool| pool.refused.timed_out),
         ("locked", |pool| pool.refused.file_locked),
     ] {

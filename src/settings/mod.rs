@@ -108,14 +108,14 @@ impl ServerSettings {
 pub struct DatabaseSettings {
     /// The database; `sqlite://data/megastats.db` by default.
     pub url: DatabaseUrl,
-    /// Connections kept open.
+    /// Connections kept open; on `SQLite` there is one more, for the writer.
     #[serde(with = "value::Number::<1, 256>")]
     pub pool_size: u32,
     /// How long a request waits for a connection.
     #[serde(rename = "pool_wait_ms", with = "value::Millis::<1, 60_000>")]
     pub pool_wait: Duration,
     /// How many requests may wait for a connection, and on `SQLite` how many more for their turn to
-    /// write. Further ones are refused at once.
+    /// write. Of further ones, those of the tenant that has the most are refused at once.
     #[serde(with = "value::Number::<0, 100_000>")]
     pub pool_queue: usize,
     /// How long `SQLite` waits for another writer's lock.

@@ -232,32 +232,46 @@ fn compute(db: Db, poll: &Poll, now: Timestamp) -> Computation {
     match poll.statistic {
         Statistic::MegaStats => {
             let windows = windows::windows(now, rules);
-            let count = move |conn: &mut AnyConn| store::mega_stats(conn, &tenant, &windows);
-            Box::pin(async move { db.read(count).await.map(|stats| json(&stats)) })
+            read(db, tenant, move |conn, tenant| {
+                store::mega_stats(conn, tenant, &windows)
+            })
         }
         Statistic::Summary => summarise(db, tenant, windows::two_days(now, rules)),
         Statistic::Days => {
             let today = windows::local_date(now, rules);
             let (dates, windows): (Vec<_>, Vec<_>) =
                 windows::days_of_month(now, rules).into_iter().unzip();
-            let count = move |conn: &mut AnyConn| store::days(conn, &tenant, &windows);
-            Box::pin(async move {
-                let counts = db.read(count).await?;
-                let days = iter::zip(dates, counts).map(|(date, counts)| DayOfMonth {
+            read(db, tenant, move |conn, tenant| {
+                let counts = store::days(conn, tenant, &windows)?;
+                let days = iter::zip(&dates, counts).map(|(&date, counts)| DayOfMonth {
                     date,
                     confirmed: counts.confirmed,
                     pending: counts.pending,
                 });
                 let days = days.collect();
-                Ok(json(&Days { today, days }))
+                Ok(Days { today, days })
             })
         }
     }
 }
 
 fn summarise(db: Db, tenant: TenantId, days: TwoDays) -> Computation {
-    let count = move |conn: &mut AnyConn| store::summary(conn, &tenant, &days);
-    Box::pin(async move { db.read(count).await.map(|days| json(&days)) })
+    read(db, tenant, move |conn, tenant| {
+        store::summary(conn, tenant, &days)
+    })
+}
+
+/// Has `count` ask the database about `tenant` when it is the tenant's turn.
+fn read<T: Serialize + Send + 'static>(
+    db: Db,
+    tenant: TenantId,
+    count: impl Fn(&mut AnyConn, &TenantId) -> QueryResult<T> + Send + 'static,
+) -> Computation {
+    let of = tenant.clone();
+    Box::pin(async move {
+        let read = db.read(Some(&tenant), move |conn| count(conn, &of)).await;
+        read.map(|counts| json(&counts))
+    })
 }
 
 fn json(stats: &impl Serialize) -> Bytes {

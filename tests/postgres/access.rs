@@ -36,7 +36,7 @@ async fn tls_version(url: &str) -> String {
     let db = try_open(url).await.unwrap();
     let own = "SELECT coalesce(version, '') AS value FROM pg_stat_ssl \
                WHERE pid = pg_backend_pid()";
-    db.read(move |conn| text(conn, own)).await.unwrap()
+    db.read(None, move |conn| text(conn, own)).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -115,6 +115,62 @@ async fn with_every_connection_taken_hits_are_answered_some_wait_and_the_rest_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_asks_for_more_than_its_share_keeps_no_other_from_its_turn() {
+    const WAITING: &str = "FROM pg_stat_activity WHERE datname = current_database() \
+                           AND wait_event_type = 'Lock'";
+    const LIST: &str = "query LIKE 'SELECT COUNT(*)%'";
+    let server = Postgres::shared();
+    let url = server.database();
+    let service = service(&url, 60_000);
+    assert_eq!(service.mega_stats("hot").await.today(), ("MISS", 0));
+    let session = lock(&url).await;
+
+    let page = format!("{}{PREFIX}?tenantId=flood", service.url());
+    let flood = (0..REQUESTS).map(|_| tokio::spawn(Reply::to(service.client().get(&page))));
+    let flood: Vec<_> = flood.collect();
+    let answered = || flood.iter().filter(|one| one.is_finished()).count();
+    let refused = REQUESTS - CONNECTIONS - QUEUE;
+    eventually("it has every connection and every place", async || {
+        answered() == refused
+    })
+    .await;
+    until_statements_wait(&session, CONNECTIONS).await;
+
+    let mut others = Vec::new();
+    for number in [0, 2] {
+        others.push(ask(&service, number));
+        eventually("one of its requests leaves its place", async || {
+            answered() == refused + others.len()
+        })
+        .await;
+    }
+    assert_eq!(service.mega_stats("hot").await.today(), ("HIT", 0));
+    // The next connection that becomes free is for another tenant, and so is the one after it, which the
+    // writer lends out until its fence is raised.
+    let end = format!("SELECT pg_cancel_backend(pid) {WAITING} AND {LIST} LIMIT 1");
+    for (ended, next) in ["query LIKE '%FILTER%'", LIST, "query LIKE 'INSERT%'"]
+        .iter()
+        .enumerate()
+    {
+        assert_eq!(server.query(&url, &end), "t");
+        let waits = format!("SELECT count(*) = {CONNECTIONS} AND bool_or({next}) {WAITING}");
+        eventually(next, async || {
+            answered() == refused + others.len() + ended + 1 && server.query(&url, &waits) == "t"
+        })
+        .await;
+    }
+
+    session.batch_execute("COMMIT").await.unwrap();
+    for reply in others {
+        let reply = within("an answer", reply).await.unwrap();
+        assert!(reply.status.is_success(), "{reply:?}");
+    }
+    let metrics = Reply::to(service.client().get(format!("{}/metrics", service.url()))).await;
+    let share = "megastats_db_pool_refusals_total{reason=\"share\"} 2\n";
+    assert!(metrics.body.contains(share), "{metrics:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_statements_take_too_long_hits_are_answered_and_no_request_hangs() {
     let server = Postgres::shared();
     let url = server.database();

@@ -50,7 +50,7 @@ async fn a_write_that_might_end_after_its_fence_is_not_begun() {
     let db = open(&settings).await.unwrap();
     let write = async |until| {
         let make = |conn: &mut AnyConn| pg(conn).batch_execute("CREATE TABLE made ()");
-        db.write(db.write_permit().await.unwrap(), Some(until), make)
+        db.write(db.write_turn(None).await.unwrap(), Some(until), make)
             .await
     };
     let enough = Instant::now() + settings.longest_transaction();
@@ -113,7 +113,7 @@ async fn a_dead_connection_costs_a_read_nothing_and_a_write_is_not_run_twice() {
     let end_own = "SELECT pg_terminate_backend(pg_backend_pid())::text || pg_sleep(5)::text \
                    AS value";
     let mut runs = 0;
-    let read = db.read(move |conn| {
+    let read = db.read(None, move |conn| {
         runs += 1;
         if runs == 1 {
             return text(conn, end_own);
@@ -122,13 +122,13 @@ async fn a_dead_connection_costs_a_read_nothing_and_a_write_is_not_run_twice() {
     });
     assert_eq!(read.await.unwrap(), "alive");
 
-    let always = db.read(move |conn| text(conn, end_own)).await;
+    let always = db.read(None, move |conn| text(conn, end_own)).await;
     assert!(
         matches!(always, Err(DbError::ConnectionLost(_))),
         "{always:?}"
     );
     let write = db
-        .write(db.write_permit().await.unwrap(), None, move |conn| {
+        .write(db.write_turn(None).await.unwrap(), None, move |conn| {
             text(conn, end_own)
         })
         .await;
@@ -139,7 +139,7 @@ async fn a_dead_connection_costs_a_read_nothing_and_a_write_is_not_run_twice() {
 
     // Also inside a transaction, where the rollback fails, too.
     let write = db
-        .write(db.write_permit().await.unwrap(), None, move |conn| {
+        .write(db.write_turn(None).await.unwrap(), None, move |conn| {
             diesel::Connection::transaction(pg(conn), |c| {
                 c.batch_execute("SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(5)")
             })
@@ -151,13 +151,13 @@ async fn a_dead_connection_costs_a_read_nothing_and_a_write_is_not_run_twice() {
     );
 
     // The session ends while nobody looks.
-    let session = db.read(|conn| text(conn, SESSION)).await.unwrap();
+    let session = db.read(None, |conn| text(conn, SESSION)).await.unwrap();
     server.query(
         "postgres",
         &format!("SELECT pg_terminate_backend({session}, 5000)"),
     );
     let write = db
-        .write(db.write_permit().await.unwrap(), None, |conn| {
+        .write(db.write_turn(None).await.unwrap(), None, |conn| {
             text(conn, SESSION)
         })
         .await;
@@ -170,15 +170,20 @@ async fn what_takes_too_long_is_given_up_and_its_connection_goes_on() {
     let mut settings = settings(&server.database());
     settings.pool_size = 1;
     let db = open(&settings).await.unwrap();
-    let session = db.read(|conn| text(conn, SESSION)).await.unwrap();
+    let session = db.read(None, |conn| text(conn, SESSION)).await.unwrap();
     let began = Instant::now();
-    let slow = db.read(|conn| sleep(conn, Duration::from_secs(30))).await;
+    let slow = db
+        .read(None, |conn| sleep(conn, Duration::from_secs(30)))
+        .await;
     assert!(matches!(slow, Err(DbError::Aborted(_))), "{slow:?}");
     assert!(began.elapsed() >= Duration::from_millis(500));
-    assert_eq!(db.read(|conn| text(conn, SESSION)).await.unwrap(), session);
+    assert_eq!(
+        db.read(None, |conn| text(conn, SESSION)).await.unwrap(),
+        session
+    );
 
     // Whoever stops within a transaction loses it.
-    let idle = db.write(db.write_permit().await.unwrap(), None, |conn| {
+    let idle = db.write(db.write_turn(None).await.unwrap(), None, |conn| {
         diesel::Connection::transaction(pg(conn), |c| {
             c.batch_execute("SELECT 1")?;
             std::thread::sleep(Duration::from_millis(800));
@@ -187,23 +192,29 @@ async fn what_takes_too_long_is_given_up_and_its_connection_goes_on() {
     });
     let idle = idle.await;
     assert!(matches!(idle, Err(DbError::ConnectionLost(_))), "{idle:?}");
-    assert_ne!(db.read(|conn| text(conn, SESSION)).await.unwrap(), session);
+    assert_ne!(
+        db.read(None, |conn| text(conn, SESSION)).await.unwrap(),
+        session
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mistake_in_a_statement_is_neither_retried_nor_taken_for_an_outage() {
     let server = Postgres::shared();
     let db = open(&settings(&server.database())).await.unwrap();
-    let session = db.read(|conn| text(conn, SESSION)).await.unwrap();
+    let session = db.read(None, |conn| text(conn, SESSION)).await.unwrap();
     for sql in [
         "SELECT nothing AS value",
         "INSERT INTO appointments (tenant_id) VALUES ('a') RETURNING tenant_id AS value",
         "SELECT (1 / 0)::text AS value",
     ] {
-        let error = db.read(move |conn| text(conn, sql)).await;
+        let error = db.read(None, move |conn| text(conn, sql)).await;
         assert!(matches!(error, Err(DbError::Statement(_))), "{error:?}");
     }
-    assert_eq!(db.read(|conn| text(conn, SESSION)).await.unwrap(), session);
+    assert_eq!(
+        db.read(None, |conn| text(conn, SESSION)).await.unwrap(),
+        session
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,14 +227,14 @@ async fn a_server_that_hangs_is_given_up_and_used_again_when_it_goes_on() {
     let db = open(&settings).await.unwrap();
 
     let frozen = server.freeze();
-    let hung = db.read(|conn| text(conn, SESSION)).await;
+    let hung = db.read(None, |conn| text(conn, SESSION)).await;
     assert!(matches!(hung, Err(DbError::ConnectionLost(_))), "{hung:?}");
-    let hung = db.read(|conn| text(conn, SESSION)).await;
+    let hung = db.read(None, |conn| text(conn, SESSION)).await;
     assert!(matches!(hung, Err(DbError::Unavailable(_))), "{hung:?}");
 
     drop(frozen);
     eventually("the server is used again", async || {
-        db.read(|conn| text(conn, SESSION)).await.is_ok()
+        db.read(None, |conn| text(conn, SESSION)).await.is_ok()
     })
     .await;
 }
@@ -245,7 +256,7 @@ async fn no_more_connections_are_made_than_configured_and_writers_share_them() {
     let writers = [(); 2].map(|()| {
         let (db, gate, arrive) = (db.clone(), Arc::clone(&gate), arrive.clone());
         tokio::spawn(async move {
-            db.write(db.write_permit().await.unwrap(), None, move |conn| {
+            db.write(db.write_turn(None).await.unwrap(), None, move |conn| {
                 arrive.send(text(conn, SESSION)?).unwrap();
                 drop(gate.blocking_read());
                 Ok(())
@@ -258,7 +269,7 @@ async fn no_more_connections_are_made_than_configured_and_writers_share_them() {
     });
     let [one, another] = both.await.map(Option::unwrap);
     assert_ne!(one, another);
-    let third = db.read(|conn| text(conn, SESSION)).await;
+    let third = db.read(None, |conn| text(conn, SESSION)).await;
     assert!(matches!(third, Err(DbError::Busy)), "{third:?}");
     let name = url.rsplit('/').next().unwrap();
     let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'");
@@ -282,7 +293,7 @@ async fn a_server_that_may_only_be_read_from_now_on_is_left() {
 
     // As a session sees it whose server was demoted.
     read_only("on");
-    let demoted = db.write(db.write_permit().await.unwrap(), None, |conn| {
+    let demoted = db.write(db.write_turn(None).await.unwrap(), None, |conn| {
         pg(conn).batch_execute("SET default_transaction_read_only = on")?;
         pg(conn).batch_execute("DELETE FROM appointments")
     });
@@ -295,7 +306,7 @@ async fn a_server_that_may_only_be_read_from_now_on_is_left() {
         ),
         "{demoted:?}"
     );
-    let read = || db.read(|conn| text(conn, SESSION));
+    let read = || db.read(None, |conn| text(conn, SESSION));
     let (one, another) = tokio::join!(read(), read());
     for refused in [one, another] {
         assert!(
@@ -305,7 +316,7 @@ async fn a_server_that_may_only_be_read_from_now_on_is_left() {
     }
 
     read_only("off");
-    let write = db.write(db.write_permit().await.unwrap(), None, |conn| {
+    let write = db.write(db.write_turn(None).await.unwrap(), None, |conn| {
         pg(conn).batch_execute("DELETE FROM appointments")
     });
     write.await.unwrap();
@@ -368,7 +379,7 @@ async fn any_number_of_probes_are_one_check_on_one_session_besides_the_pool() {
     let before = checks();
 
     // All of the pool is taken meanwhile.
-    let busy = db.read(|conn| sleep(conn, Duration::from_millis(400)));
+    let busy = db.read(None, |conn| sleep(conn, Duration::from_millis(400)));
     let probes = async {
         let began = Instant::now();
         let probes = (0..500).map(|_| db.ready());

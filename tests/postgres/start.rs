@@ -21,7 +21,7 @@ async fn three_that_open_an_empty_database_at_once_migrate_it_once() {
         for opened in [a, b, c] {
             let db = opened.unwrap();
             let count = "SELECT count(*)::text AS value FROM appointments";
-            let count = db.read(move |conn| text(conn, count)).await;
+            let count = db.read(None, move |conn| text(conn, count)).await;
             assert_eq!(count.unwrap(), "0");
         }
         let ran = "SELECT count(*) - count(DISTINCT version) FROM __diesel_schema_migrations";

@@ -11,7 +11,7 @@ use crate::{
 /// What `sql` answers on the database of that URL.
 async fn ask(url: &str, sql: &'static str) -> String {
     let db = open(&settings(url)).await.unwrap();
-    db.read(move |conn| text(conn, sql)).await.unwrap()
+    db.read(None, move |conn| text(conn, sql)).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -193,8 +193,8 @@ impl ImportTarget {
     async fn take(&mut self, batch: Vec<Appointment>) -> Result<Vec<Verdict>, DbError> {
         match self {
             Self::Database(db) => {
-                let permit = db.write_permit().await?;
-                db.write(permit, None, move |conn| store::take(conn, &batch))
+                let turn = db.write_turn(None).await?;
+                db.write(turn, None, move |conn| store::take(conn, &batch))
                     .await
             }
             Self::DryRun { conn, carried } => Ok(store::compare(conn.as_mut(), &batch, carried)?),

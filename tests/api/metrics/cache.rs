@@ -157,7 +157,7 @@ async fn held_up(pool_wait_ms: u64) -> (TestServer, Lock, Raw) {
         .start();
     let metrics = scrape(&server).await;
     let max = metrics.value("megastats_db_pool_max_connections");
-    assert_eq!(max.to_string(), "3");
+    assert_eq!(max.to_string(), "4", "one is the writer's");
     assert_eq!(pool(&metrics), ["0", "0", "0"]);
     let lock = server.lock_database();
     let writer = write(&server);
