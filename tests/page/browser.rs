@@ -99,6 +99,7 @@ impl Browser {
             // The sandbox needs what a container may lack, and the page is ours.
             "--no-sandbox".to_owned(),
             "--disable-gpu".to_owned(),
+            "--hide-scrollbars".to_owned(),
             "--disable-dev-shm-usage".to_owned(),
             "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1".to_owned(),
             format!("--window-size={width},{height}"),
