@@ -53,7 +53,7 @@ pub use mirrored::Mirrored;
 pub use pages::{KeyPage, ListKeys};
 pub use parts::{CacheParts, from_settings};
 pub use read::Reader;
-pub use redis::{ClientSetUpError, LinkState, RedisCache};
+pub use redis::{ClientSetUpError, LinkProblem, LinkState, RedisCache};
 pub use stats_cache::{
     BypassReason, CacheError, Entry, Fence, Generation, Leases, Lifetime, Lookup, Permit, Released,
     StatsCache,

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use crate::{
-    cache::{CacheParts, LinkState, RedisCache},
+    cache::{CacheParts, LinkProblem, LinkState, RedisCache},
     db::{Db, PoolState},
     logging,
     metrics::Metrics,
@@ -98,12 +98,23 @@ fn show_link(metrics: &Metrics, redis: &RedisCache) {
     };
     metrics.gauge(
         "megastats_redis_breaker_open",
-        "1 while Redis does not answer and reads do without it, else 0.",
+        "1 while Redis is not used and reads do without it, else 0.",
         &[],
         read(|link| link.is_open.into()),
     );
-    let changes =
-        "Changes of the breaker: open when Redis stops answering, closed when it answers.";
+    for kind in LinkProblem::KINDS {
+        let redis = redis.clone();
+        metrics.gauge(
+            "megastats_redis_problem",
+            "1 while Redis is not used for this reason, else 0. The log has it in full.",
+            &[("reason", kind)],
+            move || {
+                let problem = redis.link_state().problem;
+                problem.is_some_and(|problem| problem.kind() == kind).into()
+            },
+        );
+    }
+    let changes = "Changes of the breaker: open when Redis cannot be used, closed when it answers.";
     for (to, field) in [
         ("open", (|link| link.opened) as fn(LinkState) -> u64),
         ("closed", |link| link.closed),
@@ -121,13 +132,19 @@ fn show_link(metrics: &Metrics, redis: &RedisCache) {
         "megastats_redis_unraised_fences",
         "Tenants that are written to while Redis lacks the fence.",
         &[],
-        read(|link| link.unfenced as u64),
+        read(|link| link.unraised as u64),
     );
     metrics.gauge(
         "megastats_redis_undelivered_overrun",
         "1 while more invalidations are pending than can be remembered, so that Redis is used for no tenant.",
         &[],
         read(|link| link.is_overrun.into()),
+    );
+    metrics.gauge(
+        "megastats_redis_loses_entries",
+        "1 while Redis drops entries before their time, else 0.",
+        &[],
+        read(|link| link.loses_entries.into()),
     );
 }
 

@@ -30,14 +30,14 @@ pub struct RedisSettings {
     /// What every key begins with, at most 64 visible ASCII characters without any of `{}@?/`.
     #[serde(deserialize_with = "value::key_prefix")]
     pub key_prefix: String,
-    /// How long it may take to connect.
+    /// How long an attempt to connect may take.
     #[serde(rename = "connect_timeout_ms", with = "value::Millis::<10, 10_000>")]
     pub connect_timeout: Duration,
     /// How long a read waits for Redis before it asks the database.
     #[serde(rename = "response_timeout_ms", with = "value::Millis::<5, 10_000>")]
     pub response_timeout: Duration,
-    /// How long a write waits for a silent Redis to take its invalidation. Every instance notices a
-    /// silence of one second.
+    /// How long a write waits for a Redis that does not take its invalidation. Every instance notices
+    /// a silence of one second.
     #[serde(
         rename = "invalidation_wait_ms",
         with = "value::Millis::<1_000, 10_000>"

@@ -1,31 +1,41 @@
-//! What an instance does with Redis beside its requests: sending heartbeats, following the era, and
-//! delivering what is pending.
+//! What an instance does with Redis beside its requests: sending heartbeats, following the era,
+//! delivering what is pending, and noticing that entries do not stay.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use redis::{Cmd, Value, cmd};
+use futures_util::{StreamExt as _, stream};
+use redis::{Cmd, Value};
 use tokio::time::MissedTickBehavior;
 
 use super::{
+    breaker::{BreakerChange, LinkProblem},
     client::ClientError,
-    commands::parse_era,
+    commands::{Commands, new_mark, parse_era},
     era::Era,
-    heartbeat::{BreakerChange, HEARTBEAT_PERIOD, HEARTBEAT_TIMEOUT, TRUST_LIMIT},
-    link::{RedisLink, log_change},
-    pending::PendingLog,
+    heartbeat::{Epoch, HEARTBEAT_PERIOD, HEARTBEAT_TIMEOUT, TRUST_LIMIT},
+    link::RedisLink,
+    pending::{LogLine, PendingLog, WriteFence},
 };
-use crate::tasks::Tasks;
+use crate::{cache::stats_cache::Lifetime, tasks::Tasks};
 
 /// The pause between two rounds of deliveries.
 const DELIVERY_PERIOD: Duration = Duration::from_millis(50);
 
-/// Sends heartbeats and delivers what is pending, until `link` is dropped.
-pub(super) fn start(link: &Arc<RedisLink>, tasks: &Tasks) {
+/// Invalidations that are delivered at once.
+const DELIVERIES: usize = 64;
+
+/// For how long a test entry is left alone at most: as long as dashboards leave an entry alone.
+const MAX_TEST_PERIOD: Duration = Duration::from_secs(30);
+
+/// Does its work until `link` is dropped. Entries live for `life`.
+pub(super) fn start(link: &Arc<RedisLink>, life: Lifetime, tasks: &Tasks) {
     tasks.background(send_heartbeats(Arc::downgrade(link)));
     tasks.background(deliver_pending(Arc::downgrade(link)));
+    let test_period = (life.fresh * 5 / 6).min(MAX_TEST_PERIOD);
+    tasks.background(watch_entries(Arc::downgrade(link), test_period));
 }
 
 async fn send_heartbeats(link: Weak<RedisLink>) {
@@ -34,7 +44,7 @@ async fn send_heartbeats(link: Weak<RedisLink>) {
     loop {
         ticks.tick().await;
         let Some(link) = link.upgrade() else { return };
-        link.send_heartbeat().await;
+        link.send_heartbeat().await.log();
     }
 }
 
@@ -46,62 +56,87 @@ async fn deliver_pending(link: Weak<RedisLink>) {
     loop {
         ticks.tick().await;
         let Some(link) = link.upgrade() else { return };
-        if link.heartbeat.silence(Instant::now()) < TRUST_LIMIT {
+        if !link.is_silent() {
             link.deliver_pending().await;
         }
-        for (level, line) in log.lines(link.pending.counts(Instant::now())) {
-            log::log!(level, "redis: {line}");
+        for LogLine { level, text } in log.lines(link.pending.counts(Instant::now())) {
+            log::log!(level, "redis: {text}");
         }
     }
 }
 
+/// A key in Redis that nobody reads before it is looked at.
+struct TestEntry {
+    mark: String,
+    /// When it was stored.
+    epoch: Epoch,
+}
+
+/// Stores a test entry, and finds out `period` later whether it is still there.
+async fn watch_entries(link: Weak<RedisLink>, period: Duration) {
+    let mut last: Option<TestEntry> = None;
+    loop {
+        let Some(current) = link.upgrade() else {
+            return;
+        };
+        last = current.test_entry(last.take(), 2 * period).await;
+        drop(current);
+        tokio::time::sleep(period).await;
+    }
+}
+
 impl RedisLink {
-    async fn send_heartbeat(&self) {
+    async fn send_heartbeat(self: &Arc<Self>) -> BreakerChange {
         let sent = Instant::now();
-        let change = match self.exchange_heartbeat().await {
-            Ok(took) if took <= self.response_timeout => {
-                self.heartbeat.heartbeat_answered(sent, Instant::now())
-            }
-            Ok(_) => self
-                .heartbeat
-                .heartbeat_answered_slowly(sent, Instant::now()),
-            Err(error) => self.note_missed_heartbeat(&error),
-        };
-        log_change(change);
-    }
-
-    fn note_missed_heartbeat(&self, error: &ClientError) -> BreakerChange {
+        let exchange = tokio::time::timeout(HEARTBEAT_TIMEOUT, self.exchange_heartbeat());
+        let exchanged = exchange
+            .await
+            .unwrap_or_else(|_elapsed| Err(self.client.timed_out(HEARTBEAT_TIMEOUT)));
         let now = Instant::now();
-        let ClientError::TimedOut(timeout) = error else {
-            self.heartbeat.heartbeat_missed(now, now);
-            self.client.reconnect();
-            return self.heartbeat.connection_broke();
-        };
-        let sent = now.checked_sub(*timeout).unwrap_or(now);
-        self.heartbeat.heartbeat_missed(sent, now);
-        // Not earlier: a connection that is let go cannot report that it broke.
-        if self.heartbeat.silence(now) >= TRUST_LIMIT {
-            self.client.reconnect();
+        match exchanged {
+            Ok(took) => {
+                let is_quick = took <= self.response_timeout;
+                self.heartbeat.heartbeat_answered(sent, now, is_quick)
+            }
+            Err(error) => {
+                let problem = error.problem();
+                // Not earlier: a connection that is let go cannot report that it broke.
+                if problem != LinkProblem::NoAnswer || self.heartbeat.silence(now) >= TRUST_LIMIT {
+                    self.client.reconnect();
+                }
+                self.heartbeat.heartbeat_failed(sent, now, problem)
+            }
         }
-        self.heartbeat.heartbeat_timed_out()
     }
 
-    /// Asks every master for an answer and whether it accepts writes, then for the current era and the
-    /// last purge. Returns how long the masters took to answer.
-    async fn exchange_heartbeat(&self) -> Result<Duration, ClientError> {
+    /// Asks every master whether it accepts writes, then for the current era and the last purge. Returns
+    /// how long the masters took to answer.
+    async fn exchange_heartbeat(self: &Arc<Self>) -> Result<Duration, ClientError> {
         let start = Instant::now();
-        let ping = cmd("PING");
-        let write = self.commands.heartbeat_write();
-        let (answered, written) = tokio::join!(
-            self.client.send::<Value>(&ping, HEARTBEAT_TIMEOUT),
-            self.client.send::<Value>(&write, HEARTBEAT_TIMEOUT),
-        );
-        answered.and(written)?;
+        let link = Arc::clone(self);
+        // It is waited for even when it is late: a slow Redis is not a silent one.
+        let accepted = tokio::spawn(async move {
+            let to_masters = Commands::heartbeat_to_masters();
+            let heartbeat = link.commands.heartbeat();
+            let (by_masters, by_one) = tokio::join!(
+                link.client
+                    .send_to_masters::<i64>(&to_masters, link.invalidation_wait),
+                link.client
+                    .send::<Value>(&heartbeat, link.invalidation_wait),
+            );
+            by_masters?;
+            by_one?;
+            link.heartbeat.heartbeat_accepted();
+            Ok(())
+        });
+        accepted
+            .await
+            .unwrap_or_else(|lost| Err(ClientError::Disconnected(lost.to_string())))?;
         let took = start.elapsed();
         self.follow_era().await?;
         // Asked after the era, since a purge replaces the era first: an older era is not read any more.
         if let Some(purge) = self.read_mark(&self.commands.get_purge()).await?
-            && !self.eras.see_purge(purge, Instant::now())
+            && !self.eras.see_purge(purge)
         {
             self.follow_era().await?;
         }
@@ -129,9 +164,8 @@ impl RedisLink {
         self.pending.raise_all_again();
         match epoch {
             Some(epoch) => {
-                let now = Instant::now();
-                self.eras.proclaim(era, now);
-                self.heartbeat.era_proclaimed(epoch, now);
+                self.eras.proclaim(era);
+                self.heartbeat.era_proclaimed(epoch, Instant::now());
             }
             // The era was evicted or flushed, and nothing else has changed.
             None => drop(self.eras.see(era)),
@@ -148,27 +182,59 @@ impl RedisLink {
         Ok(stored.as_deref().and_then(parse_era))
     }
 
-    /// Raises the fences and delivers the invalidations that Redis lacks, until Redis does not answer.
+    /// Raises the fences and delivers the invalidations that Redis lacks, each once if Redis takes it.
     async fn deliver_pending(&self) {
-        for (tenant, fence) in self.pending.unraised_fences() {
+        let unraised = stream::iter(self.pending.unraised());
+        let raise = async |fence: WriteFence| {
             let era = self.eras.current();
-            let command = self.commands.fence(&tenant, &fence, self.fence_life, era);
-            match self.send::<i64>(&command, HEARTBEAT_TIMEOUT).await {
-                Ok(_) => self.pending.fence_raised(&tenant, &fence),
-                Err(error) if error.is_answer() => {}
-                Err(_) => return,
+            let command = self.commands.fence(&fence, self.fence_life, era);
+            let raised = self.send::<i64>(&command, self.invalidation_wait).await;
+            if raised.is_ok() {
+                self.pending.raised(&fence);
+            }
+        };
+        unraised.for_each_concurrent(DELIVERIES, raise).await;
+        let undelivered = stream::iter(self.pending.undelivered(Instant::now()));
+        let release = async |fence: WriteFence| {
+            let era = self.eras.current();
+            let command = self.commands.release(&fence, self.fence_life, era);
+            let released = self.send::<i64>(&command, self.invalidation_wait).await;
+            if released.is_ok() {
+                self.pending.delivered(&fence);
+            }
+        };
+        undelivered.for_each_concurrent(DELIVERIES, release).await;
+    }
+
+    /// Looks at the `last` test entry and stores another one for `life`. Logs whether entries stay, if
+    /// that has changed.
+    async fn test_entry(&self, last: Option<TestEntry>, life: Duration) -> Option<TestEntry> {
+        let epoch = self.heartbeat.trusted_epoch(Instant::now())?;
+        let mut problem = None;
+        // One from before a silence may be gone for any reason.
+        if let Some(last) = last.filter(|last| last.epoch == epoch) {
+            let get = self.commands.get_test_entry(&last.mark);
+            let found: Option<Vec<u8>> = self.send(&get, self.response_timeout).await.ok()?;
+            if found.is_none() {
+                problem = Some("one was gone before its time".to_owned());
             }
         }
-        for (tenant, invalidation) in self.pending.abandoned(Instant::now()) {
-            for fence in &invalidation.fences {
-                let era = self.eras.current();
-                let command = self.commands.release(&tenant, fence, self.fence_life, era);
-                match self.send::<i64>(&command, HEARTBEAT_TIMEOUT).await {
-                    Ok(_) => self.pending.delivered(&tenant, fence, invalidation.number),
-                    Err(error) if error.is_answer() => {}
-                    Err(_) => return,
-                }
+        let mark = new_mark();
+        let store = self.commands.store_test_entry(&mark, life);
+        match self.send::<Value>(&store, self.response_timeout).await {
+            Err(error @ ClientError::Refused(_)) => problem = Some(error.to_string()),
+            stored => drop(stored.ok()?),
+        }
+        let loses_entries = problem.is_some();
+        if self.loses_entries.swap(loses_entries, Ordering::Relaxed) != loses_entries {
+            match problem {
+                Some(problem) => log::warn!(
+                    "redis: entries do not stay ({problem}); it evicts them for lack of memory, or \
+                     was emptied"
+                ),
+                None => log::info!("redis: entries stay"),
             }
         }
+        Some(TestEntry { mark, epoch })
     }
 }

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     fs, io,
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -14,9 +14,9 @@ use futures_util::{
     future::{self, BoxFuture, Shared},
 };
 use redis::{
-    Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, ServerErrorKind,
-    TlsCertificates,
-    aio::{ConnectionManager, ConnectionManagerConfig},
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, RedisError,
+    ServerErrorKind, TlsCertificates,
+    aio::MultiplexedConnection,
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
     cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo},
@@ -24,33 +24,45 @@ use redis::{
 };
 use thiserror::Error;
 
+use super::{breaker::LinkProblem, scripts::TOO_OLD_FOR_SCRIPTS};
 use crate::settings::RedisSettings;
 
 /// How long a peer may leave bytes unacknowledged before its connection counts as lost. Only Linux has
 /// such a timeout; elsewhere the kernel asks the peer after that time whether it is still there.
 const USER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The time from one attempt to connect to the next. An attempt whose first packet was lost would notice
+/// only after a second that Redis can be reached, and one over a slow network takes long by itself: so
+/// several go on at once.
+const ATTEMPT_PERIOD: Duration = Duration::from_millis(200);
+
 /// Why a command has no result.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub(super) enum ClientError {
     /// Redis did not answer in time. It may or may not have run the command.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
     /// The connection broke, or could not be made.
     #[error("{0}")]
-    Disconnected(RedisError),
+    Disconnected(String),
     /// Redis answered, with an error.
     #[error("{0}")]
-    Refused(RedisError),
+    Refused(String),
     /// Redis does not have the mark of the purge any more, so that some instances may have missed it.
     #[error("the mark of the purge is gone")]
     PurgeMarkGone,
 }
 
 impl ClientError {
-    /// Whether Redis answered.
-    pub(super) fn is_answer(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::PurgeMarkGone)
+    /// What it means for the link.
+    pub(super) fn problem(self) -> LinkProblem {
+        match self {
+            Self::TimedOut(_) => LinkProblem::NoAnswer,
+            Self::Disconnected(error) => LinkProblem::Unreachable(error),
+            refusal @ (Self::Refused(_) | Self::PurgeMarkGone) => {
+                LinkProblem::Refused(refusal.to_string())
+            }
+        }
     }
 }
 
@@ -73,33 +85,50 @@ pub enum ClientSetUpError {
     },
 }
 
-/// One connection that lasts, and that all requests share.
+/// A connection that all requests share.
 #[derive(Clone)]
 enum SharedConnection {
-    Single(ConnectionManager),
+    Single(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
 /// What connections are made with.
+#[derive(Clone)]
 enum Connector {
-    Single(Client, ConnectionManagerConfig),
+    Single(Client, AsyncConnectionConfig),
     Cluster(ClusterClient),
 }
 
 #[derive(Clone)]
 struct Connected {
+    /// The number of the attempt that made it.
+    number: u64,
     connection: SharedConnection,
-    since: Instant,
 }
 
-/// A connection that is being made, or that has been. The work goes on whether or not a request waits
-/// for it, since a request may have less time than a connection takes.
-type Connecting = Shared<BoxFuture<'static, Result<Connected, String>>>;
+/// An attempt to connect. It goes on whether or not a request waits for it, since a request may have
+/// less time than a connection takes.
+#[derive(Clone)]
+struct Attempt {
+    number: u64,
+    began: Instant,
+    connected: Shared<BoxFuture<'static, Result<Connected, ClientError>>>,
+}
+
+#[derive(Default)]
+struct Connections {
+    current: Option<Connected>,
+    /// Those that go on, oldest first.
+    attempts: Vec<Attempt>,
+    /// Why the last attempt failed, while there is no connection.
+    last_error: Option<ClientError>,
+    last_number: u64,
+}
 
 pub(super) struct RedisClient {
     connector: Connector,
     connect_timeout: Duration,
-    current: Mutex<Option<Connecting>>,
+    connections: Arc<Mutex<Connections>>,
 }
 
 impl RedisClient {
@@ -139,16 +168,15 @@ impl RedisClient {
             Connector::Cluster(builder.build()?)
         } else {
             let client = open(info.set_tcp_settings(tcp), tls)?;
-            let config = ConnectionManagerConfig::new()
+            let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(connect_timeout))
-                .set_response_timeout(Some(response_timeout))
-                .set_number_of_retries(0);
+                .set_response_timeout(Some(response_timeout));
             Connector::Single(client, config)
         };
         Ok(Self {
             connector,
             connect_timeout,
-            current: Mutex::new(None),
+            connections: Arc::default(),
         })
     }
 
@@ -158,13 +186,11 @@ impl RedisClient {
         command: &Cmd,
         timeout: Duration,
     ) -> Result<T, ClientError> {
-        let send = async {
-            match self.connection().await? {
-                SharedConnection::Single(mut one) => command.query_async(&mut one).await,
-                SharedConnection::Cluster(mut nodes) => command.query_async(&mut nodes).await,
-            }
+        let send = async |connection| match connection {
+            SharedConnection::Single(mut one) => command.query_async(&mut one).await,
+            SharedConnection::Cluster(mut nodes) => command.query_async(&mut nodes).await,
         };
-        within(timeout, send).await
+        self.ask(timeout, send).await
     }
 
     /// Sends `command` to every master and waits for their answers for at most `timeout`. A Redis that
@@ -174,107 +200,179 @@ impl RedisClient {
         command: &Cmd,
         timeout: Duration,
     ) -> Result<Vec<T>, ClientError> {
-        let send = async {
-            match self.connection().await? {
-                SharedConnection::Single(mut one) => Ok(vec![command.query_async(&mut one).await?]),
-                SharedConnection::Cluster(mut nodes) => {
-                    let masters = MultipleNodeRoutingInfo::AllMasters;
-                    let routing = RoutingInfo::MultiNode((masters, None));
-                    let answers = nodes.route_command(command.clone(), routing).await?;
-                    let answers: HashMap<String, T> = redis::from_redis_value(answers)?;
-                    Ok(answers.into_values().collect())
-                }
+        let send = async |connection| match connection {
+            SharedConnection::Single(mut one) => Ok(vec![command.query_async(&mut one).await?]),
+            SharedConnection::Cluster(mut nodes) => {
+                let masters = MultipleNodeRoutingInfo::AllMasters;
+                let routing = RoutingInfo::MultiNode((masters, None));
+                let answers = nodes.route_command(command.clone(), routing).await?;
+                let answers: HashMap<String, T> = redis::from_redis_value(answers)?;
+                Ok(answers.into_values().collect())
             }
         };
-        within(timeout, send).await
+        self.ask(timeout, send).await
     }
 
-    /// Lets go of the connection, since a connection does not notice a Redis that vanished without
-    /// closing it. A connection that was made a moment ago, or is being made, is kept.
+    /// Waits for a connection and for the answer to what `send` sends on it, for at most `timeout`.
+    async fn ask<T>(
+        &self,
+        timeout: Duration,
+        send: impl AsyncFnOnce(SharedConnection) -> Result<T, RedisError>,
+    ) -> Result<T, ClientError> {
+        let ask = async {
+            let Connected { number, connection } = self.connection().await?;
+            // A connection to a cluster restores its connections to the nodes by itself.
+            let is_single = matches!(connection, SharedConnection::Single(_));
+            let answer = send(connection)
+                .await
+                .map_err(|error| sort(&error, timeout));
+            if is_single && matches!(answer, Err(ClientError::Disconnected(_))) {
+                let current = &mut self.lock().current;
+                current.take_if(|current| current.number == number);
+            }
+            answer
+        };
+        tokio::time::timeout(timeout, ask)
+            .await
+            .unwrap_or_else(|_elapsed| Err(self.timed_out(timeout)))
+    }
+
+    /// Why there was no answer within `timeout`: there may be no connection.
+    pub(super) fn timed_out(&self, timeout: Duration) -> ClientError {
+        let connections = self.lock();
+        let without_connection = connections.last_error.clone();
+        without_connection.unwrap_or(ClientError::TimedOut(timeout))
+    }
+
+    /// Begins to replace the connection, since a connection does not notice a Redis that vanished without
+    /// closing it. Whoever waits for an answer on the old one goes on to. One to a cluster is kept: it
+    /// restores its connections to the nodes, and a new one would do without those that are down.
     pub(super) fn reconnect(&self) {
-        let mut current = self.lock();
-        let made = current.as_ref().and_then(Shared::peek);
-        let is_old = |made: &Connected| made.since.elapsed() >= self.connect_timeout;
-        if made.is_some_and(|made| made.as_ref().is_ok_and(is_old)) {
-            *current = None;
+        if let Connector::Single(..) = self.connector {
+            self.attempt_to_connect(&mut self.lock());
         }
     }
 
-    async fn connection(&self) -> Result<SharedConnection, RedisError> {
-        let connecting = self.lock().get_or_insert_with(|| self.connect()).clone();
-        let made = connecting.clone().await;
-        made.map(|made| made.connection).map_err(|error| {
-            let mut current = self.lock();
-            if current
-                .as_ref()
-                .is_some_and(|other| other.ptr_eq(&connecting))
-            {
-                *current = None;
+    /// The connection, or the first of several attempts that succeeds.
+    async fn connection(&self) -> Result<Connected, ClientError> {
+        let attempts = {
+            let mut connections = self.lock();
+            if let Some(current) = &connections.current {
+                return Ok(current.clone());
             }
-            io::Error::other(error).into()
-        })
+            self.attempt_to_connect(&mut connections);
+            connections.attempts.clone()
+        };
+        let attempts = attempts.into_iter().map(|attempt| attempt.connected);
+        let (first, _others) = future::select_ok(attempts).await?;
+        Ok(first)
     }
 
-    fn connect(&self) -> Connecting {
-        match &self.connector {
-            // The manager connects when it is first used, and again whenever it has to.
-            Connector::Single(client, config) => {
-                let made = ConnectionManager::new_lazy_with_config(client.clone(), config.clone());
-                let made = made.map(|manager| Connected {
-                    connection: SharedConnection::Single(manager),
-                    since: Instant::now(),
-                });
-                future::ready(made.map_err(|error| error.to_string())).boxed()
-            }
-            Connector::Cluster(client) => {
-                let (client, limit) = (client.clone(), 4 * self.connect_timeout);
-                let connect = async move {
-                    let made = tokio::time::timeout(limit, client.get_async_connection()).await;
-                    made.map_err(|_elapsed| format!("no connection within {limit:?}"))?
-                        .map(|connection| Connected {
-                            connection: SharedConnection::Cluster(connection),
-                            since: Instant::now(),
-                        })
-                        .map_err(|error| error.to_string())
-                };
-                tokio::spawn(connect)
-                    .map(|made| made.unwrap_or_else(|lost| Err(lost.to_string())))
-                    .boxed()
-            }
+    /// Begins another attempt, unless one began a moment ago and still goes on.
+    fn attempt_to_connect(&self, connections: &mut Connections) {
+        let newest = connections.attempts.last();
+        if newest.is_some_and(|newest| newest.began.elapsed() < ATTEMPT_PERIOD) {
+            return;
         }
-        .shared()
+        connections.last_number += 1;
+        let number = connections.last_number;
+        let connect = connect(self.connector.clone(), self.connect_timeout);
+        let all = Arc::clone(&self.connections);
+        let attempt = tokio::spawn(async move {
+            let made = connect.await;
+            let connected = made.map(|connection| Connected { number, connection });
+            let mut all = lock(&all);
+            all.attempts.retain(|attempt| attempt.number != number);
+            match &connected {
+                Ok(connected) => {
+                    all.current = Some(connected.clone());
+                    all.last_error = None;
+                }
+                Err(error) if all.current.is_none() => all.last_error = Some(error.clone()),
+                Err(_) => {}
+            }
+            connected
+        });
+        let connected = attempt.map(|ended| {
+            ended.unwrap_or_else(|lost| Err(ClientError::Disconnected(lost.to_string())))
+        });
+        connections.attempts.push(Attempt {
+            number,
+            began: Instant::now(),
+            connected: connected.boxed().shared(),
+        });
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Connecting>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Connections> {
+        lock(&self.connections)
     }
 }
 
-/// Waits for `answer` for at most `timeout`, and sorts its error.
-async fn within<T>(
-    timeout: Duration,
-    answer: impl Future<Output = Result<T, RedisError>>,
-) -> Result<T, ClientError> {
-    match tokio::time::timeout(timeout, answer).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) if error.is_timeout() => Err(ClientError::TimedOut(timeout)),
-        Ok(Err(error)) if is_disconnected(&error) => Err(ClientError::Disconnected(error)),
-        Ok(Err(error)) => Err(ClientError::Refused(error)),
-        Err(_elapsed) => Err(ClientError::TimedOut(timeout)),
+fn lock(connections: &Mutex<Connections>) -> MutexGuard<'_, Connections> {
+    connections.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Connects, and gives up after `limit`.
+async fn connect(connector: Connector, limit: Duration) -> Result<SharedConnection, ClientError> {
+    let connect = async {
+        Ok(match connector {
+            Connector::Single(client, config) => SharedConnection::Single(
+                client
+                    .get_multiplexed_async_connection_with_config(&config)
+                    .await?,
+            ),
+            Connector::Cluster(client) => {
+                SharedConnection::Cluster(client.get_async_connection().await?)
+            }
+        })
+    };
+    let made = tokio::time::timeout(limit, connect).await;
+    match made.map(|made| made.map_err(|error| sort(&error, limit))) {
+        Ok(Err(ClientError::TimedOut(_))) | Err(_) => Err(ClientError::Disconnected(format!(
+            "no connection within {limit:?}; a server without TLS does not answer rediss://"
+        ))),
+        Ok(made) => made,
+    }
+}
+
+fn sort(error: &RedisError, timeout: Duration) -> ClientError {
+    if error.is_timeout() {
+        ClientError::TimedOut(timeout)
+    } else if is_disconnected(error) {
+        ClientError::Disconnected(explained(error))
+    } else {
+        ClientError::Refused(explained(error))
     }
 }
 
 /// Whether the connection failed, rather than Redis.
 fn is_disconnected(error: &RedisError) -> bool {
-    // While a slot moves from one node to another, both nodes answer, and each has some of the keys.
-    if error.kind() == ErrorKind::Server(ServerErrorKind::TryAgain) {
-        return false;
+    match error.kind() {
+        // While a slot moves from one node to another, both nodes answer, and each has some of the keys.
+        ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::TryAgain) => false,
+        ErrorKind::Server(_) => error.is_cluster_error(),
+        _ => {
+            error.is_io_error()
+                || error.is_connection_dropped()
+                || error.is_connection_refusal()
+                || error.is_unrecoverable_error()
+        }
     }
-    error.is_io_error()
-        || error.is_connection_dropped()
-        || error.is_connection_refusal()
-        || error.is_unrecoverable_error()
-        || error.is_cluster_error()
+}
+
+/// What an operator needs to know of an error.
+fn explained(error: &RedisError) -> String {
+    let said = match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        _ => error.to_string(),
+    };
+    if said.contains(TOO_OLD_FOR_SCRIPTS) {
+        "it is older than Redis 7.0, the lowest version that is used".to_owned()
+    } else if error.kind() == ErrorKind::Parse {
+        format!("{said}; a server with TLS needs rediss://")
+    } else {
+        said
+    }
 }
 
 fn open(info: ConnectionInfo, tls: Option<TlsCertificates>) -> Result<Client, RedisError> {

@@ -8,15 +8,17 @@ use redis::{Cmd, cmd};
 use super::{
     envelope::Envelope,
     era::Era,
-    scripts::{END_LEASE, MOVE_FENCE, REPLACE_GENERATION, SET_MARK, STORE},
+    pending::WriteFence,
+    scripts::{END_LEASE, HEARTBEAT, MOVE_FENCE, REPLACE_GENERATION, SET_MARK, STORE},
 };
 use crate::{
     cache::{Generation, StatsKey, key::escaped},
     tenant::TenantId,
 };
 
-/// How long Redis keeps a generation: longer than any entry. A lookup that finds none sets another.
-const GENERATION_LIFE: Duration = Duration::from_secs(48 * 3600);
+/// How much longer than an entry Redis keeps a generation: longer than any computation. A lookup that
+/// finds none sets another.
+const GENERATION_MARGIN: Duration = Duration::from_secs(90);
 
 /// About how many keys a master looks at for a list of entries. It takes Redis a few milliseconds.
 const MAX_SCANNED_KEYS: usize = 10_000;
@@ -54,12 +56,15 @@ impl StoredEntry {
 /// Makes commands for keys with one prefix.
 pub(super) struct Commands {
     prefix: String,
+    generation_life: Duration,
 }
 
 impl Commands {
-    pub(super) fn new(prefix: &str) -> Self {
+    /// Commands for keys that begin with `prefix`, and entries that live for `entry_life`.
+    pub(super) fn new(prefix: &str, entry_life: Duration) -> Self {
         Self {
             prefix: prefix.to_owned(),
+            generation_life: entry_life + GENERATION_MARGIN,
         }
     }
 
@@ -76,17 +81,27 @@ impl Commands {
         command
     }
 
-    /// Stores `envelope` for `left` if its generation is the tenant's, and answers whether it is.
-    pub(super) fn store(&self, key: &StatsKey, envelope: &Envelope, left: Duration) -> Cmd {
+    /// Stores `envelope` for `left` if its generation is the tenant's, and ends the lease of `holder` on
+    /// it in any case.
+    pub(super) fn store(
+        &self,
+        key: &StatsKey,
+        envelope: &Envelope,
+        left: Duration,
+        holder: &str,
+    ) -> Cmd {
         let mut command = cmd("EVAL");
         command
             .arg(STORE)
-            .arg(2)
+            .arg(3)
             .arg(self.key(key.tenant(), "generation"))
             .arg(self.key(key.tenant(), key.as_str()))
+            .arg(self.lease_key(key, envelope.generation))
             .arg(show_mark(envelope.generation.0))
             .arg(envelope.to_bytes().as_ref())
-            .arg(milliseconds(left).max(1));
+            .arg(milliseconds(left).max(1))
+            .arg(milliseconds(self.generation_life))
+            .arg(holder);
         command
     }
 
@@ -97,36 +112,30 @@ impl Commands {
         command
             .arg(seen)
             .arg(new_generation(era))
-            .arg(milliseconds(GENERATION_LIFE));
+            .arg(milliseconds(self.generation_life));
         command
     }
 
     /// Raises `fence` for `life`, and sets a new generation of `era`.
-    pub(super) fn fence(&self, tenant: &TenantId, fence: &str, life: Duration, era: Era) -> Cmd {
-        self.move_fence(tenant, fence, life, Duration::ZERO, era)
+    pub(super) fn fence(&self, fence: &WriteFence, life: Duration, era: Era) -> Cmd {
+        self.move_fence(fence, life, Duration::ZERO, era)
     }
 
     /// Releases `fence`, whether it is raised or not, forbids to raise it for as long as `bar`, and sets
     /// a new generation of `era`.
-    pub(super) fn release(&self, tenant: &TenantId, fence: &str, bar: Duration, era: Era) -> Cmd {
-        self.move_fence(tenant, fence, Duration::ZERO, bar, era)
+    pub(super) fn release(&self, fence: &WriteFence, bar: Duration, era: Era) -> Cmd {
+        self.move_fence(fence, Duration::ZERO, bar, era)
     }
 
-    fn move_fence(
-        &self,
-        tenant: &TenantId,
-        fence: &str,
-        life: Duration,
-        bar: Duration,
-        era: Era,
-    ) -> Cmd {
-        let barred = self.key(tenant, format_args!("{BARRED}{fence}"));
+    fn move_fence(&self, fence: &WriteFence, life: Duration, bar: Duration, era: Era) -> Cmd {
+        let WriteFence { tenant, id } = fence;
+        let barred = self.key(tenant, format_args!("{BARRED}{id}"));
         let mut command = self.script(MOVE_FENCE, tenant, &[barred]);
         command
-            .arg(fence)
+            .arg(id)
             .arg(milliseconds(life))
             .arg(new_generation(era))
-            .arg(milliseconds(GENERATION_LIFE))
+            .arg(milliseconds(self.generation_life))
             .arg(milliseconds(bar));
         command
     }
@@ -136,10 +145,36 @@ impl Commands {
         set_mark(self.era_key(), era)
     }
 
-    /// Changes nothing, but a Redis that accepts no writes refuses it.
-    pub(super) fn heartbeat_write(&self) -> Cmd {
-        let mut command = cmd("DEL");
-        command.arg(format!("{}heartbeat", self.prefix));
+    /// Changes nothing, but a master that accepts no writes refuses it.
+    pub(super) fn heartbeat_to_masters() -> Cmd {
+        let mut command = cmd("EVAL");
+        command.arg(HEARTBEAT).arg(0);
+        command
+    }
+
+    /// Changes nothing, but is refused if this instance may not do all that invalidations need.
+    pub(super) fn heartbeat(&self) -> Cmd {
+        let mut command = cmd("EVAL");
+        let key = format!("{}heartbeat", self.prefix);
+        command.arg(HEARTBEAT).arg(1).arg(key);
+        command
+    }
+
+    /// Stores the test entry `mark` for `life`.
+    pub(super) fn store_test_entry(&self, mark: &str, life: Duration) -> Cmd {
+        let mut command = cmd("SET");
+        command
+            .arg(self.test_key(mark))
+            .arg(mark)
+            .arg("PX")
+            .arg(milliseconds(life));
+        command
+    }
+
+    /// Reads the test entry `mark`.
+    pub(super) fn get_test_entry(&self, mark: &str) -> Cmd {
+        let mut command = cmd("GET");
+        command.arg(self.test_key(mark));
         command
     }
 
@@ -237,6 +272,10 @@ impl Commands {
         self.key(key.tenant(), name)
     }
 
+    fn test_key(&self, mark: &str) -> String {
+        format!("{}test:{mark}", self.prefix)
+    }
+
     fn era_key(&self) -> String {
         format!("{}era", self.prefix)
     }
@@ -252,7 +291,7 @@ fn set_mark(key: String, mark: Era) -> Cmd {
     command
 }
 
-/// `text`, so that it stands for itself in a pattern.
+/// A pattern that matches `text` and nothing else.
 fn escape_glob(text: &str) -> String {
     text.chars().fold(String::new(), |mut escaped, character| {
         if "*?[]^-\\".contains(character) {
@@ -320,7 +359,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_name_of_an_entry_tells_its_key_and_its_tenant(tenant in tenant()) {
-            let commands = Commands::new("megastats:");
+            let commands = Commands::new("megastats:", Duration::ZERO);
             let key = StatsKey::new("kind", &tenant, &[&"America/Recife"]);
             let name = commands.key(&tenant, key.as_str());
             let parsed = commands.parse_entry_key(name.as_bytes()).unwrap();
@@ -330,7 +369,7 @@ mod tests {
 
         #[test]
         fn only_the_names_of_entries_are_read_as_keys(tenant in tenant(), other: Vec<u8>) {
-            let commands = Commands::new("megastats:");
+            let commands = Commands::new("megastats:", Duration::ZERO);
             let key = StatsKey::new("kind", &tenant, &[]);
             let lease = commands.lease_key(&key, Generation(7));
             let barred = commands.key(&tenant, format_args!("{BARRED}id"));
@@ -342,7 +381,7 @@ mod tests {
         #[test]
         fn a_hash_tag_is_the_tenants_alone(tenant in tenant(), other in tenant()) {
             let tag = |tenant| {
-                let key = Commands::new("megastats:").key(tenant, "x");
+                let key = Commands::new("megastats:", Duration::ZERO).key(tenant, "x");
                 let (_, rest) = key.split_once('{').unwrap();
                 let (tag, rest) = rest.split_once('}').unwrap();
                 assert_eq!(rest, ":x");

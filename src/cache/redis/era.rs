@@ -20,7 +20,6 @@
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
 };
 
 /// Eras that are remembered. Forgetting one costs each tenant one computation.
@@ -49,8 +48,6 @@ struct EraState {
     current: Era,
     /// The trusted ones, oldest first.
     known: VecDeque<Era>,
-    /// When this instance last forgot all earlier ones.
-    since: Option<Instant>,
     /// The last purge that this instance has read.
     purge: Option<Era>,
 }
@@ -60,7 +57,6 @@ impl Eras {
         Self(Mutex::new(EraState {
             current: Era::NONE,
             known: VecDeque::new(),
-            since: None,
             purge: None,
         }))
     }
@@ -71,33 +67,25 @@ impl Eras {
     }
 
     /// Notes that Redis has stored this instance's own `era`: no earlier era is trusted any more.
-    pub(super) fn proclaim(&self, era: Era, now: Instant) {
+    pub(super) fn proclaim(&self, era: Era) {
         let mut state = self.lock();
         state.known.clear();
         state.known.push_back(era);
         state.current = era;
-        state.since = Some(now);
     }
 
     /// Notes that this instance has read `purge`: if it is a new one, no earlier era is trusted any
     /// more. Returns whether any era is trusted; if not, the current one must be
     /// [read](Eras::see) next.
-    pub(super) fn see_purge(&self, purge: Era, now: Instant) -> bool {
+    pub(super) fn see_purge(&self, purge: Era) -> bool {
         let mut state = self.lock();
         if state.purge != Some(purge) {
             let position = state.known.iter().position(|era| *era == purge);
             let earlier = position.unwrap_or(state.known.len());
             state.known.drain(..earlier);
             state.purge = Some(purge);
-            state.since = Some(now);
         }
         !state.known.is_empty()
-    }
-
-    /// How long ago this instance last forgot all earlier eras.
-    pub(super) fn age(&self, now: Instant) -> Option<Duration> {
-        let since = self.lock().since?;
-        Some(now.duration_since(since))
     }
 
     /// Notes that this instance has read `era` since it proclaimed its own. Returns whether that era is
@@ -135,8 +123,8 @@ mod tests {
         let eras = Eras::new();
         assert!(!eras.is_known(eras.current()), "nothing is known yet");
         let [before, own, later] = [(); 3].map(|()| Era::random());
-        eras.proclaim(before, Instant::now());
-        eras.proclaim(own, Instant::now());
+        eras.proclaim(before);
+        eras.proclaim(own);
         eras.see(later);
         assert!(!eras.is_known(before) && eras.is_known(own) && eras.is_known(later));
         assert_eq!(eras.current(), later);
@@ -144,43 +132,41 @@ mod tests {
 
     #[test]
     fn a_purge_is_noticed_once_and_everything_from_before_it_is_forgotten() {
-        let (eras, start) = (Eras::new(), Instant::now());
+        let eras = Eras::new();
         let [own, seen, purge, later] = [(); 4].map(|()| Era::random());
-        eras.proclaim(own, start);
+        eras.proclaim(own);
         eras.see(seen);
         eras.see(purge);
         eras.see(later);
-        let noticed = start + Duration::from_secs(1);
-        assert!(eras.see_purge(purge, noticed));
+        assert!(eras.see_purge(purge));
         assert!(!eras.is_known(own) && !eras.is_known(seen));
         assert!(eras.is_known(purge) && eras.is_known(later));
-        assert_eq!(eras.age(noticed), Some(Duration::ZERO));
         eras.see(own);
-        assert!(eras.see_purge(purge, noticed + Duration::from_secs(1)));
+        assert!(eras.see_purge(purge));
         assert!(eras.is_known(own), "the purge is not a new one");
     }
 
     #[test]
     fn a_purge_whose_era_was_not_read_may_be_an_old_one_and_is_not_trusted_itself() {
-        let (eras, now) = (Eras::new(), Instant::now());
+        let eras = Eras::new();
         let [own, purge] = [(); 2].map(|()| Era::random());
-        eras.proclaim(own, now);
+        eras.proclaim(own);
         for _ in 0..2 {
-            assert!(!eras.see_purge(purge, now), "until an era is read");
+            assert!(!eras.see_purge(purge), "until an era is read");
             assert!(!eras.is_known(own) && !eras.is_known(purge));
         }
         assert!(
             eras.see(own),
             "which is the current one, and so later than the purge"
         );
-        assert!(eras.see_purge(purge, now) && eras.is_known(own));
+        assert!(eras.see_purge(purge) && eras.is_known(own));
     }
 
     #[test]
     fn a_bounded_number_is_remembered() {
         let eras = Eras::new();
         let own = Era::random();
-        eras.proclaim(own, Instant::now());
+        eras.proclaim(own);
         for _ in 0..REMEMBERED {
             eras.see(Era::random());
         }

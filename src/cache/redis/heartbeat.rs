@@ -2,20 +2,30 @@
 //! long enough for a writer to go on without it.
 //!
 //! # Why silence matters
-//! A writer that gets no answer from Redis goes on without it, but only after Redis has been silent
-//! for `cache.redis.invalidation_wait_ms` (1 s or more) and a last attempt has failed. When Redis was
-//! only paused, it may answer a reader on its return before it runs that writer's invalidation. So
-//! every instance must notice every silence of that length before it trusts another answer, and from
-//! then on it must not trust anything that Redis stored before the silence.
+//! A writer whose invalidation Redis does not take goes on without it, but only after this instance's
+//! heartbeats have failed for `cache.redis.invalidation_wait_ms` (1 s or more). When Redis was only
+//! paused, it may answer a reader on its return before it runs that writer's invalidation. So every
+//! instance must notice every silence of that length before it trusts another answer, and from then on
+//! it must not trust anything that Redis stored before the silence.
 //!
-//! - Every instance sends a heartbeat every [`HEARTBEAT_PERIOD`]. A heartbeat counts only if its
-//!   answer comes within [`HEARTBEAT_TIMEOUT`].
+//! - Every instance sends a heartbeat every [`HEARTBEAT_PERIOD`], or as soon as the last one has been
+//!   given up. A heartbeat counts only if its answer comes within [`HEARTBEAT_TIMEOUT`].
 //! - An instance trusts an answer only if it has sent a heartbeat that counted within the last
 //!   [`TRUST_LIMIT`]. So an instance that was itself stopped for a while does not trust the answers
 //!   that it finds when it goes on.
 //! - When a heartbeat that counts was sent more than [`TRUST_LIMIT`] after the last one that counted, the
 //!   instance has noticed a silence, and a new [`Epoch`] begins.
 //! - A broken connection also begins a new epoch, since Redis may have been restarted with older data.
+//!
+//! # A Redis that refuses is as good as a silent one
+//! A heartbeat asks for everything that an invalidation needs: every master must accept writes, and the
+//! user must have the rights. So a Redis that takes no invalidations (it is a replica, it cannot save, it
+//! lacks replicas, it lets this user in no more) refuses the heartbeats of every instance, as it
+//! refuses the writer's. A heartbeat that is refused does not count, so all of this page holds.
+//!
+//! # A Redis that is slow is not silent
+//! A late answer to a heartbeat does not count, so reads ask the database. But it is an answer: Redis
+//! serves other instances, so a writer goes on trying to deliver.
 //!
 //! # Timeline of a pause of Redis
 //! With the default settings; 0 ms is the moment when Redis stops.
@@ -25,34 +35,36 @@
 //! | 0 to 100 ms | each instance sends its next heartbeat, and gets no answer |
 //! | up to 300 ms | the heartbeat times out: reads bypass the cache from now on |
 //! | 600 ms after the last heartbeat that counted | no answer is trusted any more: the silence will be noticed for certain |
-//! | about 1000 ms | the first writer gives up waiting and goes on. Its invalidation is now pending |
+//! | about 1100 ms | five heartbeats have failed: writers stop waiting and go on. Their invalidations are now pending, and writes that begin later do not wait |
 //! | Redis returns | the next heartbeat counts, and a new epoch begins. With the heartbeat after it the instance proclaims a new era, which makes every older generation worthless. It delivers its pending invalidations |
 //! | 600 ms later | [`SETTLING_TIME`] is over: the instance trusts Redis again, and reads use the cache |
 //!
 //! # Why the silence is noticed for certain
-//! A writer gives up 1 s or more after the last answer that it heard. That answer came less than
-//! [`HEARTBEAT_PERIOD`] before Redis stopped, since heartbeats are sent so often, or was still on its way
-//! then. So Redis was silent for at least 0.9 s. Between the last heartbeat
-//! that another instance sent before the silence and the first one that counts after it lie at least
-//! 0.9 s minus [`HEARTBEAT_TIMEOUT`], which is more than [`TRUST_LIMIT`]: the other instance notices.
-//! A shorter silence, which is noticed by a heartbeat that timed out, only makes reads bypass the cache
-//! while it lasts.
+//! A writer goes on when the first of the failed heartbeats was sent 0.9 s or more before the last one
+//! was given up ([`HEARTBEAT_PERIOD`] less than the wait). Redis served nobody in between. Between
+//! the last heartbeat that another instance sent before the silence and the first one that counts
+//! after it lie at least 0.9 s minus [`HEARTBEAT_TIMEOUT`], which is more than [`TRUST_LIMIT`]: the other
+//! instance notices. A shorter silence, which is noticed by a heartbeat that failed, only makes
+//! reads bypass the cache while it lasts.
 //!
 //! # Why trust takes time to return
 //! Other instances may need a moment longer to hear that Redis is back, and until then their writes go
 //! on without it. So an instance trusts Redis only [`SETTLING_TIME`] after its return. By then every
 //! instance that can reach Redis has heard that it is back, delivers each invalidation before it
-//! acknowledges the write, and has raised the fences of its running writes again (`pending`).
+//! acknowledges the write, and has raised the fences of its running writes again (`pending`). What was
+//! acknowledged before that moment is in the database when an entry is computed after it.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use super::breaker::{Breaker, BreakerChange, LinkProblem};
+
 /// The time from one heartbeat to the next.
 pub(super) const HEARTBEAT_PERIOD: Duration = Duration::from_millis(100);
 
-/// How long an instance waits for the answer to a heartbeat.
+/// How long an instance waits for the answer to a heartbeat that is to count.
 pub(super) const HEARTBEAT_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How long after it was sent a heartbeat that counts lets an instance trust Redis.
@@ -67,91 +79,53 @@ pub(super) const SETTLING_TIME: Duration = Duration::from_millis(600);
 /// heartbeat that counts.
 const MAX_TIMEOUTS: u32 = 3;
 
-/// Heartbeats that must have been missed before a write goes on without Redis. Every instance sends at
-/// least as many within a second.
-const MIN_MISSED_HEARTBEATS: u32 = 3;
+/// Heartbeats that must have failed before a write goes on without Redis, and before a Redis that
+/// has not answered since the start is spoken of. Every instance sends at least as many within a second.
+const MIN_FAILED_HEARTBEATS: u32 = 3;
 
 /// A span of time in which this instance noticed no silence of Redis. Each epoch has its own number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Epoch(u64);
 
 /// What this instance knows of Redis by the heartbeats that it has sent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Heartbeat(Mutex<HeartbeatState>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct HeartbeatState {
     epoch: u64,
-    /// Whether reads may ask Redis.
-    is_answering: bool,
     /// When this instance proclaimed an era for the current epoch. What Redis stored before must not
     /// be trusted.
     proclaimed_at: Option<Instant>,
     /// When the last heartbeat that counted was sent.
     last_counted: Option<Instant>,
-    /// When the last answer to a heartbeat came; before the first, when this instance started.
-    last_answer: Instant,
     /// Commands that timed out since the last answer.
     timeouts: u32,
-    /// Heartbeats that were missed since the last answer.
-    missed: Option<MissedHeartbeats>,
+    /// Heartbeats that have failed since the last answer.
+    failed: Option<FailedHeartbeats>,
+    /// Open while reads must not ask Redis.
     breaker: Breaker,
 }
 
-/// How often reads had to do without Redis.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Breaker {
-    /// Whether reads do without Redis now.
-    pub(super) is_open: bool,
-    /// How often Redis has stopped answering.
-    pub(super) opened: u64,
-    /// How often Redis has begun to answer, the first time included.
-    pub(super) closed: u64,
-}
-
-/// Heartbeats that got no answer in time, one after the other.
+/// Heartbeats that were refused or got no answer in time, one after the other.
 #[derive(Debug, Clone, Copy)]
-struct MissedHeartbeats {
+struct FailedHeartbeats {
     count: u32,
     /// When the first of them was sent.
     first_sent: Instant,
-    /// When the last of them was given up.
-    last_given_up: Instant,
+    /// When the last of them was refused or given up.
+    last_failed: Instant,
 }
 
-impl MissedHeartbeats {
+impl FailedHeartbeats {
     /// Whether this instance asked Redis until a moment before `now`. If it did not, it was stopped
     /// itself, and Redis may have answered others meanwhile.
     fn is_recent(&self, now: Instant) -> bool {
-        now.duration_since(self.last_given_up) <= HEARTBEAT_TIMEOUT + 2 * HEARTBEAT_PERIOD
+        now.duration_since(self.last_failed) <= HEARTBEAT_TIMEOUT + 2 * HEARTBEAT_PERIOD
     }
-}
-
-/// What a heartbeat or a command changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BreakerChange {
-    Unchanged,
-    /// Redis has stopped answering.
-    Opened,
-    /// Redis answers again, or for the first time.
-    Closed,
 }
 
 impl Heartbeat {
-    /// Trusts nothing before the first heartbeat counts.
-    pub(super) fn new(now: Instant) -> Self {
-        Self(Mutex::new(HeartbeatState {
-            epoch: 0,
-            is_answering: false,
-            proclaimed_at: None,
-            last_counted: None,
-            last_answer: now,
-            timeouts: 0,
-            missed: None,
-            breaker: Breaker::default(),
-        }))
-    }
-
     /// The current epoch, if this instance may trust what Redis answers at `now`.
     pub(super) fn trusted_epoch(&self, now: Instant) -> Option<Epoch> {
         let state = self.lock();
@@ -161,16 +135,12 @@ impl Heartbeat {
         let is_settled = state
             .proclaimed_at
             .is_some_and(|since| now.duration_since(since) >= SETTLING_TIME);
-        (state.is_answering && is_heard && is_settled).then_some(Epoch(state.epoch))
+        (!state.breaker.is_open() && is_heard && is_settled).then_some(Epoch(state.epoch))
     }
 
-    /// Whether reads do without Redis, and how often that changed.
+    /// Whether reads do without Redis, why, and how often that changed.
     pub(super) fn breaker(&self) -> Breaker {
-        let state = self.lock();
-        Breaker {
-            is_open: !state.is_answering,
-            ..state.breaker
-        }
+        self.lock().breaker.clone()
     }
 
     /// The current epoch, if this instance has yet to proclaim an era for it.
@@ -187,34 +157,55 @@ impl Heartbeat {
         }
     }
 
-    /// The time since Redis answered a heartbeat.
+    /// For how long this instance's heartbeats have failed, one after the other.
     pub(super) fn silence(&self, now: Instant) -> Duration {
-        now.duration_since(self.lock().last_answer)
+        let failed = self.lock().failed;
+        failed.map_or(Duration::ZERO, |failed| {
+            now.duration_since(failed.first_sent)
+        })
     }
 
-    /// Whether Redis has been silent for `wait`, so that a write may go on without it. It does not
+    /// Whether Redis has served nobody for `wait`, so that a write may go on without it. It does not
     /// suffice that this instance heard nothing, since it may have been stopped itself: several of its
-    /// heartbeats must have waited for an answer, one after the other, for all of `wait` but the first
+    /// heartbeats must have failed, one after the other, for all of `wait` but the first
     /// [`HEARTBEAT_PERIOD`].
     pub(super) fn is_silent_for(&self, wait: Duration, now: Instant) -> bool {
-        let state = self.lock();
-        let missed = state.missed.filter(|missed| missed.is_recent(now));
-        now.duration_since(state.last_answer) >= wait
-            && missed.is_some_and(|missed| {
-                missed.count >= MIN_MISSED_HEARTBEATS
-                    && now.duration_since(missed.first_sent) + HEARTBEAT_PERIOD >= wait
-            })
+        let failed = self.lock().failed;
+        failed.is_some_and(|failed| {
+            let lasted = failed.last_failed.duration_since(failed.first_sent);
+            failed.is_recent(now)
+                && failed.count >= MIN_FAILED_HEARTBEATS
+                && lasted + HEARTBEAT_PERIOD >= wait
+        })
     }
 
-    /// Notes that a heartbeat that was sent at `sent` got no answer that counts until `now`.
-    pub(super) fn heartbeat_missed(&self, sent: Instant, now: Instant) {
+    /// Notes that a heartbeat that was sent at `sent` failed at `now`.
+    pub(super) fn heartbeat_failed(
+        &self,
+        sent: Instant,
+        now: Instant,
+        problem: LinkProblem,
+    ) -> BreakerChange {
         let mut state = self.lock();
-        let before = state.missed.filter(|missed| missed.is_recent(sent));
-        state.missed = Some(MissedHeartbeats {
-            count: before.map_or(1, |before| before.count.saturating_add(1)),
+        let before = state.failed.filter(|failed| failed.is_recent(sent));
+        let count = before.map_or(1, |before| before.count.saturating_add(1));
+        state.failed = Some(FailedHeartbeats {
+            count,
             first_sent: before.map_or(sent, |before| before.first_sent),
-            last_given_up: now,
+            last_failed: now,
         });
+        if problem != LinkProblem::NoAnswer {
+            state.begin_epoch();
+        } else if state.last_counted.is_none() && count < MIN_FAILED_HEARTBEATS {
+            // The first connection may take longer than a heartbeat.
+            return BreakerChange::Unchanged;
+        }
+        state.breaker.open(problem)
+    }
+
+    /// Notes that Redis accepted a heartbeat, perhaps late.
+    pub(super) fn heartbeat_accepted(&self) {
+        self.lock().failed = None;
     }
 
     /// Notes that Redis answered a command.
@@ -227,43 +218,33 @@ impl Heartbeat {
         let mut state = self.lock();
         state.timeouts += 1;
         if state.timeouts >= MAX_TIMEOUTS {
-            state.open_breaker()
+            state.breaker.open(LinkProblem::NoAnswer)
         } else {
             BreakerChange::Unchanged
         }
     }
 
-    /// Notes that Redis did not answer a heartbeat in time.
-    pub(super) fn heartbeat_timed_out(&self) -> BreakerChange {
-        self.lock().open_breaker()
-    }
-
-    /// Notes that the connection broke, or that Redis refuses to serve.
-    pub(super) fn connection_broke(&self) -> BreakerChange {
+    /// Notes that the connection broke, or that none could be made.
+    pub(super) fn connection_broke(&self, problem: LinkProblem) -> BreakerChange {
         let mut state = self.lock();
         state.begin_epoch();
-        state.open_breaker()
+        state.breaker.open(problem)
     }
 
-    /// Notes that Redis answered at `now` a heartbeat that was sent at `sent`.
-    pub(super) fn heartbeat_answered(&self, sent: Instant, now: Instant) -> BreakerChange {
-        self.record_answer(sent, now, true)
-    }
-
-    /// As [`Heartbeat::heartbeat_answered`], but the answer took longer than a read would have waited:
-    /// reads that do without Redis go on to.
-    pub(super) fn heartbeat_answered_slowly(&self, sent: Instant, now: Instant) -> BreakerChange {
-        self.record_answer(sent, now, false)
-    }
-
-    fn record_answer(&self, sent: Instant, now: Instant, may_close: bool) -> BreakerChange {
+    /// Notes that Redis answered at `now` a heartbeat that was sent at `sent`. An open breaker is closed
+    /// only if the answer was as quick as reads want it.
+    pub(super) fn heartbeat_answered(
+        &self,
+        sent: Instant,
+        now: Instant,
+        is_quick: bool,
+    ) -> BreakerChange {
         let mut state = self.lock();
-        state.last_answer = now;
-        state.timeouts = 0;
-        state.missed = None;
         if now.duration_since(sent) > HEARTBEAT_TIMEOUT {
-            return state.open_breaker();
+            return state.breaker.open(LinkProblem::NoAnswer);
         }
+        state.timeouts = 0;
+        state.failed = None;
         if state
             .last_counted
             .is_some_and(|before| sent.duration_since(before) > TRUST_LIMIT)
@@ -271,12 +252,11 @@ impl Heartbeat {
             state.begin_epoch();
         }
         state.last_counted = Some(sent);
-        if state.is_answering || !may_close {
-            return BreakerChange::Unchanged;
+        if is_quick {
+            state.breaker.close()
+        } else {
+            BreakerChange::Unchanged
         }
-        state.is_answering = true;
-        state.breaker.closed += 1;
-        BreakerChange::Closed
     }
 
     fn lock(&self) -> MutexGuard<'_, HeartbeatState> {
@@ -288,15 +268,6 @@ impl HeartbeatState {
     fn begin_epoch(&mut self) {
         self.epoch += 1;
         self.proclaimed_at = None;
-    }
-
-    fn open_breaker(&mut self) -> BreakerChange {
-        if !self.is_answering {
-            return BreakerChange::Unchanged;
-        }
-        self.is_answering = false;
-        self.breaker.opened += 1;
-        BreakerChange::Opened
     }
 }
 

@@ -1,19 +1,21 @@
 //! The link to Redis: sending commands, deciding whether an answer may be trusted, and delivering a
-//! write's fence and invalidation until Redis has run them or every instance has noticed its silence.
+//! write's fence and invalidation until Redis has run them or every instance has noticed that it serves
+//! nobody.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 use redis::{Cmd, FromRedisValue, Value};
 
 use super::{
+    breaker::LinkProblem,
     client::{ClientError, ClientSetUpError, RedisClient},
     commands::{Commands, parse_era, parse_generation},
     era::{Era, Eras},
-    heartbeat::{BreakerChange, Epoch, HEARTBEAT_TIMEOUT, Heartbeat, TRUST_LIMIT},
-    pending::PendingInvalidations,
+    heartbeat::{Epoch, Heartbeat, TRUST_LIMIT},
+    pending::PendingWrites,
 };
 use crate::{
     cache::stats_cache::{BypassReason, CacheError, Generation, Lifetime},
@@ -21,11 +23,7 @@ use crate::{
     tenant::TenantId,
 };
 
-/// How much longer than an entry's lifetime it takes until no older entry can be left: Redis' clock may
-/// run slowly, and a computation that began before may still be running. Longer than any statement.
-pub(super) const EXPIRY_MARGIN: Duration = Duration::from_secs(90);
-
-/// The pause between two attempts to deliver a command.
+/// The pause between two attempts to deliver a command, and between two looks at whether Redis is silent.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) struct RedisLink {
@@ -33,22 +31,13 @@ pub(super) struct RedisLink {
     pub(super) commands: Commands,
     pub(super) heartbeat: Heartbeat,
     pub(super) eras: Eras,
-    pub(super) pending: PendingInvalidations,
-    /// Set while Redis refuses to raise fences.
-    refusals: Mutex<Option<FenceRefusals>>,
-    life: Lifetime,
+    pub(super) pending: PendingWrites,
+    /// Whether the last test entry was gone before its time.
+    pub(super) loses_entries: AtomicBool,
     pub(super) fence_life: Duration,
-    invalidation_wait: Duration,
+    pub(super) invalidation_wait: Duration,
     /// How long a read waits for an answer.
     pub(super) response_timeout: Duration,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct FenceRefusals {
-    /// When Redis began to refuse.
-    first: Instant,
-    /// When it last refused.
-    last: Instant,
 }
 
 /// How a command was delivered.
@@ -59,25 +48,29 @@ pub(super) enum Delivery {
     /// Redis answered a later attempt. Earlier ones may still lie on broken connections, which a Redis
     /// that was paused reads to their end, in any order.
     LaterAttempt,
-    /// Redis did not answer, and every instance has noticed its silence.
+    /// Redis serves nobody, and every instance has noticed.
     Undelivered,
 }
 
 /// How the link to Redis fares, as this instance sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkState {
-    /// Whether reads do without Redis, since it does not answer.
+    /// Whether reads do without Redis.
     pub is_open: bool,
-    /// How often Redis has stopped answering.
+    /// Why they do, if this is known.
+    pub problem: Option<LinkProblem>,
+    /// How often Redis was found not to be usable, at the start or later.
     pub opened: u64,
     /// How often Redis has begun to answer, the first time included.
     pub closed: u64,
-    /// Tenants whose new generation has yet to be delivered to Redis.
+    /// Tenants with an invalidation that has yet to be delivered to Redis.
     pub undelivered: usize,
     /// Tenants that are being written to while Redis lacks the fence.
-    pub unfenced: usize,
+    pub unraised: usize,
     /// Whether there were more of them than can be remembered, so that Redis is used for no tenant.
     pub is_overrun: bool,
+    /// Whether Redis drops entries before their time.
+    pub loses_entries: bool,
 }
 
 impl RedisLink {
@@ -85,12 +78,11 @@ impl RedisLink {
     pub(super) fn new(settings: &RedisSettings, life: Lifetime) -> Result<Self, ClientSetUpError> {
         Ok(Self {
             client: RedisClient::new(settings)?,
-            commands: Commands::new(&settings.key_prefix),
-            heartbeat: Heartbeat::new(Instant::now()),
+            commands: Commands::new(&settings.key_prefix, life.whole()),
+            heartbeat: Heartbeat::default(),
             eras: Eras::new(),
-            pending: PendingInvalidations::new(life.whole()),
-            refusals: Mutex::new(None),
-            life,
+            pending: PendingWrites::new(life.whole()),
+            loses_entries: AtomicBool::new(false),
             fence_life: settings.fence_life,
             invalidation_wait: settings.invalidation_wait,
             response_timeout: settings.response_timeout,
@@ -108,78 +100,49 @@ impl RedisLink {
             Ok(_) | Err(ClientError::Refused(_) | ClientError::PurgeMarkGone) => {
                 self.heartbeat.command_answered();
             }
-            Err(ClientError::TimedOut(_)) => log_change(self.heartbeat.command_timed_out()),
-            Err(ClientError::Disconnected(_)) => log_change(self.heartbeat.connection_broke()),
+            Err(ClientError::TimedOut(_)) => self.heartbeat.command_timed_out().log(),
+            Err(error @ ClientError::Disconnected(_)) => {
+                self.heartbeat
+                    .connection_broke(error.clone().problem())
+                    .log();
+            }
         }
         answer
     }
 
-    /// [Delivers](RedisLink::deliver) the command that raises a fence. If Redis refuses, the first write
-    /// tries again for `invalidation_wait`, and writes that follow soon only for what is left of that
-    /// time: each holds a connection to the database for which readers wait.
-    pub(super) async fn deliver_fence(&self, command: &Cmd) -> Result<Delivery, CacheError> {
-        let wait = self.invalidation_wait;
-        let start = Instant::now();
-        let first = self
-            .refusals()
-            .filter(|refusals| start.duration_since(refusals.last) < wait)
-            .map_or(start, |refusals| refusals.first);
-        let left = wait.saturating_sub(start.duration_since(first));
-        let delivery = self.deliver_or_give_up(command, left).await;
-        let is_refused = matches!(&delivery, Err(error) if error.is_answer());
-        let last = Instant::now();
-        *self.refusals() = is_refused.then_some(FenceRefusals { first, last });
-        Ok(delivery?)
-    }
-
-    /// Sends a command until Redis has run it, or until Redis has been silent for so long that every
-    /// instance has noticed. Fails if others may be using Redis but the command cannot be run.
+    /// Sends a command until Redis has run it, or until Redis serves nobody and every instance has
+    /// noticed: then nobody waits. Fails if others may be using Redis but the command cannot be run.
     pub(super) async fn deliver(&self, command: &Cmd) -> Result<Delivery, CacheError> {
-        Ok(self
-            .deliver_or_give_up(command, self.invalidation_wait)
-            .await?)
-    }
-
-    /// As [`RedisLink::deliver`], but a command that Redis refuses is not tried again after
-    /// `refusal_patience`.
-    async fn deliver_or_give_up(
-        &self,
-        command: &Cmd,
-        refusal_patience: Duration,
-    ) -> Result<Delivery, ClientError> {
-        let wait = self.invalidation_wait;
         let start = Instant::now();
         let mut delivery = Delivery::FirstAttempt;
         loop {
-            let now = Instant::now();
-            let is_silent = self.heartbeat.is_silent_for(wait, now);
-            // However long the silence was, there is a last attempt: Redis may just have come back to
-            // the other instances.
-            let last_attempt = self.response_timeout.min(HEARTBEAT_TIMEOUT);
-            let timeout = wait
-                .saturating_sub(self.heartbeat.silence(now))
-                .max(last_attempt);
-            match self.send::<i64>(command, timeout).await {
-                Ok(_) => return Ok(delivery),
-                Err(error) if is_silent && !error.is_answer() => return Ok(Delivery::Undelivered),
-                Err(error) => {
-                    delivery = Delivery::LaterAttempt;
-                    let patience = if error.is_answer() {
-                        refusal_patience
-                    } else {
-                        2 * wait
-                    };
-                    if start.elapsed() >= patience {
-                        return Err(error);
-                    }
-                }
+            let error = tokio::select! {
+                biased;
+                () = self.until_silent() => return Ok(Delivery::Undelivered),
+                answer = self.send::<i64>(command, self.invalidation_wait) => match answer {
+                    Ok(_) => return Ok(delivery),
+                    Err(error) => error,
+                },
+            };
+            delivery = Delivery::LaterAttempt;
+            // Of a silence this instance knows soon after the wait.
+            if start.elapsed() >= 2 * self.invalidation_wait {
+                return Err(error.into());
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
-    fn refusals(&self) -> MutexGuard<'_, Option<FenceRefusals>> {
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether Redis serves nobody, and every instance has noticed.
+    pub(super) fn is_silent(&self) -> bool {
+        let wait = self.invalidation_wait;
+        self.heartbeat.is_silent_for(wait, Instant::now())
+    }
+
+    async fn until_silent(&self) {
+        while !self.is_silent() {
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
     }
 
     /// The current epoch, if this instance may trust what Redis says about `tenant`.
@@ -194,7 +157,7 @@ impl RedisLink {
 
     /// Why this instance does not trust what Redis says about `tenant`.
     pub(super) fn distrust(&self, tenant: &TenantId) -> BypassReason {
-        if self.heartbeat.breaker().is_open {
+        if self.heartbeat.breaker().is_open() {
             BypassReason::Unreachable
         } else if self.pending.must_bypass(tenant, Instant::now()) {
             BypassReason::PendingInvalidation
@@ -205,25 +168,23 @@ impl RedisLink {
 
     /// The generation that Redis stores as `stored`. `None` if it is damaged, or if its era may be from
     /// before the last silence of Redis: then the generation must be replaced before an entry is hit.
-    pub(super) fn trusted_generation(&self, stored: &[u8], now: Instant) -> Option<Generation> {
+    pub(super) fn trusted_generation(&self, stored: &[u8]) -> Option<Generation> {
         let (generation, era) = parse_generation(stored)?;
-        let has_every_older_entry_expired = || {
-            let age = self.eras.age(now);
-            age.is_some_and(|age| age >= self.life.whole() + EXPIRY_MARGIN)
-        };
-        (self.eras.is_known(era) || has_every_older_entry_expired()).then_some(generation)
+        self.eras.is_known(era).then_some(generation)
     }
 
     pub(super) fn state(&self) -> LinkState {
         let breaker = self.heartbeat.breaker();
         let pending = self.pending.counts(Instant::now());
         LinkState {
-            is_open: breaker.is_open,
+            is_open: breaker.is_open(),
+            problem: breaker.problem,
             opened: breaker.opened,
             closed: breaker.closed,
             undelivered: pending.undelivered,
-            unfenced: pending.unfenced,
+            unraised: pending.unraised,
             is_overrun: pending.is_overrun,
+            loses_entries: self.loses_entries.load(Ordering::Relaxed),
         }
     }
 
@@ -241,16 +202,5 @@ impl RedisLink {
             Some(_this_or_a_later_one) => Ok(()),
             None => Err(ClientError::PurgeMarkGone),
         }
-    }
-}
-
-/// Logs that Redis stopped answering, or that it answers.
-pub(super) fn log_change(change: BreakerChange) {
-    match change {
-        BreakerChange::Unchanged => {}
-        BreakerChange::Opened => {
-            log::warn!("redis: no answer; statistics are read from the database");
-        }
-        BreakerChange::Closed => log::info!("redis: answers"),
     }
 }

@@ -3,10 +3,11 @@
 //! | file | what lives there |
 //! |---|---|
 //! | `link` | sending commands, trusting their answers, delivering fences and invalidations |
-//! | `background` | sending heartbeats, following the era, delivering what is pending |
+//! | `background` | sending heartbeats, following the era, delivering what is pending, noticing eviction |
 //! | `heartbeat` | when this instance may trust what Redis answers |
+//! | `breaker` | whether reads may ask Redis, and why not |
 //! | `era` | which generations this instance may trust |
-//! | `pending` | which invalidations Redis has not confirmed yet |
+//! | `pending` | which fences and invalidations Redis lacks |
 //! | `commands` | the commands, and the names of the keys |
 //! | `scripts` | what Redis does in one step |
 //! | `envelope` | the bytes of an entry |
@@ -24,7 +25,7 @@
 //! | `…lease:…` | which instance computes that entry now |
 //! | `…barred:…` | a fence that was released and must not be raised any more |
 //!
-//! Two more keys exist once for each prefix: `era` and `purge`.
+//! Two more keys exist once for each prefix, `era` and `purge`, and one for each instance, `test:…`.
 //!
 //! docs/ARCHITECTURE.md, "Many instances", has a table of who makes which mark.
 //!
@@ -32,6 +33,7 @@
 //! that dies after its commit leaves a fence that ends by itself, and no entry from before the commit.
 
 mod background;
+mod breaker;
 mod client;
 mod commands;
 mod envelope;
@@ -53,6 +55,7 @@ use self::{
     commands::{StoredEntry, milliseconds, new_mark, parse_generation},
     envelope::Envelope,
     link::{Delivery, RedisLink},
+    pending::WriteFence,
 };
 use super::{
     key::StatsKey,
@@ -64,6 +67,7 @@ use super::{
 };
 use crate::{clock::Clock, settings::RedisSettings, tasks::Tasks, tenant::TenantId};
 
+pub use breaker::LinkProblem;
 pub use client::ClientSetUpError;
 pub use link::LinkState;
 
@@ -87,8 +91,7 @@ struct RedisLeases {
 
 /// What a write needs to release its fence.
 struct RedisFence {
-    tenant: TenantId,
-    id: String,
+    fence: WriteFence,
     /// Whether a command that raises it may reach Redis after the one that releases it.
     may_be_raised_late: bool,
 }
@@ -106,7 +109,7 @@ impl RedisCache {
         tasks: &Tasks,
     ) -> Result<Self, ClientSetUpError> {
         let link = Arc::new(RedisLink::new(settings, life)?);
-        background::start(&link, tasks);
+        background::start(&link, life, tasks);
         let leases = RedisLeases {
             link: Arc::clone(&link),
             holder: new_mark(),
@@ -129,7 +132,8 @@ impl RedisCache {
     }
 
     async fn get(&self, key: &StatsKey) -> Result<Lookup, ClientError> {
-        let (link, tenant) = (&self.link, key.tenant());
+        let link = &self.link;
+        let tenant = key.tenant();
         let Some(epoch) = link.trusted_epoch(tenant) else {
             return Ok(Lookup::Bypass(link.distrust(tenant)));
         };
@@ -144,7 +148,7 @@ impl RedisCache {
             return Ok(Lookup::Bypass(BypassReason::Write));
         }
         let stored = generation.unwrap_or_default();
-        let Some(generation) = link.trusted_generation(&stored, Instant::now()) else {
+        let Some(generation) = link.trusted_generation(&stored) else {
             let era = link.eras.current();
             let replace = link.commands.replace_generation(tenant, &stored, era);
             let current: Option<Vec<u8>> = link.send(&replace, link.response_timeout).await?;
@@ -181,7 +185,7 @@ impl RedisCache {
     fn is_hit(&self, stored: StoredEntry) -> bool {
         let generation = stored
             .generation
-            .and_then(|bytes| self.link.trusted_generation(&bytes, Instant::now()));
+            .and_then(|bytes| self.link.trusted_generation(&bytes));
         stored.fence.is_none()
             && generation.is_some_and(|generation| {
                 matches!(self.lookup(generation, stored.entry), Lookup::Hit(..))
@@ -189,10 +193,12 @@ impl RedisCache {
     }
 
     async fn put(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), ClientError> {
-        let (link, generation) = (&self.link, permit.generation());
+        let link = &self.link;
+        let generation = permit.generation();
         let left = self.life.whole().saturating_sub(entry.age);
         if left.is_zero() || link.trusted_epoch(key.tenant()).is_none() {
-            // Others need not wait for it; unless this succeeds, they do until the lease ends.
+            // Nothing is stored, so nobody should wait for it. If this fails, others wait until the lease
+            // ends by itself.
             let _ = self.leases.end(key, generation).await;
             return Ok(());
         }
@@ -202,8 +208,9 @@ impl RedisCache {
             computed_ms,
             body: entry.body,
         };
-        let store = link.commands.store(key, &envelope, left);
-        let _is_stored: bool = link.send(&store, link.response_timeout).await?;
+        let holder = &self.leases.holder;
+        let store = link.commands.store(key, &envelope, left, holder);
+        link.send::<i64>(&store, link.response_timeout).await?;
         Ok(())
     }
 
@@ -254,28 +261,28 @@ impl StatsCache for RedisCache {
 
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
         let link = &self.link;
-        let id = new_mark();
+        let fence = WriteFence {
+            tenant: tenant.clone(),
+            id: new_mark(),
+        };
         let life = self.settings.fence_life;
-        let command = link.commands.fence(tenant, &id, life, link.eras.current());
+        let command = link.commands.fence(&fence, life, link.eras.current());
         let until = Instant::now() + life;
-        link.pending.write_starts(tenant, &id);
-        let delivery = match link.deliver_fence(&command).await {
+        link.pending.start(&fence);
+        let delivery = match link.deliver(&command).await {
             Ok(delivery) => delivery,
             Err(error) => {
                 // The command may still reach Redis and raise a fence that no write releases.
-                link.pending.write_ends(&id);
-                let number = link.pending.add(tenant, &id, Instant::now());
-                link.pending.abandon(tenant, number);
+                link.pending.not_delivered(&fence, Instant::now());
                 return Err(error);
             }
         };
         if delivery == Delivery::Undelivered {
             // From now on this instance reads the tenant from the database.
-            link.pending.fence_not_raised(tenant, &id, Instant::now());
+            link.pending.not_raised(&fence);
         }
         let ticket = RedisFence {
-            tenant: tenant.clone(),
-            id,
+            fence,
             may_be_raised_late: delivery != Delivery::FirstAttempt,
         };
         Ok(Fence::new(ticket, Some(until)))
@@ -283,27 +290,25 @@ impl StatsCache for RedisCache {
 
     async fn release(&self, fence: Fence) -> Result<Released, CacheError> {
         let RedisFence {
-            tenant,
-            id,
+            fence,
             may_be_raised_late,
         } = fence.into_ticket()?;
         let link = &self.link;
         // Noted before it is sent: what cannot be delivered now is delivered when Redis is back.
-        let number = link.pending.add(&tenant, &id, Instant::now());
-        let was_raised_again = link.pending.write_ends(&id);
+        let was_raised_again = link.pending.end(&fence, Instant::now());
         let bar = if may_be_raised_late || was_raised_again {
             self.settings.fence_life
         } else {
             Duration::ZERO
         };
         let era = link.eras.current();
-        let command = link.commands.release(&tenant, &id, bar, era);
+        let command = link.commands.release(&fence, bar, era);
         let delivery = link.deliver(&command).await;
         if let Ok(Delivery::FirstAttempt | Delivery::LaterAttempt) = delivery {
-            link.pending.delivered(&tenant, &id, number);
+            link.pending.delivered(&fence);
             return Ok(Released::Everywhere);
         }
-        link.pending.abandon(&tenant, number);
+        link.pending.not_delivered(&fence, Instant::now());
         delivery.map(|_undelivered| Released::Pending)
     }
 

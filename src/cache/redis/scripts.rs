@@ -1,13 +1,31 @@
 //! The Lua scripts: what Redis does in one step.
+//!
+//! Those that begin with `#!lua` ask Redis before they run whether it accepts writes. `allow-oom` lets a
+//! script run even if the memory of Redis is full.
+
+/// What a Redis before 7.0 says to a script that begins with `#!lua`.
+pub(super) const TOO_OLD_FOR_SCRIPTS: &str = "Error compiling script";
+
+/// Asks for everything that invalidations need, and changes nothing: whether writes are accepted and, with
+/// a key, whether the user has all rights to it.
+pub(super) const HEARTBEAT: &str = r"#!lua flags=allow-oom
+if #KEYS > 0 then
+    redis.call('DEL', KEYS[1])
+    redis.call('TIME')
+    redis.call('EXISTS', KEYS[1])
+    redis.call('GET', KEYS[1])
+    redis.call('SET', KEYS[1], '', 'XX')
+end
+return 1
+";
 
 /// Raises or releases the fence with the id `ARGV[1]`. The script removes fences that have ended, adds
 /// the fence for `ARGV[2]` milliseconds (0 releases it), and sets the generation `ARGV[3]` for
 /// `ARGV[4]` milliseconds. Since all of it is one step, a fence that ends meanwhile cannot be counted
-/// wrongly. A value of another type under one of the keys is replaced. The script deletes first,
-/// because Redis lets a script that has written go on even if its memory is full. A release with
+/// wrongly. A value of another type under one of the keys is replaced. A release with
 /// `ARGV[5]` above 0 forbids to raise the fence for that many milliseconds, since the command that
 /// raises it may still be on its way.
-pub(super) const MOVE_FENCE: &str = r"
+pub(super) const MOVE_FENCE: &str = r"#!lua flags=allow-oom
 if tonumber(ARGV[2]) > 0 and redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -22,10 +40,11 @@ for id, till in string.gmatch(stored, '(%w+):(%d+)') do
     if tonumber(till) > now and id ~= ARGV[1] then keep(id, tonumber(till)) end
 end
 if tonumber(ARGV[2]) > 0 then keep(ARGV[1], now + tonumber(ARGV[2])) end
-redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
 if #raised > 0 then
     redis.call('SET', KEYS[2], table.concat(raised, ','), 'PX', string.format('%.0f', last - now))
+else
+    redis.call('DEL', KEYS[2])
 end
 if tonumber(ARGV[5]) > 0 then redis.call('SET', KEYS[3], 1, 'PX', ARGV[5]) end
 return 1
@@ -34,27 +53,29 @@ return 1
 /// Replaces the generation `ARGV[1]` by `ARGV[2]` for `ARGV[3]` milliseconds, unless another one has
 /// been set meanwhile. Answers with the generation that is current then, or with nothing while a fence
 /// is raised: a generation that was handed out during a write could outlive the write's fence.
-pub(super) const REPLACE_GENERATION: &str = r"
+pub(super) const REPLACE_GENERATION: &str = r"#!lua flags=allow-oom
 if redis.call('EXISTS', KEYS[2]) == 1 then return false end
 local stored = redis.pcall('GET', KEYS[1])
 if type(stored) == 'string' and stored ~= ARGV[1] then return stored end
-redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return ARGV[2]
 ";
 
-/// Stores the entry `ARGV[2]` for `ARGV[3]` milliseconds and answers with 1, if the tenant's generation
-/// still begins with `ARGV[1]`. Otherwise an entry of a later generation could be overwritten.
+/// Stores the entry `ARGV[2]` for `ARGV[3]` milliseconds, if the tenant's generation still begins with
+/// `ARGV[1]`: otherwise an entry of a later generation could be overwritten. The generation then lives
+/// for another `ARGV[4]` milliseconds. Ends the lease if `ARGV[5]` holds it.
 pub(super) const STORE: &str = r"
 local stored = redis.pcall('GET', KEYS[1])
-if type(stored) ~= 'string' or string.sub(stored, 1, #ARGV[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+if type(stored) == 'string' and string.sub(stored, 1, #ARGV[1]) == ARGV[1] then
+    redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+    redis.call('SET', KEYS[1], stored, 'PX', ARGV[4])
+end
+if redis.pcall('GET', KEYS[3]) == ARGV[5] then redis.call('DEL', KEYS[3]) end
 return 1
 ";
 
-/// Sets a mark, even if the memory of Redis is full.
-pub(super) const SET_MARK: &str = r"
-redis.call('DEL', KEYS[1])
+/// Sets a mark.
+pub(super) const SET_MARK: &str = r"#!lua flags=allow-oom
 return redis.call('SET', KEYS[1], ARGV[1])
 ";
 

@@ -1,5 +1,5 @@
-//! Against a real Redis, each test with one of its own. Lives here: two instances over one Redis,
-//! held to what every backend must do.
+//! The backend against a real Redis, which each test has for itself. In this file: two instances over one
+//! Redis, held to what every backend must do.
 
 use std::sync::Mutex;
 
@@ -29,6 +29,8 @@ mod leases;
 mod mirrored;
 mod refusals;
 mod round_trips;
+mod slow;
+mod unusable;
 
 /// Longer than anything here takes on a busy machine.
 const FOREVER: Duration = Duration::from_secs(60);
@@ -331,7 +333,11 @@ async fn nobody_waits_for_what_is_not_kept_since_redis_is_not_trusted_just_then(
     let (a, b) = open_two(&server).await;
     let permit = seen(&a, &key()).await;
     assert!(permit.claim_lease(&key()).await.unwrap());
-    a.link.heartbeat.heartbeat_timed_out();
+    let now = Instant::now();
+    let _ = a
+        .link
+        .heartbeat
+        .heartbeat_failed(now, now, LinkProblem::NoAnswer);
     a.store(&key(), &permit, entry("unkept")).await.unwrap();
     let of_b = b.permit(permit.generation());
     assert!(of_b.claim_lease(&key()).await.unwrap());

@@ -213,6 +213,9 @@ async fn a_redis_that_is_not_there_shows_as_an_open_breaker_and_as_what_it_must_
     let metrics = scrape(&server).await;
     for (series, value) in [
         ("megastats_redis_breaker_open", "1"),
+        ("megastats_redis_problem{reason=\"unreachable\"}", "1"),
+        ("megastats_redis_problem{reason=\"refused\"}", "0"),
+        ("megastats_redis_breaker_changes_total{to=\"open\"}", "1"),
         ("megastats_redis_undelivered_generations", "2"),
         ("megastats_redis_unraised_fences", "0"),
         ("megastats_redis_undelivered_overrun", "0"),

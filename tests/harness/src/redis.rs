@@ -65,6 +65,11 @@ impl Server {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// The folder in which it works.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Stops the process where it is (`SIGSTOP`): it keeps its connections and answers nothing.
     pub fn stop(&self) {
         self.signal("STOP");

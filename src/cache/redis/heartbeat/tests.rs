@@ -4,14 +4,25 @@ use super::*;
 
 const SOON: Duration = Duration::from_millis(5);
 
+/// A heartbeat that was sent at `sent` is answered at once.
+fn answered(heartbeat: &Heartbeat, sent: Instant) -> BreakerChange {
+    heartbeat.heartbeat_answered(sent, sent + SOON, true)
+}
+
+/// A heartbeat that was sent at `sent` is given up.
+fn missed(heartbeat: &Heartbeat, sent: Instant) -> BreakerChange {
+    heartbeat.heartbeat_failed(sent, sent + HEARTBEAT_TIMEOUT, LinkProblem::NoAnswer)
+}
+
+fn opened() -> BreakerChange {
+    BreakerChange::Opened(LinkProblem::NoAnswer)
+}
+
 /// Redis has answered for `SETTLING_TIME`; the last heartbeat was sent at the instant returned.
 fn settled() -> (Heartbeat, Instant, Epoch) {
     let start = Instant::now();
-    let heartbeat = Heartbeat::new(start);
-    assert_eq!(
-        heartbeat.heartbeat_answered(start, start + SOON),
-        BreakerChange::Closed
-    );
+    let heartbeat = Heartbeat::default();
+    assert_eq!(answered(&heartbeat, start), BreakerChange::Closed);
     heartbeat.era_proclaimed(heartbeat.epoch_without_era().unwrap(), start + SOON);
     assert_eq!(
         heartbeat.trusted_epoch(start + SOON),
@@ -19,7 +30,7 @@ fn settled() -> (Heartbeat, Instant, Epoch) {
         "others may not know yet that Redis is back"
     );
     let last = start + SETTLING_TIME;
-    heartbeat.heartbeat_answered(last, last + SOON);
+    assert_eq!(answered(&heartbeat, last), BreakerChange::Unchanged);
     let epoch = heartbeat.trusted_epoch(last + SOON).unwrap();
     (heartbeat, last, epoch)
 }
@@ -30,18 +41,10 @@ fn settle(heartbeat: &Heartbeat, mut at: Instant) -> Option<Epoch> {
         heartbeat.era_proclaimed(epoch, at);
         for _ in 0..2 {
             at += SETTLING_TIME / 2;
-            heartbeat.heartbeat_answered(at, at);
+            let _ = answered(heartbeat, at);
         }
     }
-    heartbeat.trusted_epoch(at)
-}
-
-fn breaker(is_open: bool, opened: u64, closed: u64) -> Breaker {
-    Breaker {
-        is_open,
-        opened,
-        closed,
-    }
+    heartbeat.trusted_epoch(at + SOON)
 }
 
 #[test]
@@ -61,32 +64,22 @@ fn redis_is_trusted_for_a_while_after_a_heartbeat() {
 #[test]
 fn a_missed_heartbeat_makes_reads_bypass_the_cache_and_begins_no_new_epoch() {
     let (heartbeat, last, epoch) = settled();
-    assert_eq!(heartbeat.heartbeat_timed_out(), BreakerChange::Opened);
-    assert_eq!(
-        heartbeat.heartbeat_timed_out(),
-        BreakerChange::Unchanged,
-        "a change is reported once"
-    );
-    assert_eq!(heartbeat.breaker(), breaker(true, 1, 1));
+    assert_eq!(missed(&heartbeat, last), opened());
     assert_eq!(heartbeat.trusted_epoch(last + SOON), None);
     let back = last + HEARTBEAT_TIMEOUT;
-    assert_eq!(
-        heartbeat.heartbeat_answered(back, back + SOON),
-        BreakerChange::Closed
-    );
+    assert_eq!(answered(&heartbeat, back), BreakerChange::Closed);
     assert_eq!(heartbeat.trusted_epoch(back + SOON), Some(epoch));
-    assert_eq!(heartbeat.breaker(), breaker(false, 1, 2));
 }
 
 #[test]
 fn a_gap_between_heartbeats_begins_a_new_epoch() {
-    for noticed in [false, true] {
+    for is_noticed in [false, true] {
         let (heartbeat, last, epoch) = settled();
-        if noticed {
-            heartbeat.heartbeat_timed_out();
+        if is_noticed {
+            assert_eq!(missed(&heartbeat, last + SOON), opened());
         }
         let back = last + TRUST_LIMIT + SOON;
-        heartbeat.heartbeat_answered(back, back + SOON);
+        let _ = answered(&heartbeat, back);
         assert_eq!(heartbeat.trusted_epoch(back + SOON), None);
         let after = settle(&heartbeat, back + SOON);
         assert!(after.is_some() && after != Some(epoch));
@@ -94,41 +87,49 @@ fn a_gap_between_heartbeats_begins_a_new_epoch() {
 }
 
 #[test]
-fn a_broken_connection_begins_a_new_epoch() {
-    let (heartbeat, last, epoch) = settled();
-    assert_eq!(heartbeat.connection_broke(), BreakerChange::Opened);
-    heartbeat.era_proclaimed(epoch, last + SOON);
-    assert_eq!(
-        heartbeat.heartbeat_answered(last + SOON, last + SOON),
-        BreakerChange::Closed
-    );
-    assert_eq!(
-        heartbeat.trusted_epoch(last + SOON),
-        None,
-        "the era was proclaimed for an older epoch"
-    );
-    assert_ne!(settle(&heartbeat, last + SOON), Some(epoch));
+fn a_broken_connection_and_a_refused_heartbeat_begin_a_new_epoch() {
+    let refused = LinkProblem::Refused("MISCONF".into());
+    for is_refused in [false, true] {
+        let (heartbeat, last, epoch) = settled();
+        let change = if is_refused {
+            heartbeat.heartbeat_failed(last, last + SOON, refused.clone())
+        } else {
+            heartbeat.connection_broke(refused.clone())
+        };
+        assert_eq!(change, BreakerChange::Opened(refused.clone()));
+        heartbeat.era_proclaimed(epoch, last + SOON);
+        assert_eq!(answered(&heartbeat, last + SOON), BreakerChange::Closed);
+        assert_eq!(
+            heartbeat.trusted_epoch(last + SOON),
+            None,
+            "the era was proclaimed for an older epoch"
+        );
+        assert_ne!(settle(&heartbeat, last + SOON), Some(epoch));
+    }
 }
 
 #[test]
 fn a_late_answer_does_not_count_but_is_no_silence() {
     let (heartbeat, last, epoch) = settled();
-    let (sent, late) = (
-        last + HEARTBEAT_PERIOD,
-        last + HEARTBEAT_PERIOD + HEARTBEAT_TIMEOUT + SOON,
-    );
-    assert_eq!(
-        heartbeat.heartbeat_answered(sent, late),
-        BreakerChange::Opened
-    );
+    let sent = last + HEARTBEAT_PERIOD;
+    let late = sent + HEARTBEAT_TIMEOUT + SOON;
+    // This instance was stalled, and has not given it up.
+    assert_eq!(heartbeat.heartbeat_answered(sent, late, true), opened());
     assert_eq!(heartbeat.trusted_epoch(late), None);
-    assert_eq!(heartbeat.silence(late), Duration::ZERO);
-    heartbeat.heartbeat_answered(late, late + SOON);
+    let mut sent = late;
+    for _ in 0..20 {
+        let _ = missed(&heartbeat, sent);
+        heartbeat.heartbeat_accepted();
+        sent += HEARTBEAT_TIMEOUT;
+        assert!(!heartbeat.is_silent_for(HEARTBEAT_PERIOD, sent));
+        assert_eq!(heartbeat.silence(sent), Duration::ZERO);
+    }
+    let _ = answered(&heartbeat, late);
     assert_eq!(heartbeat.trusted_epoch(late + SOON), Some(epoch));
 }
 
 #[test]
-fn every_silence_that_makes_a_writer_give_up_is_noticed_whenever_heartbeats_fall() {
+fn every_silence_that_makes_a_writer_go_on_is_noticed_whenever_heartbeats_fall() {
     let silence = 9 * HEARTBEAT_PERIOD;
     for offset in (0..100).map(Duration::from_millis) {
         let (heartbeat, last, before) = settled();
@@ -136,7 +137,7 @@ fn every_silence_that_makes_a_writer_give_up_is_noticed_whenever_heartbeats_fall
         // is answered may have waited for all of HEARTBEAT_TIMEOUT.
         let resumed = last + silence;
         let sent = resumed.checked_sub(HEARTBEAT_TIMEOUT).unwrap() + offset;
-        heartbeat.heartbeat_answered(sent, sent.max(resumed));
+        let _ = heartbeat.heartbeat_answered(sent, sent.max(resumed), true);
         assert_eq!(heartbeat.trusted_epoch(resumed + SOON), None, "{offset:?}");
         assert_ne!(
             settle(&heartbeat, resumed + SOON),
@@ -149,79 +150,63 @@ fn every_silence_that_makes_a_writer_give_up_is_noticed_whenever_heartbeats_fall
 #[test]
 fn commands_that_time_out_one_after_the_other_open_the_breaker_until_the_next_heartbeat() {
     let (heartbeat, last, epoch) = settled();
-    assert_eq!(
-        [heartbeat.command_timed_out(), heartbeat.command_timed_out()],
-        [BreakerChange::Unchanged; 2]
-    );
-    heartbeat.command_answered();
-    assert_eq!(
-        [heartbeat.command_timed_out(), heartbeat.command_timed_out()],
-        [BreakerChange::Unchanged; 2]
-    );
-    assert_eq!(heartbeat.command_timed_out(), BreakerChange::Opened);
+    for _ in 0..2 {
+        for _ in 1..MAX_TIMEOUTS {
+            assert_eq!(heartbeat.command_timed_out(), BreakerChange::Unchanged);
+        }
+        heartbeat.command_answered();
+    }
+    for _ in 1..MAX_TIMEOUTS {
+        assert_eq!(heartbeat.command_timed_out(), BreakerChange::Unchanged);
+    }
+    assert_eq!(heartbeat.command_timed_out(), opened());
     assert_eq!(heartbeat.trusted_epoch(last + SOON), None);
-    assert_eq!(
-        heartbeat.heartbeat_answered(last + HEARTBEAT_PERIOD, last + HEARTBEAT_PERIOD),
-        BreakerChange::Closed
-    );
-    assert_eq!(
-        heartbeat.trusted_epoch(last + HEARTBEAT_PERIOD),
-        Some(epoch)
-    );
+    let next = last + HEARTBEAT_PERIOD;
+    assert_eq!(answered(&heartbeat, next), BreakerChange::Closed);
+    assert_eq!(heartbeat.trusted_epoch(next + SOON), Some(epoch));
 }
 
 #[test]
 fn a_stall_of_this_instance_is_no_silence_of_redis() {
     let (heartbeat, last, _) = settled();
-    let (wait, woken) = (Duration::from_secs(1), last + Duration::from_secs(60));
-    let given_up = |after| heartbeat.is_silent_for(wait, woken + after);
-    let miss = |after| heartbeat.heartbeat_missed(woken + after, woken + after + HEARTBEAT_TIMEOUT);
-    for missed in 0..MIN_MISSED_HEARTBEATS {
-        assert!(!given_up(wait), "{missed}");
-        miss(missed * HEARTBEAT_TIMEOUT);
+    let wait = Duration::from_secs(1);
+    let woken = last + Duration::from_secs(60);
+    let is_silent = |after| heartbeat.is_silent_for(wait, woken + after);
+    let miss = |after| missed(&heartbeat, woken + after);
+    for sent in (0..4).map(|number| number * HEARTBEAT_TIMEOUT) {
+        assert!(!is_silent(sent), "others may not know yet");
+        let _ = miss(sent);
     }
-    assert!(
-        !given_up(MIN_MISSED_HEARTBEATS * HEARTBEAT_TIMEOUT),
-        "others may not know yet"
-    );
-    assert!(!given_up(8 * HEARTBEAT_PERIOD) && given_up(9 * HEARTBEAT_PERIOD));
+    assert!(!is_silent(4 * HEARTBEAT_TIMEOUT));
+    let _ = miss(4 * HEARTBEAT_TIMEOUT);
+    assert!(is_silent(5 * HEARTBEAT_TIMEOUT));
     // Stalled once more, after which it asks again.
-    assert!(!given_up(2 * wait));
-    miss(2 * wait);
+    assert!(!is_silent(2 * wait));
+    let _ = miss(2 * wait);
     assert!(
-        !given_up(2 * wait + HEARTBEAT_TIMEOUT),
+        !is_silent(2 * wait + HEARTBEAT_TIMEOUT),
         "one alone says nothing"
     );
-    miss(2 * wait + HEARTBEAT_TIMEOUT);
-    miss(3 * wait);
+    let _ = miss(2 * wait + HEARTBEAT_TIMEOUT);
+    let _ = miss(3 * wait);
     assert!(
-        !given_up(3 * wait + HEARTBEAT_TIMEOUT),
+        !is_silent(3 * wait + HEARTBEAT_TIMEOUT),
         "it was stalled between"
     );
-    heartbeat.heartbeat_answered(woken + 4 * wait, woken + 4 * wait);
-    assert!(!given_up(6 * wait));
 }
 
 #[test]
 fn a_late_heartbeat_keeps_an_open_breaker_open_and_a_closed_one_closed() {
     let (heartbeat, last, epoch) = settled();
+    let slowly = |sent| heartbeat.heartbeat_answered(sent, sent + SOON, false);
     let late = last + HEARTBEAT_PERIOD;
-    assert_eq!(
-        heartbeat.heartbeat_answered_slowly(late, late + SOON),
-        BreakerChange::Unchanged
-    );
+    assert_eq!(slowly(late), BreakerChange::Unchanged);
     assert_eq!(heartbeat.trusted_epoch(late + SOON), Some(epoch));
-    heartbeat.heartbeat_timed_out();
+    let _ = missed(&heartbeat, late);
     let late = late + HEARTBEAT_PERIOD;
-    assert_eq!(
-        heartbeat.heartbeat_answered_slowly(late, late + SOON),
-        BreakerChange::Unchanged
-    );
+    assert_eq!(slowly(late), BreakerChange::Unchanged);
     assert_eq!(heartbeat.trusted_epoch(late + SOON), None);
-    assert_eq!(
-        heartbeat.heartbeat_answered(late, late + SOON),
-        BreakerChange::Closed
-    );
+    assert_eq!(answered(&heartbeat, late), BreakerChange::Closed);
     assert_eq!(
         heartbeat.trusted_epoch(late + SOON),
         Some(epoch),
@@ -230,17 +215,19 @@ fn a_late_heartbeat_keeps_an_open_breaker_open_and_a_closed_one_closed() {
 }
 
 #[test]
-fn silence_is_counted_from_the_last_answer() {
-    let (heartbeat, last, _) = settled();
+fn a_redis_that_has_never_answered_is_spoken_of_unless_it_only_begins_slowly() {
+    let start = Instant::now();
+    let heartbeat = Heartbeat::default();
+    for number in 1..MIN_FAILED_HEARTBEATS {
+        let sent = start + number * HEARTBEAT_TIMEOUT;
+        assert_eq!(missed(&heartbeat, sent), BreakerChange::Unchanged);
+    }
+    let sent = start + MIN_FAILED_HEARTBEATS * HEARTBEAT_TIMEOUT;
+    assert_eq!(missed(&heartbeat, sent), opened());
+    let heartbeat = Heartbeat::default();
+    let refused = LinkProblem::Refused("WRONGPASS".into());
     assert_eq!(
-        heartbeat.silence(last + SOON + HEARTBEAT_PERIOD),
-        HEARTBEAT_PERIOD
+        heartbeat.heartbeat_failed(start, start, refused.clone()),
+        BreakerChange::Opened(refused)
     );
-    heartbeat.heartbeat_timed_out();
-    assert_eq!(
-        heartbeat.silence(last + SOON + HEARTBEAT_PERIOD),
-        HEARTBEAT_PERIOD
-    );
-    heartbeat.heartbeat_answered(last + HEARTBEAT_PERIOD, last + HEARTBEAT_PERIOD);
-    assert_eq!(heartbeat.silence(last + HEARTBEAT_PERIOD), Duration::ZERO);
 }

@@ -48,14 +48,23 @@ async fn a_unix_socket_and_the_newer_protocol_are_understood() {
     }
 }
 
+/// The command of docs/OPERATIONS.md that makes a user, whose password is `PASSWORD`.
+pub(super) fn documented_user() -> Vec<&'static str> {
+    let docs = include_str!("../../../../docs/OPERATIONS.md");
+    let command = docs
+        .split("```")
+        .find(|block| block.trim().starts_with("ACL SETUSER"));
+    command.expect("the command").split_whitespace().collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_that_may_do_only_what_the_service_does_is_enough() {
     let server = Server::start();
-    let rules = "ACL SETUSER stats on >s3cret ~clinics:* resetchannels -@all \
-                 +ping +mget +get +set +del +exists +time +eval +scan";
-    server.run::<()>(&rules.split_whitespace().collect::<Vec<_>>());
-    let mut user = settings(&format!("redis://stats:s3cret@127.0.0.1:{}", server.port));
-    user.key_prefix = "clinics:".into();
+    server.run::<()>(&documented_user());
+    let user = settings(&format!(
+        "redis://megastats:PASSWORD@127.0.0.1:{}",
+        server.port
+    ));
     let (a, b) = (open(&user), open(&user));
     trust_each_other(&a, &b).await;
     fill(&a, "before").await;

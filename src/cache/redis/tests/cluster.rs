@@ -124,6 +124,40 @@ async fn tenants_lie_on_all_nodes_and_the_keys_of_each_on_one() {
     assert_eq!((page.total, page.keys.len()), (30, 10));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_that_may_do_only_what_the_service_does_is_enough_in_a_cluster() {
+    let cluster = shared().await;
+    for node in &cluster.nodes {
+        node.run::<()>(&access::documented_user());
+    }
+    let mut user = cluster.settings();
+    let url = format!(
+        "redis://megastats:PASSWORD@127.0.0.1:{}",
+        cluster.nodes[0].port
+    );
+    user.url = RedisUrl::parse(&url).unwrap();
+    let (a, b) = (open(&user), open(&user));
+    trust_each_other(&a, &b).await;
+    fill(&a, "before").await;
+    assert_eq!(a.keys(None, 10).await.unwrap().total, 1);
+    write(&b).await;
+    seen(&a, &key()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_takes_no_writes_is_noticed_by_everybody() {
+    let cluster = Cluster::start().await;
+    let (a, b) = cluster.open_two().await;
+    fill(&b, "before").await;
+    let node = &cluster.nodes[cluster.node_of(&tenant())];
+    node.run::<()>(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    until(async || trusted(&b).is_none()).await;
+    let fence = a.fence(&tenant()).await.unwrap();
+    assert_eq!(a.release(fence).await.unwrap(), Released::Pending);
+    node.run::<()>(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    failures::is_not_hit_until_trusted(&b).await;
+}
+
 async fn one_node_fails_and_returns(fail: impl Fn(&mut Server), come_back: impl Fn(&mut Server)) {
     let mut cluster = Cluster::start().await;
     let (a, b) = cluster.open_two().await;

@@ -1,6 +1,9 @@
-//! A holder of a lease that dies and never ends it: how long others wait for it.
+//! For how long others wait for the holder of a lease: one that dies, and one that has stored its result.
 
-use super::{round_trips::counts, *};
+use super::{
+    round_trips::{listen, sent},
+    *,
+};
 use crate::cache::Outcome;
 
 /// Longer than anybody waits.
@@ -35,7 +38,7 @@ async fn read_after_a_death(lease_ms: u64, meanwhile: impl Fn(&Server)) -> Holde
         trust_each_other(&dead, &reader).await;
         let epochs = [trusted(&dead), trusted(&reader)];
         let seen = seen(&dead, &key()).await;
-        server.run::<()>(&["CONFIG", "RESETSTAT"]);
+        listen(&server);
         assert!(seen.claim_lease(&key()).await.unwrap());
 
         let through = super::reader(Arc::new(Instance {
@@ -46,7 +49,7 @@ async fn read_after_a_death(lease_ms: u64, meanwhile: impl Fn(&Server)) -> Holde
         let compute = async move { Ok(holders(&at).into()) };
         let reading = tokio::spawn(async move { through.read(&key(), || compute.boxed()).await });
         // It has been told that the lease is taken, and has looked again.
-        let waits = || counts(&server).get("mget").is_some_and(|looks| *looks > 2);
+        let waits = || sent(&server).iter().filter(|word| *word == "MGET").count() > 2;
         until(async || waits() || reading.is_finished()).await;
         meanwhile(&server);
         let answer = reading.await.unwrap().unwrap();
@@ -76,4 +79,40 @@ async fn a_dead_holder_is_not_waited_for_once_redis_has_forgotten_its_lease() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_holder_is_not_waited_for_for_ever_however_long_its_lease() {
     assert_eq!(read_after_a_death(TOO_LONG, |_| ()).await, Holder::Dead);
+}
+
+/// A clock that is ahead of the machine's.
+struct Ahead(Duration);
+
+impl Clock for Ahead {
+    fn now(&self) -> jiff::Timestamp {
+        SystemClock.now() + self.0
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_a_result_that_was_stored_however_old_it_looks() {
+    let server = Server::start();
+    let mut settings = server.settings();
+    settings.lease = FOREVER;
+    let stores = open(&settings);
+    let tasks = Tasks::new(Handle::current());
+    let ahead = Arc::new(Ahead(conformance::TTL + FOREVER));
+    let reads = RedisCache::new(&settings, conformance::LIFE, ahead, &tasks).unwrap();
+    trust_each_other(&stores, &reads).await;
+    until(async || {
+        let permit = seen(&stores, &key()).await;
+        assert!(permit.claim_lease(&key()).await.unwrap());
+        stores.store(&key(), &permit, entry("x")).await.unwrap();
+        // To this instance it has expired.
+        match found(&reads, &key()).await {
+            Lookup::Miss(other) if other == permit => {
+                assert!(other.claim_lease(&key()).await.unwrap());
+                true
+            }
+            Lookup::Miss(_) => false,
+            other => panic!("not a miss: {other:?}"),
+        }
+    })
+    .await;
 }

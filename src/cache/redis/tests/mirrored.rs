@@ -1,12 +1,12 @@
-//! Redis that is told of every write, and not read: held to what every backend must do, and to
-//! what those expect who read it.
+//! Instances that read from memory and invalidate in Redis: held to what every backend must do, and to
+//! what instances expect that read from Redis.
 
 use super::*;
 use crate::cache::{MemoryCache, Mirrored};
 
-fn mirrored(told: impl StatsCache) -> Mirrored {
+fn mirrored(mirror: impl StatsCache) -> Mirrored {
     let memory = MemoryCache::new(conformance::LIFE, 1000);
-    Mirrored::new(Arc::new(memory), Arc::new(told))
+    Mirrored::new(Arc::new(memory), Arc::new(mirror))
 }
 
 async fn handles() -> Handles<Mirrored> {
@@ -23,10 +23,10 @@ conformance::safety!(handles());
 conformance::caching!(handles());
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_reads_redis_is_fenced_by_a_write_of_who_reads_memory_and_finds_nothing_from_before() {
+async fn an_instance_that_reads_redis_is_fenced_by_a_write_of_one_that_reads_memory() {
     let server = Server::start();
-    let (told, reader) = open_two(&server).await;
-    let writer = mirrored(told);
+    let (mirror, reader) = open_two(&server).await;
+    let writer = mirrored(mirror);
     fill(&reader, "before").await;
     let fence = writer.fence(&tenant()).await.unwrap();
     assert!(is_bypass(&found(&reader, &key()).await));
@@ -35,10 +35,10 @@ async fn who_reads_redis_is_fenced_by_a_write_of_who_reads_memory_and_finds_noth
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_reads_redis_forgets_everything_when_who_reads_memory_is_told_to() {
+async fn an_instance_that_reads_redis_forgets_everything_when_one_that_reads_memory_purges() {
     let server = Server::start();
-    let (told, reader) = open_two(&server).await;
-    let writer = mirrored(told);
+    let (mirror, reader) = open_two(&server).await;
+    let writer = mirrored(mirror);
     fill(&reader, "before").await;
     writer.forget().await.unwrap();
     seen(&reader, &key()).await;

@@ -1,7 +1,5 @@
 //! A Redis that answers, but has no room or takes no writes.
 
-use harness::redis::free_port;
-
 use super::{
     failures::{WRITE_BOUND, is_not_hit_until_trusted},
     *,
@@ -68,30 +66,92 @@ async fn a_full_redis_takes_invalidations_and_no_entries() {
     fill(&b, "after").await;
 }
 
+/// A way in which Redis answers, but takes no invalidation from anybody.
+struct Refusal {
+    /// What it says.
+    says: &'static str,
+    begins: &'static str,
+    ends: &'static str,
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_answers_but_takes_no_invalidation_refuses_the_write() {
-    let server = Server::start();
+async fn writes_go_on_past_a_redis_that_takes_no_invalidations_and_nothing_older_is_hit() {
+    let server = Server::start_with(&["--save", "3600 1000000"]);
+    // Without a folder nothing can be saved.
+    std::fs::remove_dir_all(server.folder()).unwrap();
     let (a, b) = open_two(&server).await;
-    fill(&a, "before").await;
-    // As after a failover to a replica that is still read from.
-    let elsewhere = free_port().to_string();
-    server.run::<()>(&["CONFIG", "SET", "replica-serve-stale-data", "yes"]);
-    server.run::<()>(&["REPLICAOF", "127.0.0.1", &elsewhere]);
-    // Others may have found the new master: they would not hear of it.
-    let refused = tokio::time::timeout(WRITE_BOUND, a.fence(&tenant())).await;
-    assert!(refused.expect("in time").is_err());
-    // Those that follow hold up nobody who waits behind them: see `Link::raise`.
-    let followers = async {
-        for _ in 0..60 {
-            assert!(a.fence(&tenant()).await.is_err());
+    for Refusal { says, begins, ends } in [
+        Refusal {
+            says: "READONLY",
+            begins: "REPLICAOF 127.0.0.1 1",
+            ends: "REPLICAOF NO ONE",
+        },
+        Refusal {
+            says: "NOREPLICAS",
+            begins: "CONFIG SET min-replicas-to-write 1",
+            ends: "CONFIG SET min-replicas-to-write 0",
+        },
+        Refusal {
+            says: "MISCONF",
+            begins: "BGSAVE",
+            ends: "CONFIG SET stop-writes-on-bgsave-error no",
+        },
+        Refusal {
+            says: "NOPERM",
+            begins: "ACL SETUSER default -eval",
+            ends: "ACL SETUSER default +eval",
+        },
+        Refusal {
+            says: "can't run this command",
+            begins: "ACL SETUSER default -set",
+            ends: "ACL SETUSER default +set",
+        },
+    ] {
+        let run = |command: &str| {
+            let words: Vec<_> = command.split_whitespace().collect();
+            server.run::<redis::Value>(&words);
+        };
+        fill(&a, "before").await;
+        run(begins);
+        let refused = async || {
+            let state = b.link_state();
+            state
+                .problem
+                .is_some_and(|problem| problem.to_string().contains(says))
+        };
+        until(refused).await;
+        let writes = async {
+            // Far more than could wait.
+            for _ in 0..500 {
+                let fence = a.fence(&tenant()).await.expect(says);
+                let released = a.release(fence).await.expect(says);
+                assert_eq!(released, Released::Pending);
+                let found = b.look_up(&key()).await;
+                assert!(matches!(found, Ok(Lookup::Bypass(_))), "{found:?}");
+            }
+        };
+        tokio::time::timeout(WRITE_BOUND, writes).await.expect(says);
+        run(ends);
+        is_not_hit_until_trusted(&b).await;
+        until(async || !a.link.pending.must_bypass(&tenant(), Instant::now())).await;
+        write(&a).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_that_do_not_stay_are_noticed() {
+    let server = Server::start();
+    let mut life = conformance::LIFE;
+    life.fresh = Duration::from_secs(1);
+    let tasks = Tasks::new(Handle::current());
+    let clock = Arc::new(SystemClock);
+    let cache = RedisCache::new(&server.settings(), life, clock, &tasks).unwrap();
+    trusts(&cache).await;
+    for policy in ["allkeys-lru", "noeviction"] {
+        server.run::<()>(&["CONFIG", "SET", "maxmemory-policy", policy]);
+        for (limit, loses_entries) in [("1mb", true), ("0", false)] {
+            server.run::<()>(&["CONFIG", "SET", "maxmemory", limit]);
+            until(async || cache.link_state().loses_entries == loses_entries).await;
         }
-    };
-    tokio::time::timeout(WRITE_BOUND, followers)
-        .await
-        .expect("in time");
-    until(async || matches!(b.look_up(&key()).await, Ok(Lookup::Bypass(_)))).await;
-    server.run::<()>(&["REPLICAOF", "NO", "ONE"]);
-    write(&a).await;
-    is_not_hit_until_trusted(&b).await;
-    fill(&a, "after").await;
+    }
 }
