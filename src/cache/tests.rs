@@ -51,7 +51,7 @@ fn through_shared(cache: Arc<dyn StatsCache>) -> Arc<Cached> {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = Settings::default().database;
     settings.url = DatabaseUrl::Sqlite(folder.path().join("test.db"));
-    let db = Db::open(&settings).unwrap();
+    let db = Db::open(&settings, None).unwrap();
     let counters = Metrics::new(CacheBackend::Memory).cache;
     let tasks = Tasks::new(Handle::current());
     Arc::new(Cached {

@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 
 use diesel::{
     Connection, QueryResult, SqliteConnection,
-    connection::TransactionManager,
+    connection::{SimpleConnection, TransactionManager},
     result::{DatabaseErrorKind, Error},
 };
 
 use super::{
-    error::{ConnectError, DbError, kind_and_message},
+    error::{ConnectError, DbError, OpenError, kind_and_message},
+    file::FileError,
+    lock::LockMode,
     postgres::{self, PgConn, PgDriver, PgServer},
-    sqlite,
+    sqlite::{self, SqliteFile},
 };
 use crate::settings::{DatabaseSettings, DatabaseUrl};
 
@@ -45,55 +47,52 @@ pub(crate) use on_db;
 /// Makes connections to the configured database.
 #[derive(Debug)]
 pub(super) enum Manager {
-    Sqlite {
-        path: String,
-        busy_timeout: Duration,
-    },
+    Sqlite(SqliteFile),
     Postgres(Box<PgServer>),
 }
 
 impl Manager {
-    /// Takes the database from the settings; makes the folder of a SQLite file, and reads whom TLS
-    /// trusts.
-    pub(super) fn new(settings: &DatabaseSettings) -> Result<Self, ConnectError> {
-        let path = match &settings.url {
-            DatabaseUrl::Sqlite(path) => path,
-            DatabaseUrl::Postgres(url) => {
-                return Ok(Self::Postgres(Box::new(PgServer::new(url, settings)?)));
+    /// Takes the database from the settings. Opens a SQLite file, which is made if it is missing, and locks
+    /// it if `lock` says how; reads whom TLS trusts.
+    pub(super) fn new(
+        settings: &DatabaseSettings,
+        lock: Option<LockMode>,
+    ) -> Result<Self, OpenError> {
+        Ok(match &settings.url {
+            DatabaseUrl::Sqlite(path) => {
+                Self::Sqlite(SqliteFile::open(path, settings.busy_timeout, lock)?)
             }
-        };
-        let path = sqlite::prepare(path)?;
-        Ok(Self::Sqlite {
-            path,
-            busy_timeout: settings.busy_timeout,
+            DatabaseUrl::Postgres(url) => Self::Postgres(Box::new(PgServer::new(url, settings)?)),
         })
     }
 
     /// A new connection. Blocks.
     pub(super) fn open(&self) -> Result<DbConnection, ConnectError> {
-        match self {
-            Self::Sqlite { path, busy_timeout } => {
-                let conn = AnyConn::Sqlite(sqlite::connect(path, *busy_timeout)?);
-                Ok(DbConnection {
-                    conn,
-                    driver: None,
-                    is_lost: false,
-                })
-            }
+        let (conn, driver) = match self {
+            Self::Sqlite(file) => (AnyConn::Sqlite(file.connect()?), None),
             Self::Postgres(server) => {
                 let (conn, driver) = server.connect()?;
-                Ok(DbConnection {
-                    conn: AnyConn::Pg(Box::new(conn)),
-                    driver: Some(driver),
-                    is_lost: false,
-                })
+                (AnyConn::Pg(Box::new(conn)), Some(driver))
             }
+        };
+        Ok(DbConnection {
+            conn,
+            driver,
+            is_lost: false,
+        })
+    }
+
+    /// Whether a SQLite file is still there, or another is in its place.
+    pub(super) fn check_file(&self) -> Result<(), FileError> {
+        match self {
+            Self::Sqlite(file) => file.check(),
+            Self::Postgres(_) => Ok(()),
         }
     }
 
     /// Whether only one writer writes at a time.
     pub(super) fn has_one_writer(&self) -> bool {
-        matches!(self, Self::Sqlite { .. })
+        matches!(self, Self::Sqlite(_))
     }
 }
 
@@ -174,16 +173,22 @@ fn is_inside_transaction<C: Connection>(conn: &mut C) -> bool {
 }
 
 impl AnyConn {
-    /// A new connection to a PostgreSQL database that cannot write, and does not migrate the database.
-    /// `None` if the database has no table of appointments. Blocks.
-    pub(crate) fn read_only_postgres(
-        settings: &DatabaseSettings,
-    ) -> Result<Option<Self>, ConnectError> {
-        let DatabaseUrl::Postgres(url) = &settings.url else {
-            return Ok(None);
-        };
-        let (mut conn, _link) = PgServer::new(url, settings)?.connect()?;
-        let has_appointments = postgres::set_read_only(&mut conn)?;
-        Ok(has_appointments.then(|| Self::Pg(Box::new(conn))))
+    /// A connection that cannot write, to a database that is neither made nor migrated. `None` if it has no
+    /// table of appointments yet. Blocks.
+    pub(crate) fn read_only(settings: &DatabaseSettings) -> Result<Option<Self>, ConnectError> {
+        match &settings.url {
+            DatabaseUrl::Sqlite(path) => {
+                let Some(mut conn) = sqlite::connect_as_is(path, settings.busy_timeout)? else {
+                    return Ok(None);
+                };
+                conn.batch_execute("PRAGMA query_only = ON")?;
+                Ok(Some(Self::Sqlite(conn)))
+            }
+            DatabaseUrl::Postgres(url) => {
+                let (mut conn, _link) = PgServer::new(url, settings)?.connect()?;
+                let has_appointments = postgres::set_read_only(&mut conn)?;
+                Ok(has_appointments.then(|| Self::Pg(Box::new(conn))))
+            }
+        }
     }
 }

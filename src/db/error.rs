@@ -1,7 +1,6 @@
-//! Why the database could not be opened, or gave no answer. Lives here: the errors, and what a
-//! statement's error says by itself.
+//! Why the database could not be opened or gave no answer, and what a statement's error says by itself.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use diesel::{
     ConnectionError,
@@ -9,7 +8,7 @@ use diesel::{
 };
 use thiserror::Error;
 
-use super::lock::LockError;
+use super::{file::FileError, lock::LockError};
 
 /// The database could not be opened.
 #[derive(Debug, Error)]
@@ -23,6 +22,9 @@ pub enum OpenError {
     /// The pool got no connection, for the reason given.
     #[error("{0}")]
     Pool(String),
+    /// The SQLite file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Another process is in the way.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -31,17 +33,15 @@ pub enum OpenError {
 /// A connection could not be made.
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    /// The folder of the SQLite file could not be made.
-    #[error("cannot make the folder {}: {source}", folder.display())]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The path cannot be handed to SQLite.
-    #[error("{} is not valid UTF-8", .0.display())]
-    Path(PathBuf),
+    /// The SQLite file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The SQLite file belongs to another program.
+    #[error(
+        "this is the database of another program, and is left as it is: name a file that is not there \
+         yet, and bring appointments of AlignWork into it with \"megastats import FILE\""
+    )]
+    Foreign,
     /// The database refused the connection.
     #[error(transparent)]
     Refused(#[from] ConnectionError),
@@ -115,6 +115,10 @@ pub enum DbError {
     /// No connection could be made, for the reason given.
     #[error("cannot connect: {0}")]
     Unavailable(String),
+    /// The SQLite file was removed or replaced. A write may or may not have been done, and if it was, it
+    /// is in a file that cannot be found.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The connection was lost before the answer came. A write may or may not have been done.
     #[error("the connection was lost: {0}")]
     ConnectionLost(DieselError),
@@ -135,6 +139,7 @@ impl DbError {
             | Self::TooLate
             | Self::Aborted(_)
             | Self::Unavailable(_)
+            | Self::File(_)
             | Self::ConnectionLost(_) => true,
             Self::Statement(_) | Self::Panicked(_) => false,
         }

@@ -2,18 +2,27 @@
 //! writes, so a process with such a cache serves its file alone.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{File, TryLockError},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use thiserror::Error;
 
-use crate::settings::DatabaseUrl;
+use super::file::with_suffix;
+
+/// Whether other services may serve the same SQLite file. `PostgreSQL` has no such lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockMode {
+    /// None may.
+    Exclusive,
+    /// Those may that lock it as shared, too.
+    Shared,
+}
 
 /// Is held while the file is served. The operating system releases it when the process ends.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held, not used")] File);
+pub(super) struct Lock(#[expect(dead_code, reason = "held, not used")] Vec<File>);
 
 /// The file cannot be served.
 #[derive(Debug, Error)]
@@ -35,35 +44,35 @@ pub enum LockError {
 }
 
 impl Lock {
-    /// Takes the lock for this process `alone`, or shares it with others that do not need it alone.
-    /// `None` for PostgreSQL, whose instances share a cache.
+    /// Locks the database at `path`, the one that [`super::file::locate`] found.
     ///
-    /// The lock is on a file beside the database: SQLite locks the database file itself, and the system
-    /// drops such locks when anything in the process closes that file.
-    pub fn take(url: &DatabaseUrl, alone: bool) -> Result<Option<Self>, LockError> {
-        let DatabaseUrl::Sqlite(path) = url else {
-            return Ok(None);
-        };
-        let mut path = path.clone().into_os_string();
-        path.push("-serving");
-        let path = PathBuf::from(path);
-        let failed = |source| LockError::Failed {
-            path: path.clone(),
-            source,
-        };
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(failed)?;
+    /// Two files are locked: one beside the database, which stands for its name, and the database
+    /// itself, which may be renamed while it is served. These locks are `flock`'s, which on Linux do not
+    /// meet those that SQLite takes itself (`fcntl`'s). Elsewhere they do, so there is only the first.
+    pub(super) fn take(path: &Path, mode: LockMode) -> Result<Self, LockError> {
+        let mut files = vec![lock(with_suffix(path, "-serving"), mode)?];
+        if cfg!(target_os = "linux") {
+            files.push(lock(path.to_owned(), mode)?);
         }
-        let file = File::create(&path).map_err(failed)?;
-        let taken = if alone {
-            file.try_lock()
-        } else {
-            file.try_lock_shared()
-        };
-        match taken {
-            Ok(()) => Ok(Some(Self(file))),
-            Err(TryLockError::WouldBlock) => Err(LockError::Taken),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
-        }
+        Ok(Self(files))
     }
+}
+
+fn lock(path: PathBuf, mode: LockMode) -> Result<File, LockError> {
+    let open = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path);
+    let locked = open.map_err(TryLockError::Error).and_then(|file| {
+        match mode {
+            LockMode::Exclusive => file.try_lock(),
+            LockMode::Shared => file.try_lock_shared(),
+        }
+        .map(|()| file)
+    });
+    locked.map_err(|error| match error {
+        TryLockError::WouldBlock => LockError::Taken,
+        TryLockError::Error(source) => LockError::Failed { path, source },
+    })
 }

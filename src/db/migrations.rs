@@ -142,6 +142,12 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_ours_is_known_by_the_first_of_them() {
+        let first = versions::<Sqlite>(&SQLITE).into_iter().min();
+        assert_eq!(first.as_deref(), Some(crate::db::sqlite::FIRST_MIGRATION));
+    }
+
+    #[test]
     fn the_databases_have_the_same_migrations() {
         let folder = |name| {
             let path = format!("{}/migrations/{name}", env!("CARGO_MANIFEST_DIR"));

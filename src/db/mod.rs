@@ -5,6 +5,7 @@ mod busy;
 mod connection;
 mod dialect;
 mod error;
+mod file;
 mod lock;
 mod migrations;
 mod pool;
@@ -26,15 +27,19 @@ pub(crate) use connection::on_db;
 pub(crate) use dialect::Dialect;
 pub use diesel::QueryResult;
 pub use error::{ConnectError, DbError, MigrationError, OpenError, TlsError};
-pub use lock::{Lock, LockError};
+pub use file::FileError;
+pub(crate) use file::{is_same_file, locate};
+pub use lock::{LockError, LockMode};
 pub use pool::PoolState;
 pub use postgres::{Blocking, PgConn};
 pub use queue::Turn;
 pub use readiness::NotReady;
+pub(crate) use sqlite::establish;
 pub use status::{InvalidStatus, Status};
 pub use time::UtcTime;
 
 use crate::{settings::DatabaseSettings, tenant::TenantId};
+use connection::Manager;
 use pool::Pool;
 use readiness::Readiness;
 
@@ -43,15 +48,18 @@ use readiness::Readiness;
 pub struct Db {
     pool: Arc<Pool>,
     readiness: Arc<Readiness>,
+    manager: Arc<Manager>,
 }
 
 impl Db {
-    /// Opens the database and migrates it. A missing SQLite file is made. Blocks. The current tokio runtime
-    /// serves the connections to PostgreSQL.
-    pub fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
+    /// Opens the database and migrates it. A missing SQLite file is made, and `lock` says how it is locked
+    /// while it is open, if at all. Blocks. The current tokio runtime serves the connections to PostgreSQL.
+    pub fn open(settings: &DatabaseSettings, lock: Option<LockMode>) -> Result<Self, OpenError> {
+        let manager = Arc::new(Manager::new(settings, lock)?);
         Ok(Self {
-            pool: Arc::new(Pool::open(settings)?),
-            readiness: Arc::new(Readiness::new(settings)?),
+            pool: Arc::new(Pool::open(settings, Arc::clone(&manager))?),
+            readiness: Arc::new(Readiness::new(Arc::clone(&manager))),
+            manager,
         })
     }
 
@@ -111,9 +119,14 @@ impl Db {
         F: FnOnce(&mut AnyConn) -> diesel::QueryResult<T> + Send + 'static,
     {
         let pool = Arc::clone(&self.pool);
+        let manager = Arc::clone(&self.manager);
         tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            pool.run_until(until, work)
+            manager.check_file()?;
+            let result = pool.run_until(until, work);
+            // Whoever took the file away meanwhile may have taken it without this write.
+            manager.check_file()?;
+            result
         })
         .await?
     }

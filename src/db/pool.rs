@@ -64,7 +64,7 @@ type LastConnectError = Arc<Mutex<Option<String>>>;
 /// Makes the connections for r2d2, and checks them.
 #[derive(Debug)]
 struct ConnectionFactory {
-    manager: Manager,
+    manager: Arc<Manager>,
     last_error: LastConnectError,
 }
 
@@ -97,8 +97,10 @@ impl ManageConnection for ConnectionFactory {
 
 impl Pool {
     /// Migrates the database and makes one connection. Blocks.
-    pub(super) fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
-        let manager = Manager::new(settings)?;
+    pub(super) fn open(
+        settings: &DatabaseSettings,
+        manager: Arc<Manager>,
+    ) -> Result<Self, OpenError> {
         let migrated = migrations::migrate(&manager)?;
         if migrated > 0 {
             log::info!("database: ran {migrated} migration(s)");

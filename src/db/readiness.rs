@@ -18,7 +18,6 @@ use super::{
     error::{ConnectError, DbError},
     migrations,
 };
-use crate::settings::DatabaseSettings;
 
 /// How old a result may be that is given again.
 const MAX_RESULT_AGE: Duration = Duration::from_secs(1);
@@ -81,15 +80,15 @@ impl fmt::Debug for Readiness {
 
 impl Readiness {
     /// Connects only when somebody asks.
-    pub(super) fn new(settings: &DatabaseSettings) -> Result<Self, ConnectError> {
+    pub(super) fn new(manager: Arc<Manager>) -> Self {
         let checker = Checker {
-            manager: Manager::new(settings)?,
+            manager,
             connection: None,
         };
-        Ok(Self {
+        Self {
             checker: Arc::new(Mutex::new(checker)),
             last: Arc::default(),
-        })
+        }
     }
 
     /// See [`super::Db::ready`].
@@ -122,13 +121,14 @@ impl Readiness {
 
 /// Has a connection that is not in the pool, so that a busy pool is not taken for a dead database.
 struct Checker {
-    manager: Manager,
+    manager: Arc<Manager>,
     connection: Option<DbConnection>,
 }
 
 impl Checker {
     /// Blocks.
     fn check(&mut self) -> CheckResult {
+        self.manager.check_file().map_err(DbError::from)?;
         if let Some(mut kept) = self.connection.take()
             && kept.is_usable()
         {

@@ -52,7 +52,7 @@ impl TestDb {
             .build()
             .unwrap();
         let context = runtime.enter();
-        let manager = Manager::new(&settings(url)).unwrap();
+        let manager = Manager::new(&settings(url), None).unwrap();
         migrations::migrate(&manager).unwrap();
         let conn = manager.open().unwrap().conn;
         drop(context);

@@ -99,7 +99,7 @@ async fn fill(
     new: Vec<NewAppointment>,
     now: Timestamp,
 ) -> Result<Vec<Appointment>, DemoError> {
-    let db = Db::open(&settings.database)?;
+    let db = Db::open(&settings.database, None)?;
     let write = move |conn: &mut AnyConn| store::create_all(conn, &new, now.into());
     Ok(db.write(db.write_turn(None).await?, None, write).await?)
 }

@@ -20,7 +20,7 @@ use crate::{
     auth::http::Auth,
     cache::CacheParts,
     clock::Clock,
-    db::{Db, Lock},
+    db::{Db, LockMode},
     health::http::HealthChecks,
     input::http::BodyLimits,
     metrics::{self, Metrics},
@@ -47,8 +47,6 @@ pub struct Application {
     pub(super) is_draining: Arc<AtomicBool>,
     pub(super) drain_delay: Duration,
     pub(super) drain_timeout: Duration,
-    /// Keeps other processes from the SQLite file until the service has stopped.
-    pub(super) lock: Option<Lock>,
 }
 
 impl Application {
@@ -70,7 +68,7 @@ impl Application {
         };
         // Before a database is made: an address that is in use is noticed here.
         let listeners = Listeners::bind(&addresses, &settings)?;
-        let OpenDatabase { db, lock } = open_database(&settings).await?;
+        let db = open_database(&settings).await?;
         let metrics = Arc::new(Metrics::new(settings.cache.backend));
         scrape::show(&metrics, &db, &cache, &tasks);
         tokio::spawn(count_minutes(Arc::downgrade(&metrics)));
@@ -137,7 +135,6 @@ impl Application {
             is_draining,
             drain_delay: settings.server.drain_delay,
             drain_timeout: settings.server.shutdown_timeout,
-            lock,
         })
     }
 
@@ -160,23 +157,15 @@ impl Application {
     }
 }
 
-struct OpenDatabase {
-    db: Db,
-    lock: Option<Lock>,
-}
-
-async fn open_database(settings: &Settings) -> Result<OpenDatabase, StartError> {
+async fn open_database(settings: &Settings) -> Result<Db, StartError> {
     let database = settings.database.clone();
     let url = database.url.to_string();
-    // A cache in this process would not notice what another process writes.
-    let must_be_alone = settings.cache.backend == CacheBackend::Memory;
-    let open = move || {
-        // First the lock, since opening migrates: not while another process serves the file.
-        let lock = Lock::take(&database.url, must_be_alone)?;
-        let db = Db::open(&database)?;
-        Ok(OpenDatabase { db, lock })
+    let lock = match settings.cache.backend {
+        // A cache in this process would not notice what another process writes.
+        CacheBackend::Memory => LockMode::Exclusive,
+        CacheBackend::Redis | CacheBackend::None => LockMode::Shared,
     };
-    let opened = tokio::task::spawn_blocking(open).await;
+    let opened = tokio::task::spawn_blocking(move || Db::open(&database, Some(lock))).await;
     opened
         .expect("opening a database does not panic")
         .map_err(|source| StartError::Database { url, source })

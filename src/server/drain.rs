@@ -39,7 +39,6 @@ impl Application {
             is_draining,
             drain_delay,
             drain_timeout,
-            lock: _held_until_the_end,
         } = self;
         let handles: Vec<_> = web_servers.iter().map(Server::handle).collect();
         let mut served = try_join_all(web_servers);

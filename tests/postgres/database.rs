@@ -24,7 +24,9 @@ pub fn settings(url: &str) -> DatabaseSettings {
 /// Opens a database as the service does.
 pub async fn open(settings: &DatabaseSettings) -> Result<Db, OpenError> {
     let settings = settings.clone();
-    spawn_blocking(move || Db::open(&settings)).await.unwrap()
+    spawn_blocking(move || Db::open(&settings, None))
+        .await
+        .unwrap()
 }
 
 /// The PostgreSQL connection inside.

@@ -40,7 +40,7 @@ use self::{
 };
 use super::model::Appointment;
 use crate::{
-    db::{AnyConn, Db, DbError, OpenError},
+    db::{AnyConn, Db, DbError, OpenError, is_same_file},
     settings::{DatabaseSettings, DatabaseUrl, Settings},
 };
 
@@ -148,14 +148,6 @@ fn open_rejects(options: &Options, own: Option<&Path>) -> Result<Rejects, Import
     opened.map_err(|reason| ImportError::Rejects { path, reason })
 }
 
-/// Whether both exist and are the same file.
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => false,
-    }
-}
-
 /// It is drawn only where standard error is a terminal.
 fn progress(total: u64) -> ProgressBar {
     if total < LONG_IMPORT_ROWS {
@@ -182,11 +174,11 @@ impl ImportTarget {
     fn open(settings: &DatabaseSettings, dry_run: bool) -> Result<Self, OpenError> {
         if dry_run {
             Ok(Self::DryRun {
-                conn: store::open_read_only(settings)?,
+                conn: AnyConn::read_only(settings)?,
                 carried: None,
             })
         } else {
-            Db::open(settings).map(Self::Database)
+            Db::open(settings, None).map(Self::Database)
         }
     }
 

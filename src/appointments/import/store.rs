@@ -3,16 +3,14 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    fs::File,
-    io,
     iter::zip,
     path::Path,
     time::Duration,
 };
 
 use diesel::{
-    Connection, ConnectionError, ExpressionMethods, QueryDsl, QueryResult, QueryableByName,
-    RunQueryDsl, SelectableHelper, SqliteConnection,
+    ConnectionError, ExpressionMethods, QueryDsl, QueryResult, QueryableByName, RunQueryDsl,
+    SelectableHelper, SqliteConnection,
     connection::SimpleConnection,
     deserialize::{self, FromSql},
     row::{Field, NamedRow, Row},
@@ -21,13 +19,11 @@ use diesel::{
     sqlite::{Sqlite, SqliteType, SqliteValue},
 };
 use thiserror::Error;
-use url::Url;
 
 use super::{cell::Cell, row::Columns};
 use crate::{
     appointments::model::Appointment,
-    db::{AnyConn, ConnectError, Dialect, on_db, schema::appointments},
-    settings::{DatabaseSettings, DatabaseUrl},
+    db::{AnyConn, Dialect, FileError, establish, locate, on_db, schema::appointments},
     text::one_line,
 };
 
@@ -45,10 +41,7 @@ pub(super) struct Source {
 pub enum SourceError {
     /// There is no such file, or it may not be read.
     #[error(transparent)]
-    File(#[from] io::Error),
-    /// Something other than a file has that name.
-    #[error("not a file")]
-    NotAFile,
+    File(#[from] FileError),
     /// It is where the appointments would go.
     #[error("it is the configured database (database.url) itself")]
     Itself,
@@ -81,12 +74,8 @@ impl Source {
     /// Opens the file read-only and takes a snapshot of its appointments, in the order of their
     /// ids. Waits up to `busy_timeout` for somebody who is just writing to it.
     pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Self, SourceError> {
-        // SQLite's own messages do not tell a missing file from a forbidden one.
-        if !path.metadata()?.is_file() {
-            return Err(SourceError::NotAFile);
-        }
-        File::open(path)?;
-        let mut conn = connect(path, "ro", busy_timeout)?;
+        let path = locate(path)?;
+        let mut conn = establish(&path, "mode=ro", busy_timeout)?;
         let columns: Vec<ColumnName> = sql_query(
             "SELECT name FROM pragma_table_xinfo('appointments', 'main') WHERE hidden <> 1",
         )
@@ -148,25 +137,6 @@ fn snapshot(columns: &Columns) -> String {
     )
 }
 
-/// Opens an `SQLite` file, which must exist, whatever its path is made of.
-fn connect(
-    path: &Path,
-    mode: &'static str,
-    busy_timeout: Duration,
-) -> Result<SqliteConnection, ConnectionError> {
-    let path = std::path::absolute(path)
-        .map_err(|error| ConnectionError::BadConnection(error.to_string()))?;
-    let mut url = Url::from_file_path(path).expect("an absolute path has a URL");
-    url.set_query(Some(&format!("mode={mode}")));
-    let mut conn = SqliteConnection::establish(url.as_str())?;
-    conn.batch_execute(&format!(
-        "PRAGMA busy_timeout = {}",
-        busy_timeout.as_millis()
-    ))
-    .map_err(ConnectionError::CouldntSetupConfiguration)?;
-    Ok(conn)
-}
-
 #[derive(QueryableByName)]
 struct ColumnName {
     #[diesel(sql_type = Text)]
@@ -219,26 +189,6 @@ fn cell(value: Option<SqliteValue<'_, '_, '_>>) -> Cell {
             }
         }
     }
-}
-
-/// Opens the configured database without writing to it: it is neither made nor migrated. `None` if it has
-/// no table of appointments yet.
-pub(super) fn open_read_only(database: &DatabaseSettings) -> Result<Option<AnyConn>, ConnectError> {
-    let path = match &database.url {
-        DatabaseUrl::Sqlite(path) => path,
-        DatabaseUrl::Postgres(_) => return AnyConn::read_only_postgres(database),
-    };
-    if !path.exists() {
-        return Ok(None);
-    }
-    // Opened read-only, SQLite would leave its shared memory file behind.
-    let mut conn = connect(path, "rw", database.busy_timeout)?;
-    conn.batch_execute("PRAGMA query_only = ON")?;
-    let Total { total } = sql_query(
-        "SELECT count(*) AS total FROM sqlite_schema WHERE type = 'table' AND name = 'appointments'",
-    )
-    .get_result(&mut conn)?;
-    Ok((total > 0).then_some(AnyConn::Sqlite(conn)))
 }
 
 /// The stored appointments with one of `$ids`.

@@ -1,7 +1,7 @@
 //! Where the services of a test keep their data: in a `SQLite` file and in their own memory or, in
 //! the test binary `api_shared`, on PostgreSQL and Redis.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use megastats::settings::{CacheBackend, DatabaseUrl, RedisUrl, Settings};
 use tempfile::TempDir;
@@ -80,11 +80,13 @@ pub(crate) fn name(folder: &Path) -> &str {
     folder.file_name().unwrap().to_str().unwrap()
 }
 
-/// The settings of a service in `folder`.
+/// The settings of a service in `folder`, in which the folder of its database is made.
 pub(crate) fn settings(folder: &Path) -> Settings {
     let mut settings = Settings::default();
     let Some(Shared { postgres, redis }) = Shared::of_this_binary() else {
-        settings.database.url = DatabaseUrl::Sqlite(folder.join(SQLITE_FILE));
+        let file = folder.join(SQLITE_FILE);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        settings.database.url = DatabaseUrl::Sqlite(file);
         return settings;
     };
     settings.database.url = DatabaseUrl::parse(&postgres.url(name(folder))).unwrap();
