@@ -25,6 +25,15 @@ that runs on the database counts the new appointments once its cached answers ex
 Exits with 0 when all that was read is here, and with 1 when rows were rejected or differ, or when \
 it failed.";
 
+const BACKUP_ABOUT: &str = "Write a copy of the SQLite database to a new file";
+
+const BACKUP_HELP: &str = "\
+Write a copy of the SQLite database (database.url) to a new file.
+
+A service may use the database meanwhile: the copy has every write that was acknowledged before, and \
+whole transactions only. It gets its name when it is complete and checked. Copying the database file \
+itself would miss the latest writes. A PostgreSQL database is backed up with pg_dump.";
+
 /// Appointment statistics for a clinic's dashboard: cached, and never older than the last
 /// acknowledged write.
 #[derive(Debug, Parser)]
@@ -52,6 +61,11 @@ pub(crate) enum Command {
     },
     #[command(about = IMPORT_ABOUT, long_about = IMPORT_HELP)]
     Import(ImportArgs),
+    #[command(about = BACKUP_ABOUT, long_about = BACKUP_HELP)]
+    Backup {
+        #[arg(value_name = "FILE", help = "The copy; there must be no such file yet")]
+        target: PathBuf,
+    },
     /// Print the effective settings as a config file, without secrets
     Config,
 }

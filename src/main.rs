@@ -11,6 +11,7 @@ use std::{
 use clap::Parser;
 use megastats::{
     appointments::import::{self, ImportError},
+    db::{self, BackupError},
     demo::{self, DemoError},
     logging,
     server::{self, StartError, StopSignal},
@@ -67,6 +68,16 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             shown?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Backup { target } => {
+            let appointments = db::backup(&settings.database, &target)?;
+            let target = one_line(&target.to_string_lossy());
+            writeln!(
+                io::stdout(),
+                "backed up {appointments} appointments to {target}"
+            )
+            .map_err(Failure::Output)?;
+            Ok(ExitCode::SUCCESS)
+        }
         // No log is started: the one line that this prints has whatever went wrong.
         Command::Import(args) => {
             let report = runtime()?.block_on(import::run(&settings, &args.into()))?;
@@ -106,4 +117,6 @@ enum Failure {
     Import(#[from] ImportError),
     #[error(transparent)]
     Demo(#[from] DemoError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
 }

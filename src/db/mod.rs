@@ -1,6 +1,7 @@
 //! The database: connections, pool, migrations, schema and column types.
 //! The statements are in the `store` file of what they are about.
 
+mod backup;
 mod busy;
 mod connection;
 mod dialect;
@@ -21,6 +22,7 @@ pub mod time;
 
 use std::{sync::Arc, time::Instant};
 
+pub use backup::{BackupError, CopyError, backup};
 pub use busy::BusyCounts;
 pub use connection::AnyConn;
 pub(crate) use connection::on_db;

@@ -5,10 +5,12 @@
 //! | `start` | where the file is, and what is no place or file for it |
 //! | `names` | who else may have it, by whatever name |
 //! | `moved` | a file that is removed or replaced while it is served |
+//! | `backup` | `megastats backup`, and putting a backup in place |
 //! | `disk` | a full disk |
 //! | `demo` | made-up clinics to look at |
 //! | `import` | an import whose files are in the database's place, or the database in theirs |
 
+mod backup;
 mod demo;
 mod disk;
 mod import;

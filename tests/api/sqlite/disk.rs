@@ -15,8 +15,8 @@ use crate::suite::life::{appointment, patients};
 const FILE_BLOCKS: &str = "160";
 
 /// `megastats`, which may write no file larger than [`FILE_BLOCKS`]: to it the disk is full.
-fn on_a_small_disk(folder: &Path) -> Command {
-    let limit = "trap '' XFSZ; ulimit -f \"$0\"; exec \"$1\"";
+pub(super) fn on_a_small_disk(folder: &Path) -> Command {
+    let limit = "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"";
     let mut shell = Command::new("sh");
     shell
         .args(["-c", limit, FILE_BLOCKS])

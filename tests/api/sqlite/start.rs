@@ -93,6 +93,7 @@ fn assert_left_as_it_is(file: &str, prepare: impl Fn(&Path), said: &str) {
         &["serve"][..],
         &["import", "alignwork.db"],
         &["import", "alignwork.db", "--dry-run"],
+        &["backup", "backup.db"],
     ] {
         let path = folder.path().join(file);
         let line = refusal(program(elsewhere.path(), arguments, &path));
