@@ -54,6 +54,11 @@ pub enum ConnectError {
     /// The PostgreSQL server did not answer within the configured time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// The PostgreSQL database cannot keep every name.
+    #[error(
+        "its encoding is {0}, and must be UTF8: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+    )]
+    Encoding(String),
     /// TLS cannot be used as configured.
     #[error(transparent)]
     Tls(#[from] TlsError),

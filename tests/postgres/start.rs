@@ -29,6 +29,19 @@ async fn three_that_open_an_empty_database_at_once_migrate_it_once() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_keep_every_name_is_refused() {
+    let server = Postgres::shared();
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let name = encoding.to_lowercase();
+        let make = format!("CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0");
+        server.query("postgres", &make);
+        let refusal = open(&settings(&server.url(&name))).await.unwrap_err();
+        let expected = format!("its encoding is {encoding}, and must be UTF8");
+        assert!(refusal.to_string().starts_with(&expected), "{refusal}");
+    }
+}
+
 #[test]
 fn a_start_that_waits_for_anothers_migration_ends_when_it_is_told_to() {
     let server = Postgres::builder().start();

@@ -130,6 +130,10 @@ impl PgServer {
             .connect(self.tls.clone())
             .await
             .map_err(|error| ConnectError::Server(with_causes(&error)))?;
+        let encoding = connection.parameter("server_encoding");
+        if let Some(encoding) = encoding.filter(|&encoding| encoding != "UTF8") {
+            return Err(ConnectError::Encoding(encoding.to_owned()));
+        }
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
             if let Err(error) = connection.await {
                 log::warn!("database connection lost: {}", with_causes(&error));

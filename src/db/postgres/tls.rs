@@ -76,7 +76,14 @@ fn trusted(file: Option<&PathBuf>) -> Result<RootCertStore, TlsError> {
     };
     // Read here, because the parser does not tell an unreadable file from a malformed one.
     let pem = std::fs::read(file).map_err(|error: io::Error| failed(error.to_string()))?;
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
+    // Some editors begin a file with a byte order mark, and files may have been joined. A certificate
+    // behind one would be passed over.
+    let pem = String::from_utf8_lossy(&pem).replace('\u{feff}', "");
+    if pem.contains("-----BEGIN TRUSTED CERTIFICATE-----") {
+        let reason = "a TRUSTED CERTIFICATE is OpenSSL's own form: write it anew with openssl x509 -in … -out …";
+        return Err(failed(reason.into()));
+    }
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         let certificate = certificate.map_err(|error| failed(error.to_string()))?;
         roots
             .add(certificate)
@@ -167,11 +174,24 @@ mod tests {
             "",
             "not PEM",
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n-----END TRUSTED CERTIFICATE-----\n",
         ] {
             std::fs::write(&file, text).unwrap();
             let refusal = refusal();
             let start = format!("cannot take certificates from {}: ", file.display());
             assert!(refusal.starts_with(&start), "{refusal}");
         }
+    }
+
+    #[test]
+    fn no_certificate_behind_a_byte_order_mark_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let pem = ["one", "two"].map(|host| {
+            let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
+            format!("\u{feff}{}", made.cert.pem())
+        });
+        std::fs::write(&file, pem.concat()).unwrap();
+        assert_eq!(trusted(Some(&file)).unwrap().len(), 2);
     }
 }
