@@ -22,7 +22,7 @@ async fn a_stream_tells_nothing_more_once_its_token_has_expired_and_ends() {
         assert_eq!(viewer.next().await.unwrap().name, "message");
         viewers.push(viewer);
     }
-    clock.set("2035-10-31T12:00:00Z");
+    clock.set("2025-10-31T13:00:00Z");
     let fresh = issuer.sign(&json!({ "exp": 4_000_000_000_u64 }));
     let body = json!({ "tenantId": OURS, "patientId": 1, "startsAt": TODAY, "durationMin": 30 });
     let create = request(&server, &Method::POST, "/")
