@@ -19,8 +19,8 @@ with other content is left. Such rows, and those that cannot be taken, are writt
 file with the reason, one JSON object a line.
 
 The file is opened read-only and may be in use: what it holds at the start is imported. A service \
-that runs on the database counts the new appointments once its cached answers expire \
-(cache.ttl_seconds).
+that runs on a PostgreSQL database hears of the new appointments and counts them at once. One that \
+runs on a SQLite file counts them when its cached answers have expired (cache.ttl_seconds).
 
 Exits with 0 when all that was read is here, and with 1 when rows were rejected or differ, or when \
 it failed.";

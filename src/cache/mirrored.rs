@@ -48,7 +48,13 @@ impl StatsCache for Mirrored {
         let selected = self.selected.fence(tenant).await?;
         let until = [mirror.until(), selected.until()].into_iter().flatten();
         let until = until.min();
-        Ok(Fence::new(BothFences { selected, mirror }, until))
+        let is_delivered = mirror.is_delivered() && selected.is_delivered();
+        let both = Fence::new(BothFences { selected, mirror }, until);
+        Ok(if is_delivered {
+            both
+        } else {
+            both.undelivered()
+        })
     }
 
     async fn release(&self, fence: Fence) -> Result<Released, CacheError> {

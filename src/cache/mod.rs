@@ -8,6 +8,7 @@
 //! | `key` | what an entry is kept under |
 //! | `memory`, `redis`, `disabled` | the backends |
 //! | `mirrored` | one backend that answers, and another that is told of every write |
+//! | `relay` | having other instances raise the fences of one that does not reach Redis |
 //! | `parts` | making the cache that the settings ask for |
 //! | `conformance` | what every backend must do, one test per property; with the feature of that name |
 //! | `read` | reading: look up, and compute what is missing |
@@ -37,6 +38,7 @@ mod pages;
 mod parts;
 mod read;
 mod redis;
+mod relay;
 mod stats_cache;
 #[cfg(test)]
 mod tests;
@@ -54,6 +56,7 @@ pub use pages::{KeyPage, ListKeys};
 pub use parts::{CacheParts, from_settings};
 pub use read::Reader;
 pub use redis::{ClientSetUpError, LinkProblem, LinkState, RedisCache};
+pub use relay::{Relay, RelayCounts};
 pub use stats_cache::{
     BypassReason, CacheError, Entry, Fence, Generation, Leases, Lifetime, Lookup, Permit, Released,
     StatsCache,

@@ -8,6 +8,7 @@ use super::{
     mirrored::Mirrored,
     pages::ListKeys,
     redis::{ClientSetUpError, RedisCache},
+    relay::Relay,
     stats_cache::{Lifetime, StatsCache},
 };
 use crate::{
@@ -27,6 +28,8 @@ pub struct CacheParts {
     pub memory: Option<MemoryCache>,
     /// The backend in Redis, if it is told of writes: it has a link to show.
     pub redis: Option<RedisCache>,
+    /// What hands invalidations over to other instances, once it was started.
+    pub relay: Option<Relay>,
 }
 
 /// Makes what the settings ask for: reads use the backend selected, writes invalidate every backend
@@ -46,6 +49,7 @@ pub fn from_settings(
                 keys: Arc::new(memory.clone()),
                 memory: Some(memory),
                 redis: None,
+                relay: None,
             }
         }
         CacheBackend::None => CacheParts {
@@ -53,6 +57,7 @@ pub fn from_settings(
             keys: Arc::new(DisabledCache),
             memory: None,
             redis: None,
+            relay: None,
         },
         CacheBackend::Redis => {
             let redis = open_redis()?;
@@ -61,6 +66,7 @@ pub fn from_settings(
                 keys: Arc::new(redis.clone()),
                 memory: None,
                 redis: Some(redis),
+                relay: None,
             });
         }
     };

@@ -266,18 +266,35 @@ impl Lifetime {
 #[derive(Debug)]
 #[must_use = "a fence that is not released keeps its tenant out of the cache"]
 pub struct Fence {
-    ticket: Box<dyn Any + Send>,
+    ticket: Box<dyn Any + Send + Sync>,
     until: Option<Instant>,
+    is_delivered: bool,
 }
 
 impl Fence {
     /// A fence that is raised until `until`, or until it is released if there is no such moment.
     /// `ticket` is whatever its backend needs to release it.
-    pub fn new(ticket: impl Any + Send, until: Option<Instant>) -> Self {
+    pub fn new(ticket: impl Any + Send + Sync, until: Option<Instant>) -> Self {
         Self {
             ticket: Box::new(ticket),
             until,
+            is_delivered: true,
         }
+    }
+
+    /// The same fence, which its backend may not have been told of.
+    pub fn undelivered(self) -> Self {
+        Self {
+            is_delivered: false,
+            ..self
+        }
+    }
+
+    /// Whether it stands for every instance. Otherwise this instance alone knows of it, and its
+    /// backend was silent for so long that every instance which asks it has noticed.
+    #[must_use]
+    pub fn is_delivered(&self) -> bool {
+        self.is_delivered
     }
 
     /// The moment at which it may end by itself: its write must have committed by then. `None` if it
@@ -294,6 +311,16 @@ impl Fence {
             Err(_) => Err(CacheError::ForeignFence),
         }
     }
+}
+
+/// Forgets the entries of `tenant`, as a write does that changes nothing.
+pub(super) async fn forget_tenant(
+    cache: &dyn StatsCache,
+    tenant: &TenantId,
+) -> Result<(), CacheError> {
+    let fence = cache.fence(tenant).await?;
+    cache.release(fence).await?;
+    Ok(())
 }
 
 /// What [`StatsCache::release`] has done.

@@ -16,7 +16,7 @@ use tokio::{runtime::Handle, sync::Notify, sync::oneshot};
 
 use super::*;
 use crate::{
-    db::{AnyConn, Db, DbError, QueryResult},
+    db::{Announce, AnyConn, Db, DbError, QueryResult},
     metrics::{CacheCounters, Metrics},
     settings::{CacheBackend, DatabaseUrl, Settings},
     tasks::Tasks,
@@ -51,12 +51,18 @@ fn through_shared(cache: Arc<dyn StatsCache>) -> Arc<Cached> {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = Settings::default().database;
     settings.url = DatabaseUrl::Sqlite(folder.path().join("test.db"));
-    let db = Db::open(&settings, None).unwrap();
+    let db = Db::open(&settings, None, Announce::Nothing).unwrap();
     let counters = Metrics::new(CacheBackend::Memory).cache;
     let tasks = Tasks::new(Handle::current());
     Arc::new(Cached {
         reader: Reader::new(Arc::clone(&cache), Arc::clone(&counters), tasks.clone()),
-        writer: Writer::new(db.clone(), Arc::clone(&cache), Arc::clone(&counters), tasks),
+        writer: Writer::new(
+            db.clone(),
+            Arc::clone(&cache),
+            None,
+            Arc::clone(&counters),
+            tasks,
+        ),
         cache,
         counters,
         db,

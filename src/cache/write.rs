@@ -1,11 +1,14 @@
 //! Writing to the database so that no answer that is given afterwards is older: every transaction
 //! runs while a fence is raised.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::stats_cache::{CacheError, Fence, Released, StatsCache};
+use super::{
+    relay::Relay,
+    stats_cache::{CacheError, Fence, Released, StatsCache, forget_tenant},
+};
 use crate::{
     db::{AnyConn, Db, DbError, QueryResult},
     metrics::CacheCounters,
@@ -18,6 +21,7 @@ use crate::{
 pub struct Writer {
     db: Db,
     cache: Arc<dyn StatsCache>,
+    relay: Option<Relay>,
     counters: Arc<CacheCounters>,
     tasks: Tasks,
 }
@@ -37,17 +41,19 @@ pub enum WriteError {
 }
 
 impl Writer {
-    /// Writes to `db` and tells `cache`; writes run as `tasks`.
+    /// Writes to `db` and tells `cache`, by `relay` where that fails; writes run as `tasks`.
     #[must_use]
     pub fn new(
         db: Db,
         cache: Arc<dyn StatsCache>,
+        relay: Option<Relay>,
         counters: Arc<CacheCounters>,
         tasks: Tasks,
     ) -> Self {
         Self {
             db,
             cache,
+            relay,
             counters,
             tasks,
         }
@@ -83,7 +89,7 @@ impl Writer {
         let fence = self.cache.fence(tenant).await.map_err(WriteError::Fence)?;
         self.counters.fences.inc();
         // 2. Commit, before the fence can end by itself. A panic comes back as an error.
-        let committed = self.commit(tenant, fence.until(), transaction).await;
+        let committed = self.commit(tenant, &fence, transaction).await;
         // 3. Release, even if the transaction failed: it may have committed all the same.
         self.release(fence).await;
         Ok(committed?)
@@ -92,15 +98,30 @@ impl Writer {
     async fn commit<T, F>(
         &self,
         tenant: &TenantId,
-        until: Option<Instant>,
+        fence: &Fence,
         transaction: F,
     ) -> Result<T, DbError>
     where
         T: Send + 'static,
         F: FnOnce(&mut AnyConn) -> QueryResult<T> + Send + 'static,
     {
+        let handed_over = match &self.relay {
+            Some(relay) if fence.is_delivered() => {
+                relay.note_delivered();
+                None
+            }
+            Some(relay) => Some(relay.hand_over(tenant, fence.until()).await?),
+            None => None,
+        };
+        let write = move |conn: &mut AnyConn| {
+            let written = transaction(conn);
+            if let Some(handed_over) = handed_over {
+                handed_over.finish(conn);
+            }
+            written
+        };
         let turn = self.db.next_write_turn(Some(tenant)).await?;
-        self.db.write(turn, until, transaction).await
+        self.db.write(turn, fence.until(), write).await
     }
 
     async fn release(&self, fence: Fence) {
@@ -139,10 +160,7 @@ impl Writer {
             let Some(tenant) = tenant else {
                 return cache.forget().await;
             };
-            // As a write that changes nothing.
-            let fence = cache.fence(&tenant).await?;
-            cache.release(fence).await?;
-            Ok(())
+            forget_tenant(&*cache, &tenant).await
         });
         forget
             .await

@@ -9,6 +9,9 @@ use diesel::{
     result::{DatabaseErrorKind, Error},
 };
 
+use tokio::sync::mpsc;
+use tokio_postgres::Notification;
+
 use super::{
     error::{ConnectError, DbError, OpenError, kind_and_message},
     file::FileError,
@@ -68,10 +71,18 @@ impl Manager {
 
     /// A new connection. Blocks.
     pub(super) fn open(&self) -> Result<DbConnection, ConnectError> {
+        self.open_and_listen(None)
+    }
+
+    /// As [`Manager::open`]; on PostgreSQL what the connection is notified of goes to `notifications`.
+    pub(super) fn open_and_listen(
+        &self,
+        notifications: Option<mpsc::Sender<Notification>>,
+    ) -> Result<DbConnection, ConnectError> {
         let (conn, driver) = match self {
             Self::Sqlite(file) => (AnyConn::Sqlite(file.connect()?), None),
             Self::Postgres(server) => {
-                let (conn, driver) = server.connect()?;
+                let (conn, driver) = server.connect(notifications)?;
                 (AnyConn::Pg(Box::new(conn)), Some(driver))
             }
         };
@@ -185,7 +196,7 @@ impl AnyConn {
                 Ok(Some(Self::Sqlite(conn)))
             }
             DatabaseUrl::Postgres(url) => {
-                let (mut conn, _link) = PgServer::new(url, settings)?.connect()?;
+                let (mut conn, _link) = PgServer::new(url, settings)?.connect(None)?;
                 let has_appointments = postgres::set_read_only(&mut conn)?;
                 Ok(has_appointments.then(|| Self::Pg(Box::new(conn))))
             }

@@ -7,6 +7,7 @@ mod connection;
 mod dialect;
 mod error;
 mod file;
+mod listening;
 mod lock;
 mod migrations;
 mod pool;
@@ -31,14 +32,17 @@ pub use diesel::QueryResult;
 pub use error::{ConnectError, DbError, MigrationError, OpenError, TlsError};
 pub use file::FileError;
 pub(crate) use file::{is_same_file, locate};
+pub use listening::ListeningSession;
 pub use lock::{LockError, LockMode};
-pub use pool::PoolState;
+pub use pool::{Announce, PoolState};
 pub use postgres::{Blocking, PgConn};
 pub use queue::Turn;
 pub use readiness::NotReady;
 pub(crate) use sqlite::establish;
 pub use status::{InvalidStatus, Status};
 pub use time::UtcTime;
+/// What a [`ListeningSession`] hears.
+pub use tokio_postgres::Notification;
 
 use crate::{settings::DatabaseSettings, tenant::TenantId};
 use connection::Manager;
@@ -55,11 +59,16 @@ pub struct Db {
 
 impl Db {
     /// Opens the database and migrates it. A missing SQLite file is made, and `lock` says how it is locked
-    /// while it is open, if at all. Blocks. The current tokio runtime serves the connections to PostgreSQL.
-    pub fn open(settings: &DatabaseSettings, lock: Option<LockMode>) -> Result<Self, OpenError> {
+    /// while it is open, if at all; `announce` is for what this process writes. Blocks. The current tokio
+    /// runtime serves the connections to PostgreSQL.
+    pub fn open(
+        settings: &DatabaseSettings,
+        lock: Option<LockMode>,
+        announce: Announce,
+    ) -> Result<Self, OpenError> {
         let manager = Arc::new(Manager::new(settings, lock)?);
         Ok(Self {
-            pool: Arc::new(Pool::open(settings, Arc::clone(&manager))?),
+            pool: Arc::new(Pool::open(settings, Arc::clone(&manager), announce)?),
             readiness: Arc::new(Readiness::new(Arc::clone(&manager))),
             manager,
         })
@@ -87,6 +96,18 @@ impl Db {
             pool.run_again(work)
         })
         .await?
+    }
+
+    /// Whether processes can listen to each other: on PostgreSQL, and not on SQLite.
+    #[must_use]
+    pub fn has_announcements(&self) -> bool {
+        matches!(*self.manager, Manager::Postgres(_))
+    }
+
+    /// A session beside the pool that hears what is announced on `channels` from now on.
+    pub async fn listen(&self, channels: &'static [&str]) -> Result<ListeningSession, DbError> {
+        let manager = Arc::clone(&self.manager);
+        ListeningSession::open(manager, channels).await
     }
 
     /// How the pool is used at the moment.

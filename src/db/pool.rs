@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use diesel::QueryResult;
+use diesel::{QueryResult, connection::SimpleConnection};
 use r2d2::{ManageConnection, NopErrorHandler, PooledConnection};
 
 use super::{
@@ -65,7 +65,28 @@ type LastConnectError = Arc<Mutex<Option<String>>>;
 #[derive(Debug)]
 struct ConnectionFactory {
     manager: Arc<Manager>,
+    announce: Announce,
     last_error: LastConnectError,
+}
+
+/// Whether a PostgreSQL database announces what this process writes to every instance that
+/// [listens](super::Db::listen). A trigger of the table of appointments does that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Announce {
+    /// Every change of an appointment is announced.
+    Changes,
+    /// Nothing is announced: the process tells Redis itself.
+    Nothing,
+}
+
+impl ConnectionFactory {
+    fn open(&self) -> Result<DbConnection, ConnectError> {
+        let mut made = self.manager.open()?;
+        if let (AnyConn::Pg(conn), Announce::Nothing) = (&mut made.conn, self.announce) {
+            conn.batch_execute("SET megastats.announce = off")?;
+        }
+        Ok(made)
+    }
 }
 
 impl ManageConnection for ConnectionFactory {
@@ -73,7 +94,7 @@ impl ManageConnection for ConnectionFactory {
     type Error = ConnectError;
 
     fn connect(&self) -> Result<DbConnection, ConnectError> {
-        let made = self.manager.open();
+        let made = self.open();
         let last_error = made.as_ref().err().map(ToString::to_string);
         *self
             .last_error
@@ -100,6 +121,7 @@ impl Pool {
     pub(super) fn open(
         settings: &DatabaseSettings,
         manager: Arc<Manager>,
+        announce: Announce,
     ) -> Result<Self, OpenError> {
         let migrated = migrations::migrate(&manager)?;
         if migrated > 0 {
@@ -111,6 +133,7 @@ impl Pool {
         let last_error = LastConnectError::default();
         let connector = ConnectionFactory {
             manager,
+            announce,
             last_error: Arc::clone(&last_error),
         };
         let idle = r2d2::Pool::builder()

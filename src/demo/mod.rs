@@ -24,7 +24,7 @@ use crate::{
         store,
     },
     clock::{Clock, SystemClock},
-    db::{AnyConn, Db, DbError, OpenError},
+    db::{Announce, AnyConn, Db, DbError, OpenError},
     server::{self, StartError, StopSignal},
     settings::{CacheBackend, DatabaseUrl, Settings},
     stats::zones::Zones,
@@ -99,7 +99,7 @@ async fn fill(
     new: Vec<NewAppointment>,
     now: Timestamp,
 ) -> Result<Vec<Appointment>, DemoError> {
-    let db = Db::open(&settings.database, None)?;
+    let db = Db::open(&settings.database, None, Announce::Changes)?;
     let write = move |conn: &mut AnyConn| store::create_all(conn, &new, now.into());
     Ok(db.write(db.write_turn(None).await?, None, write).await?)
 }

@@ -18,9 +18,9 @@ use super::{
 use crate::{
     appointments::http::Appointments,
     auth::http::Auth,
-    cache::CacheParts,
+    cache::{CacheParts, Relay},
     clock::Clock,
-    db::{Db, LockMode},
+    db::{Announce, Db, LockMode},
     health::http::HealthChecks,
     input::http::BodyLimits,
     metrics::{self, Metrics},
@@ -57,7 +57,7 @@ impl Application {
     pub async fn build(
         settings: Settings,
         clock: Arc<dyn Clock>,
-        cache: CacheParts,
+        mut cache: CacheParts,
         tasks: Tasks,
     ) -> Result<Self, StartError> {
         let addresses = tcp::host_addresses(&settings)?;
@@ -69,6 +69,8 @@ impl Application {
         // Before a database is made: an address that is in use is noticed here.
         let listeners = Listeners::bind(&addresses, &settings)?;
         let db = open_database(&settings).await?;
+        let redis = cache.redis.clone();
+        cache.relay = Relay::start(&db, &cache.cache, redis, &settings.cache, &tasks).await;
         let metrics = Arc::new(Metrics::new(settings.cache.backend));
         scrape::show(&metrics, &db, &cache, &tasks);
         tokio::spawn(count_minutes(Arc::downgrade(&metrics)));
@@ -165,7 +167,15 @@ async fn open_database(settings: &Settings) -> Result<Db, StartError> {
         CacheBackend::Memory => LockMode::Exclusive,
         CacheBackend::Redis | CacheBackend::None => LockMode::Shared,
     };
-    let opened = tokio::task::spawn_blocking(move || Db::open(&database, Some(lock))).await;
+    let announce = match settings.cache.backend {
+        CacheBackend::Redis | CacheBackend::None if settings.cache.redis.is_set() => {
+            Announce::Nothing
+        }
+        // Another process has no other way to hear of what this one writes.
+        _ => Announce::Changes,
+    };
+    let opened =
+        tokio::task::spawn_blocking(move || Db::open(&database, Some(lock), announce)).await;
     opened
         .expect("opening a database does not panic")
         .map_err(|source| StartError::Database { url, source })

@@ -53,8 +53,8 @@ pub async fn run(
     };
     if is_fresh_to_itself_only {
         log::warn!(
-            "cache.backend: memory with a PostgreSQL database: instances do not notice each \
-             other's writes until cache.ttl_seconds have passed; use redis for more than one"
+            "cache.backend: memory with a PostgreSQL database: instances hear of each \
+             other's writes, but not at once; use redis for more than one"
         );
     }
     started(&application);

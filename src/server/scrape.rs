@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use crate::{
-    cache::{CacheParts, LinkProblem, LinkState, RedisCache},
+    cache::{CacheParts, LinkProblem, LinkState, RedisCache, Relay, RelayCounts},
     db::{Db, PoolState},
     logging,
     metrics::Metrics,
@@ -42,7 +42,27 @@ pub(super) fn show(metrics: &Metrics, db: &Db, cache: &CacheParts, tasks: &Tasks
     }
     if let Some(redis) = &cache.redis {
         show_link(metrics, redis);
+        show_relay(metrics, cache.relay.as_ref());
     }
+}
+
+fn show_relay(metrics: &Metrics, relay: Option<&Relay>) {
+    let read = |field: fn(RelayCounts) -> u64| {
+        let relay = relay.cloned();
+        move || field(relay.as_ref().map(Relay::counts).unwrap_or_default())
+    };
+    metrics.gauge(
+        "megastats_relay_waiting_invalidations",
+        "Invalidations of all instances that wait in PostgreSQL for an instance that reaches Redis.",
+        &[],
+        read(|relay| relay.waiting),
+    );
+    metrics.counter(
+        "megastats_relay_delivered_invalidations_total",
+        "Invalidations of other instances that this instance has delivered to Redis.",
+        &[],
+        read(|relay| relay.delivered),
+    );
 }
 
 fn show_pool(metrics: &Metrics, db: &Db) {

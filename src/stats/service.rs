@@ -47,7 +47,9 @@ impl StatsService {
     #[must_use]
     pub fn new(
         db: Db,
-        CacheParts { cache, keys, .. }: CacheParts,
+        CacheParts {
+            cache, keys, relay, ..
+        }: CacheParts,
         settings: &CacheSettings,
         clock: Arc<dyn Clock>,
         zones: Zones,
@@ -58,7 +60,7 @@ impl StatsService {
         let counters = &metrics.cache;
         Self {
             reader: Reader::new(Arc::clone(&cache), Arc::clone(counters), tasks.clone()),
-            writer: Writer::new(db.clone(), cache, Arc::clone(counters), tasks),
+            writer: Writer::new(db.clone(), cache, relay, Arc::clone(counters), tasks),
             db,
             keys,
             clock,

@@ -77,6 +77,8 @@ struct Tenant {
 struct Clients {
     http: reqwest::Client,
     urls: Vec<String>,
+    /// Where writes go.
+    written_to: Vec<String>,
     calendar: Calendar,
     tenants: Vec<Tenant>,
     /// How old answers may be.
@@ -96,18 +98,27 @@ impl Checker {
 
     /// As [`Checker::begin`], at `urls`; an answer may be `lag` old.
     pub async fn begin_with(cluster: &Cluster, urls: Vec<String>, lag: Duration) -> Self {
-        Self::begin_paced(cluster, urls, lag, WITH_FAULTS).await
+        let written_to = urls.clone();
+        Self::begin_paced(cluster, urls, written_to, lag, WITH_FAULTS).await
+    }
+
+    /// As [`Checker::begin`], at `urls`, of which the last one alone is written to.
+    pub async fn begin_writing_to_last(cluster: &Cluster, urls: Vec<String>) -> Self {
+        let last = urls.last().unwrap().clone();
+        Self::begin_paced(cluster, urls, vec![last], Duration::ZERO, WITH_FAULTS).await
     }
 
     /// As [`Checker::begin_with`], for a run in which nothing fails: however slow the machine, most
     /// answers come from the cache.
     pub async fn begin_without_faults(cluster: &Cluster, urls: Vec<String>, lag: Duration) -> Self {
-        Self::begin_paced(cluster, urls, lag, WITHOUT_FAULTS).await
+        let written_to = urls.clone();
+        Self::begin_paced(cluster, urls, written_to, lag, WITHOUT_FAULTS).await
     }
 
     async fn begin_paced(
         cluster: &Cluster,
         urls: Vec<String>,
+        written_to: Vec<String>,
         lag: Duration,
         between_writes: Duration,
     ) -> Self {
@@ -117,6 +128,7 @@ impl Checker {
                 .build()
                 .unwrap(),
             urls,
+            written_to,
             calendar: Calendar::now(),
             tenants: Vec::new(),
             lag,
@@ -265,13 +277,17 @@ impl Clients {
         json!({ "tenantId": tenant, "patientId": 1, "startsAt": starts_at, "durationMin": 30 })
     }
 
+    fn written_to(&self, instance: usize) -> &str {
+        &self.written_to[instance % self.written_to.len()]
+    }
+
     fn post(&self, instance: usize, body: &Value) -> RequestBuilder {
-        let url = format!("{}{PREFIX}", self.urls[instance % self.urls.len()]);
+        let url = format!("{}{PREFIX}", self.written_to(instance));
         self.http.post(url).json(body)
     }
 
     fn patch(&self, instance: usize, id: i64, status: &str) -> RequestBuilder {
-        let url = format!("{}{PREFIX}/{id}", self.urls[instance % self.urls.len()]);
+        let url = format!("{}{PREFIX}/{id}", self.written_to(instance));
         self.http.patch(url).json(&json!({ "status": status }))
     }
 

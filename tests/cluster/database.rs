@@ -58,10 +58,13 @@ pub async fn insert(url: &str, tenant: &str, starts_at: &str, appointments: usiz
          SELECT '{tenant}', n, '{starts_at}', 30, 'confirmed', now(), now()
          FROM generate_series(1, {appointments}) n"
     );
-    let session = connect(url).await;
-    session.batch_execute(&sql).await.unwrap();
-    let vacuum = "VACUUM ANALYZE appointments";
-    session.batch_execute(vacuum).await.unwrap();
+    execute(url, &sql).await;
+    execute(url, "VACUUM ANALYZE appointments").await;
+}
+
+/// Runs statements as somebody else would.
+pub async fn execute(url: &str, sql: &str) {
+    connect(url).await.batch_execute(sql).await.unwrap();
 }
 
 async fn connect(url: &str) -> Client {

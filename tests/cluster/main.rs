@@ -21,6 +21,7 @@ mod instances;
 mod load_balancer;
 mod metrics;
 mod mutants;
+mod proxy;
 mod redis;
 mod rolling;
 mod soak;

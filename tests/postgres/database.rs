@@ -7,7 +7,7 @@ use diesel::{
     sql_types::{BigInt, Text},
 };
 use megastats::{
-    db::{AnyConn, Db, OpenError, PgConn},
+    db::{Announce, AnyConn, Db, OpenError, PgConn},
     settings::{DatabaseSettings, DatabaseUrl, Settings},
 };
 use tokio::task::spawn_blocking;
@@ -24,7 +24,7 @@ pub fn settings(url: &str) -> DatabaseSettings {
 /// Opens a database as the service does.
 pub async fn open(settings: &DatabaseSettings) -> Result<Db, OpenError> {
     let settings = settings.clone();
-    spawn_blocking(move || Db::open(&settings, None))
+    spawn_blocking(move || Db::open(&settings, None, Announce::Changes))
         .await
         .unwrap()
 }

@@ -1,6 +1,6 @@
 //! `megastats import` into PostgreSQL; `tests/api/suite/import` holds what is imported.
 
-use harness::{Process, Raw, Sqlite, command, run};
+use harness::{Process, Raw, Sqlite, command, poll, run};
 use serde_json::json;
 
 use crate::server::Postgres;
@@ -12,17 +12,21 @@ const ALIGNWORK: &str = "
         status VARCHAR NOT NULL, created_at DATETIME, updated_at DATETIME
     );
     WITH RECURSIVE n(id) AS (SELECT 7 UNION ALL SELECT id + 1 FROM n WHERE id < 1500)
-    INSERT INTO appointments SELECT id, 'clinic', 'ana', NULL, '2025-10-31 12:00:00.000000', 30,
+    INSERT INTO appointments SELECT id, 'clinic', 'ana', NULL,
+        strftime('%Y-%m-%d %H:%M:00.000000', 'now'), 30,
         'confirmed', '2025-10-01 12:00:00.000000', '2025-10-01 12:00:00.000000' FROM n;
 ";
 
 #[test]
-fn appointments_keep_their_ids_and_new_ones_follow_them() {
+fn appointments_keep_their_ids_new_ones_follow_them_and_a_running_service_counts_them() {
     let server = Postgres::shared();
     let url = server.database();
     let folder = tempfile::tempdir().unwrap();
     Sqlite::open(&folder.path().join("alignwork.db")).execute(ALIGNWORK);
-    let environment = [("MEGASTATS__DATABASE__URL", url.as_str())];
+    let environment = [
+        ("MEGASTATS__DATABASE__URL", url.as_str()),
+        ("MEGASTATS__CACHE__TTL_SECONDS", "3600"),
+    ];
     let import = |arguments: &[&str]| {
         let mut command = command(folder.path());
         let output = run(command.envs(environment).arg("import").args(arguments));
@@ -42,10 +46,20 @@ fn appointments_keep_their_ids_and_new_ones_follow_them() {
     let rows = "SELECT count(*), min(id), max(id) FROM appointments";
     assert_eq!(server.query(&url, rows), "0||");
 
+    let counted = || {
+        let mut client = Raw::connect(service.url());
+        client.mega_stats("clinic");
+        let stats = client.reply().json();
+        stats["month"]["confirmed"].as_i64().unwrap()
+    };
+    assert_eq!([counted(), counted()], [0, 0]);
     // The second run finds all in its place.
     for _ in 0..2 {
         import(&["alignwork.db"]);
         assert_eq!(server.query(&url, rows), "1494|7|1500");
+        poll("the service counts them", || {
+            (counted() == 1494).then_some(())
+        });
     }
     let mut client = Raw::connect(service.url());
     client.post(&json!({

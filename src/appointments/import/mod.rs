@@ -8,8 +8,9 @@
 //! | `report`, `error` | what was done, and why an import stopped |
 //!
 //! Each batch is written in a transaction of its own, which checks every id again. So a service may run
-//! on the database meanwhile, and a run that was interrupted can be repeated. Such a service counts the
-//! new appointments at the latest when its cached answers expire.
+//! on the database meanwhile, and a run that was interrupted can be repeated. On
+//! PostgreSQL such a service hears of the new appointments and counts them at once; on SQLite it counts
+//! them at the latest when its cached answers expire.
 
 mod cell;
 mod error;
@@ -40,7 +41,7 @@ use self::{
 };
 use super::model::Appointment;
 use crate::{
-    db::{AnyConn, Db, DbError, OpenError, is_same_file},
+    db::{Announce, AnyConn, Db, DbError, OpenError, is_same_file},
     settings::{DatabaseSettings, DatabaseUrl, Settings},
 };
 
@@ -178,7 +179,7 @@ impl ImportTarget {
                 carried: None,
             })
         } else {
-            Db::open(settings, None).map(Self::Database)
+            Db::open(settings, None, Announce::Changes).map(Self::Database)
         }
     }
 

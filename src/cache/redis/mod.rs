@@ -54,6 +54,7 @@ use self::{
     client::ClientError,
     commands::{StoredEntry, milliseconds, new_mark, parse_generation},
     envelope::Envelope,
+    heartbeat::{HEARTBEAT_TIMEOUT, TRUST_LIMIT},
     link::{Delivery, RedisLink},
     pending::WriteFence,
 };
@@ -123,6 +124,13 @@ impl RedisCache {
             settings: settings.clone(),
             leases: Arc::new(leases),
         })
+    }
+
+    /// Whether Redis has served this instance lately. Otherwise the instance will use nothing any more
+    /// that Redis holds by now.
+    #[must_use]
+    pub(super) fn is_reached(&self) -> bool {
+        self.link.heartbeat.silence(Instant::now()) < TRUST_LIMIT + HEARTBEAT_TIMEOUT
     }
 
     /// How the link to Redis fares.
@@ -285,7 +293,12 @@ impl StatsCache for RedisCache {
             fence,
             may_be_raised_late: delivery != Delivery::FirstAttempt,
         };
-        Ok(Fence::new(ticket, Some(until)))
+        let fence = Fence::new(ticket, Some(until));
+        Ok(if delivery == Delivery::Undelivered {
+            fence.undelivered()
+        } else {
+            fence
+        })
     }
 
     async fn release(&self, fence: Fence) -> Result<Released, CacheError> {

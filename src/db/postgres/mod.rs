@@ -25,8 +25,13 @@ use diesel_async::{
     AsyncPgConnection,
     async_connection_wrapper::{AsyncConnectionWrapper, BlockOn},
 };
-use tokio::{runtime::Handle, task::JoinHandle};
-use tokio_postgres::Config;
+use futures_util::{Stream, StreamExt as _, stream};
+use tokio::{
+    runtime::Handle,
+    sync::mpsc,
+    task::{AbortHandle, JoinHandle},
+};
+use tokio_postgres::{AsyncMessage, Config, Notification};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -91,10 +96,14 @@ impl PgServer {
         self.runtime.enter()
     }
 
-    /// A new connection and its driver.
-    pub(super) fn connect(&self) -> Result<(PgConn, PgDriver), ConnectError> {
+    /// A new connection and its driver. What the connection is notified of goes to `notifications`.
+    pub(super) fn connect(
+        &self,
+        notifications: Option<mpsc::Sender<Notification>>,
+    ) -> Result<(PgConn, PgDriver), ConnectError> {
         let _context = self.enter();
-        let connecting = tokio::time::timeout(self.connect_timeout, self.establish());
+        let establish = self.establish(notifications);
+        let connecting = tokio::time::timeout(self.connect_timeout, establish);
         let (conn, task) = Blocking(self.runtime.clone())
             .block_on(connecting)
             .map_err(|_elapsed| ConnectError::Timeout(self.connect_timeout))??;
@@ -124,8 +133,11 @@ impl PgServer {
         Ok((conn, driver))
     }
 
-    async fn establish(&self) -> Result<(AsyncPgConnection, JoinHandle<()>), ConnectError> {
-        let (client, connection) = self
+    async fn establish(
+        &self,
+        notifications: Option<mpsc::Sender<Notification>>,
+    ) -> Result<(AsyncPgConnection, JoinHandle<()>), ConnectError> {
+        let (client, mut connection) = self
             .config
             .connect(self.tls.clone())
             .await
@@ -135,13 +147,30 @@ impl PgServer {
             return Err(ConnectError::Encoding(encoding.to_owned()));
         }
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let messages = stream::poll_fn(move |context| connection.poll_message(context));
+            if let Err(error) = pass_on(messages, notifications).await {
                 log::warn!("database connection lost: {}", with_causes(&error));
             }
         }));
         let conn = AsyncPgConnection::try_from(client).await?;
         Ok((conn, driver.detach()))
     }
+}
+
+/// Hands the notifications among `messages` over, until the connection has ended.
+async fn pass_on(
+    mut messages: impl Stream<Item = Result<AsyncMessage, tokio_postgres::Error>> + Unpin,
+    notifications: Option<mpsc::Sender<Notification>>,
+) -> Result<(), tokio_postgres::Error> {
+    while let Some(message) = messages.next().await {
+        if let (AsyncMessage::Notification(notification), Some(notifications)) =
+            (message?, &notifications)
+        {
+            // Nobody may be listening any more.
+            let _ = notifications.send(notification).await;
+        }
+    }
+    Ok(())
 }
 
 /// The driver of a connection.
@@ -158,6 +187,11 @@ impl PgDriver {
     /// Whether the connection is up and young enough to be used again.
     pub(super) fn is_usable(&self) -> bool {
         !self.task.is_finished() && self.born.elapsed() < MAX_AGE
+    }
+
+    /// Closes the connection.
+    pub(super) fn abort_handle(&self) -> AbortHandle {
+        self.task.abort_handle()
     }
 
     /// How long the server works on one statement.

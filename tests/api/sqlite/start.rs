@@ -9,7 +9,7 @@ use std::{
 
 use harness::{Folder, Process, Raw, Sqlite};
 use megastats::{
-    db::Db,
+    db::{Announce, Db},
     settings::{DatabaseUrl, Settings},
 };
 use reqwest::StatusCode;
@@ -58,7 +58,8 @@ fn a_new_database_that_another_is_setting_up_is_waited_for() {
     settings.url = DatabaseUrl::Sqlite(path.clone());
     settings.busy_timeout = Duration::from_secs(60);
     let mut other = Sqlite::lock(&path);
-    let opening = std::thread::spawn(move || Db::open(&settings, None).map(drop));
+    let opening =
+        std::thread::spawn(move || Db::open(&settings, None, Announce::Changes).map(drop));
     // Nothing tells from outside that it waits; one that does not soon fails.
     for _ in 0..50 {
         assert!(!opening.is_finished(), "it did not wait");

@@ -35,6 +35,8 @@ pub enum Rule {
     ShortFence(String),
     /// Redis, at this URL, is trusted as soon as it can be reached again.
     NoDistrust(String),
+    /// A fence that Redis was not told of is taken for one that it was.
+    NoRow,
 }
 
 impl Rule {
@@ -48,7 +50,8 @@ impl Rule {
             | Self::FenceBeforeCommit
             | Self::ShortFence(_)
             | Self::Dies(_)
-            | Self::NoDistrust(_) => Slower::Writes,
+            | Self::NoDistrust(_)
+            | Self::NoRow => Slower::Writes,
         }
     }
 }
@@ -187,6 +190,11 @@ impl StatsCache for Broken {
                 redis::Cmd::del(name).exec_async(&mut redis).await.unwrap();
                 Ok(fence)
             }
+            Rule::NoRow => {
+                let fence = self.inner.fence(tenant).await?;
+                let until = fence.until();
+                Ok(Fence::new(fence, until))
+            }
             _ => self.inner.fence(tenant).await,
         }
     }
@@ -200,6 +208,7 @@ impl StatsCache for Broken {
             }
             Rule::FenceBeforeCommit => return Ok(Released::Everywhere),
             Rule::Delete(kept) => kept.delete(),
+            Rule::NoRow => return self.inner.release(fence.into_ticket()?).await,
             _ => {}
         }
         self.inner.release(fence).await

@@ -21,11 +21,21 @@ use self::{
 use crate::{
     checker::Checker,
     cluster::{Cluster, INSTANCES},
-    cut::Proxy,
+    database,
+    proxy::{Proxy, ProxyState},
 };
 
 /// The shortest life of a fence that outlasts an instance's writes here, in seconds.
 const SHORTEST: u64 = 8;
+
+/// Nothing reaches Redis.
+const CUT: ProxyState = ProxyState {
+    is_cut: true,
+    holds_requests: false,
+    holds_answers: false,
+    delay: Duration::ZERO,
+    first_alive: 0,
+};
 
 /// Writes without a wrong answer where no rule is broken.
 const WRITES: usize = 150;
@@ -45,18 +55,18 @@ struct Instances {
 }
 
 impl Instances {
-    /// `fence` is in seconds; `wrap` gets each instance's URL of Redis.
+    /// `fence` is in seconds; `wrap` gets each instance's URL of Redis, and its number from 0.
     async fn start(fence: u64, wrap: impl Wrap) -> Self {
         // A checker that gets too little of the machine finds nothing out.
         let cluster = Cluster::start_alone();
         let mut proxies = Vec::new();
         let mut running = Vec::new();
-        for _ in 0..INSTANCES {
+        for number in 0..INSTANCES {
             let proxy = Proxy::before(cluster.url("redis")).await;
             let service = TestServer::builder().settings(|settings| {
                 settings.database.url = DatabaseUrl::parse(cluster.url("postgres")).unwrap();
                 settings.cache.backend = CacheBackend::Redis;
-                settings.cache.redis.url = RedisUrl::parse(&proxy.url()).unwrap();
+                settings.cache.redis.url = RedisUrl::parse(&proxy.redis_url()).unwrap();
                 settings.cache.redis.fence_life = Duration::from_secs(fence);
                 // As long as the fence outlasts them.
                 let (pool, statement) = if fence > SHORTEST {
@@ -69,8 +79,9 @@ impl Instances {
                 settings.database.statement_timeout = Duration::from_millis(statement);
                 settings.server.shutdown_timeout = Duration::from_secs(1);
             });
-            let (wrap, url) = (wrap.clone(), proxy.url());
-            let service = service.cache(move |cache| Arc::new(wrap(Slow::around(cache), &url)));
+            let (wrap, url) = (wrap.clone(), proxy.redis_url());
+            let service =
+                service.cache(move |cache| Arc::new(wrap(Slow::around(cache), &url, number)));
             running.push(tokio::task::block_in_place(|| service.start()));
             proxies.push(proxy);
         }
@@ -91,13 +102,13 @@ impl Instances {
 }
 
 /// Changes an instance's cache.
-trait Wrap: Fn(Slow, &str) -> Slow + Clone + Send + 'static {}
+trait Wrap: Fn(Slow, &str, usize) -> Slow + Clone + Send + 'static {}
 
-impl<F: Fn(Slow, &str) -> Slow + Clone + Send + 'static> Wrap for F {}
+impl<F: Fn(Slow, &str, usize) -> Slow + Clone + Send + 'static> Wrap for F {}
 
 /// Breaks `rule` below the waits.
 fn breaking(rule: Rule) -> impl Wrap {
-    move |slow, _| {
+    move |slow, _, _| {
         let rule = rule.clone();
         Slow {
             slower: rule.shows_with(),
@@ -118,7 +129,7 @@ async fn is_found_out(rule: Rule) {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_no_rule_is_broken_no_answer_is_wrong() {
     for slower in [Slower::Writes, Slower::Computations] {
-        let instances = Instances::start(30, move |slow, _| Slow { slower, ..slow }).await;
+        let instances = Instances::start(30, move |slow, _, _| Slow { slower, ..slow }).await;
         let checker = instances.checker().await;
         assert_eq!(checker.wrong_within(WRITES).await, None);
         checker.end(10).await.assert_all_answered();
@@ -158,7 +169,8 @@ async fn joining_an_old_computation_is_found_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fence_that_ends_before_its_write_is_found_out() {
-    let early = |slow, url: &str| breaking(Rule::ShortFence(url.to_owned()))(slow, url);
+    let early =
+        |slow, url: &str, number| breaking(Rule::ShortFence(url.to_owned()))(slow, url, number);
     let instances = Instances::start(30, early).await;
     let wrong = instances.checker().await.wrong_within(ENOUGH).await;
     assert!(wrong.is_some());
@@ -190,23 +202,99 @@ async fn is_wrong_once_redis_is_back(wrap: impl Wrap) -> bool {
     let mut instances = Instances::start(30, wrap).await;
     let checker = instances.checker().await;
     checker.hits(20).await;
-    instances
-        .proxies
-        .iter()
-        .for_each(|proxy| proxy.set_open(false));
+    instances.proxies.iter().for_each(|proxy| proxy.set(CUT));
     checker.writes(12).await;
     tokio::task::block_in_place(|| instances.running.truncate(1));
-    instances.proxies[0].set_open(true);
+    instances.proxies[0].set(ProxyState::default());
     checker.wrong_within(12).await.is_some()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn trusting_redis_at_once_when_it_is_back_is_found_out() {
-    assert!(!is_wrong_once_redis_is_back(|slow, _| slow).await);
-    let at_once = |slow, url: &str| breaking(Rule::NoDistrust(url.to_owned()))(slow, url);
+    assert!(!is_wrong_once_redis_is_back(|slow, _, _| slow).await);
+    let at_once =
+        |slow, url: &str, number| breaking(Rule::NoDistrust(url.to_owned()))(slow, url, number);
     // A moment later it has told Redis itself what it missed.
     let mut tries = 0..5;
     while !is_wrong_once_redis_is_back(at_once).await {
         assert!(tries.next().is_some(), "it was not found out");
     }
+}
+
+/// The instance that is cut off in the tests below.
+const CUT_OFF: usize = INSTANCES - 1;
+
+/// Breaks `rule` in the instances for which `breaks` says so.
+fn breaking_in(breaks: fn(usize) -> bool, rule: Rule) -> impl Wrap {
+    move |slow, url: &str, number| {
+        if breaks(number) {
+            breaking(rule.clone())(slow, url, number)
+        } else {
+            slow
+        }
+    }
+}
+
+/// Has every write take its time before it commits.
+const LATE_COMMITS: &str = "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS \
+                            'BEGIN PERFORM pg_sleep(0.05); RETURN NULL; END'; \
+                            CREATE TRIGGER wait AFTER INSERT OR UPDATE ON appointments \
+                            FOR EACH STATEMENT EXECUTE FUNCTION wait()";
+
+/// What the checker finds fault with, within `writes`, while one instance is cut off from Redis, which
+/// alone is written to, in a database that `sql` has changed.
+async fn wrong_while_cut_off(wrap: impl Wrap, sql: &str, writes: usize) -> Option<String> {
+    let instances = Instances::start(30, wrap).await;
+    for number in 1..=INSTANCES {
+        // It would do what is right.
+        instances.cluster.run(&format!("kill instance-{number}"));
+    }
+    let postgres = instances.cluster.url("postgres");
+    database::execute(postgres, LATE_COMMITS).await;
+    database::execute(postgres, sql).await;
+    let urls = instances
+        .running
+        .iter()
+        .map(|instance| instance.url().to_owned());
+    let checker = Checker::begin_writing_to_last(&instances.cluster, urls.collect()).await;
+    checker.hits(5).await;
+    instances.proxies[CUT_OFF].set(CUT);
+    checker.wrong_within(writes).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_relay_keeps_its_rules_no_answer_is_wrong() {
+    let wrong = wrong_while_cut_off(|slow, _, _| slow, "", WRITES / 2).await;
+    assert_eq!(wrong, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_leaves_no_row_is_found_out() {
+    let wrap = breaking_in(|number| number == CUT_OFF, Rule::NoRow);
+    let wrong = wrong_while_cut_off(wrap, "", ENOUGH).await;
+    assert!(wrong.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_does_not_wait_for_the_fence_is_found_out() {
+    let at_once = "CREATE FUNCTION raise() RETURNS trigger LANGUAGE plpgsql AS \
+                   'BEGIN NEW.is_raised := TRUE; RETURN NEW; END'; \
+                   CREATE TRIGGER raise BEFORE INSERT ON pending_invalidations \
+                   FOR EACH ROW EXECUTE FUNCTION raise()";
+    let wrong = wrong_while_cut_off(|slow, _, _| slow, at_once, ENOUGH).await;
+    assert!(wrong.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_without_a_fence_is_found_out() {
+    let wrap = breaking_in(|number| number != CUT_OFF, Rule::NoFence);
+    let wrong = wrong_while_cut_off(wrap, "", ENOUGH).await;
+    assert!(wrong.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_releases_its_fence_before_the_commit_is_found_out() {
+    let wrap = breaking_in(|number| number != CUT_OFF, Rule::FenceBeforeCommit);
+    let wrong = wrong_while_cut_off(wrap, "", ENOUGH).await;
+    assert!(wrong.is_some());
 }

@@ -1,0 +1,210 @@
+//! The relay: a writer that does not reach Redis has another instance raise its fence, which it asks by
+//! way of PostgreSQL, where every writer writes anyway. And the announcements of what other people's SQL
+//! has changed.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `listener` | hearing what is announced, raising the fences of others, forgetting what has changed |
+//! | `changes` | which tenants have changed, and forgetting them |
+//! | `known` | what this instance last read |
+//! | `store` | the statements |
+//!
+//! docs/ARCHITECTURE.md, "A writer cut off from Redis", says why no answer is stale.
+
+mod changes;
+mod known;
+mod listener;
+mod store;
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use log::Level;
+use tokio::sync::watch;
+
+use self::{known::Known, listener::RelayListener, store::RowLives};
+use super::{
+    redis::RedisCache,
+    stats_cache::{Lifetime, StatsCache},
+};
+use crate::{
+    db::{AnyConn, Db, DbError},
+    settings::{CacheBackend, CacheSettings},
+    tasks::Tasks,
+    tenant::TenantId,
+};
+
+/// How long a writer waits for another instance to raise its fence. An instance that cannot do so in
+/// this time while Redis answers it must have been stopped itself, so that it trusts nothing from
+/// before, or its session has ended unnoticed, which takes less time to notice.
+const MAX_WAIT: Duration = Duration::from_secs(3);
+
+/// Hands the fences of this instance over to others. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Relay {
+    db: Db,
+    known: watch::Receiver<Known>,
+    route: Arc<Mutex<FenceRoute>>,
+}
+
+/// How the last fence of this instance came to Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FenceRoute {
+    Direct,
+    Relayed,
+    /// It did not, since Redis answers nobody.
+    Nowhere,
+    /// It did not, although Redis answers an instance.
+    Late,
+}
+
+/// A fence that was handed over: the row by which others know of it.
+#[derive(Debug)]
+pub(super) struct HandedOver {
+    id: i64,
+    is_raised: bool,
+    known: watch::Receiver<Known>,
+}
+
+/// What a relay has to do and has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RelayCounts {
+    /// Invalidations of all instances that wait for an instance which reaches Redis.
+    pub waiting: u64,
+    /// Fences that this instance has raised for others.
+    pub delivered: u64,
+}
+
+impl Relay {
+    /// Starts to hear what `db` announces, and to tell `cache`, which has `redis` in it if there is one.
+    /// `None` if nobody announces anything, or if this instance has nothing to forget.
+    pub async fn start(
+        db: &Db,
+        cache: &Arc<dyn StatsCache>,
+        redis: Option<RedisCache>,
+        settings: &CacheSettings,
+        tasks: &Tasks,
+    ) -> Option<Self> {
+        let has_a_cache = redis.is_some() || settings.backend == CacheBackend::Memory;
+        if !has_a_cache || !db.has_announcements() {
+            return None;
+        }
+        let (sender, known) = watch::channel(Known::default());
+        let lives = RowLives {
+            raised: settings.redis.fence_life,
+            unraised: Lifetime::of(settings).whole() + settings.redis.fence_life,
+        };
+        let listener = RelayListener::new(db.clone(), Arc::clone(cache), redis, lives, sender);
+        // Before anybody is answered from the cache.
+        let session = listener.connect().await;
+        tasks.background(listener.run(session));
+        Some(Self {
+            db: db.clone(),
+            known,
+            route: Arc::new(Mutex::new(FenceRoute::Direct)),
+        })
+    }
+
+    /// What there is to do, and what was done.
+    #[must_use]
+    pub fn counts(&self) -> RelayCounts {
+        let known = self.known.borrow();
+        RelayCounts {
+            waiting: known.waiting,
+            delivered: known.delivered,
+        }
+    }
+
+    /// Notes that a fence of this instance came to Redis.
+    pub(super) fn note_delivered(&self) {
+        self.log_change(FenceRoute::Direct);
+    }
+
+    /// Has another instance raise a fence on `tenant` that stands until `until` at least, if there is an
+    /// instance that reaches Redis.
+    pub(super) async fn hand_over(
+        &self,
+        tenant: &TenantId,
+        until: Option<Instant>,
+    ) -> Result<HandedOver, DbError> {
+        let id = {
+            let turn = self.db.next_write_turn(Some(tenant)).await?;
+            let tenant = tenant.clone();
+            let add = move |conn: &mut AnyConn| store::add(conn, &tenant);
+            self.db.write(turn, until, add).await?
+        };
+        let route = self.route(id).await;
+        self.log_change(route);
+        Ok(HandedOver {
+            id,
+            is_raised: route == FenceRoute::Relayed,
+            known: self.known.clone(),
+        })
+    }
+
+    /// Waits until an instance has raised the fence of the row with that id, or until none can.
+    async fn route(&self, id: i64) -> FenceRoute {
+        let mut known = self.known.clone();
+        let route = async {
+            loop {
+                let until_unreached = {
+                    let known = known.borrow_and_update();
+                    if known.raised.contains(&id) {
+                        return FenceRoute::Relayed;
+                    }
+                    known.until_unreached()
+                };
+                let until_unreached = until_unreached.unwrap_or(2 * MAX_WAIT);
+                tokio::select! {
+                    () = tokio::time::sleep(until_unreached) => return FenceRoute::Nowhere,
+                    // If the listener has ended, so has the service.
+                    Ok(()) = known.changed() => {}
+                }
+            }
+        };
+        let route = tokio::time::timeout(MAX_WAIT, route).await;
+        route.unwrap_or(FenceRoute::Late)
+    }
+
+    fn log_change(&self, route: FenceRoute) {
+        let mut last = self.route.lock().unwrap_or_else(PoisonError::into_inner);
+        if mem::replace(&mut *last, route) == route {
+            return;
+        }
+        drop(last);
+        let (level, line) = match route {
+            FenceRoute::Direct => (Level::Info, "Redis takes the fences of this instance again"),
+            FenceRoute::Relayed => (
+                Level::Warn,
+                "Redis does not answer this instance; other instances raise its fences",
+            ),
+            FenceRoute::Nowhere => (
+                Level::Warn,
+                "Redis answers no instance; writes go on without it",
+            ),
+            FenceRoute::Late => (
+                Level::Warn,
+                "Redis answers another instance, but none has raised a fence in time; its answers may \
+                 lack a write of this instance for a moment",
+            ),
+        };
+        log::log!(level, "relay: {line}");
+    }
+}
+
+impl HandedOver {
+    /// Notes, when the write has ended, that the fence is to be released. A row that still waits for an
+    /// instance is left: whoever raises its fence later makes the write known by that.
+    pub(super) fn finish(self, conn: &mut AnyConn) {
+        if !self.is_raised && !self.known.borrow().is_unreached() {
+            return;
+        }
+        if let Err(error) = store::remove(conn, self.id) {
+            // Its life is bounded.
+            log::debug!("relay: a row was not removed: {error}");
+        }
+    }
+}
