@@ -39,10 +39,10 @@ pub struct BusyCounts {
 
 /// Counts the callers that were sent away, and logs them in summary.
 #[derive(Debug, Default)]
-pub(super) struct BusyCounters(Mutex<Counted>);
+pub(super) struct BusyCounters(Mutex<Tally>);
 
 #[derive(Debug, Default)]
-struct Counted {
+struct Tally {
     counts: BusyCounts,
     logged: BusyCounts,
     logged_at: Option<Instant>,
@@ -51,8 +51,8 @@ struct Counted {
 impl BusyCounters {
     /// Counts a caller, and returns the error for it.
     pub(super) fn count(&self, reason: BusyReason) -> DbError {
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = &mut counted.counts;
+        let mut tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = &mut tally.counts;
         let count = match reason {
             BusyReason::QueueFull => &mut counts.queue_full,
             BusyReason::OverShare => &mut counts.over_share,
@@ -60,17 +60,17 @@ impl BusyCounters {
             BusyReason::FileLocked => &mut counts.file_locked,
         };
         *count += 1;
-        counted.log();
+        tally.log();
         DbError::Busy
     }
 
     pub(super) fn counts(&self) -> BusyCounts {
-        let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.counts
+        let tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.counts
     }
 }
 
-impl Counted {
+impl Tally {
     fn log(&mut self) {
         if self.logged_at.is_some_and(|at| at.elapsed() < LOG_INTERVAL) {
             return;
