@@ -26,13 +26,13 @@ pub(super) struct CurrentRequest(Rc<Progress>);
 
 #[derive(Debug, Default)]
 struct Progress {
-    stage: Cell<Stage>,
+    stage: Cell<RequestStage>,
     /// Bytes handed over since the last request was answered.
     received: Cell<usize>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Stage {
+enum RequestStage {
     /// There is none: the next byte belongs to a head.
     #[default]
     Head,
@@ -49,18 +49,21 @@ enum Stage {
 impl CurrentRequest {
     /// Whether the next byte belongs to a head.
     pub(super) fn is_head(&self) -> bool {
-        self.0.stage.get() == Stage::Head
+        self.0.stage.get() == RequestStage::Head
     }
 
     /// Whether a request is in progress.
     pub(super) fn is_in_progress(&self) -> bool {
-        use Stage::{BodyAwaited, BodyLater, Whole};
+        use RequestStage::{BodyAwaited, BodyLater, Whole};
         matches!(self.0.stage.get(), BodyAwaited | BodyLater | Whole)
     }
 
     /// Whether further bytes have a use now.
     pub(super) fn wants_bytes(&self) -> bool {
-        !matches!(self.0.stage.get(), Stage::BodyLater | Stage::Whole)
+        !matches!(
+            self.0.stage.get(),
+            RequestStage::BodyLater | RequestStage::Whole
+        )
     }
 
     /// `count` further bytes were handed over.
@@ -87,9 +90,9 @@ impl RequestInProgress {
         let offers_upgrade = request.head().upgrade();
         let is_last = offers_upgrade || current.0.received.get() > LARGE_HEAD;
         match request.take_payload() {
-            Payload::None => current.0.stage.set(Stage::Whole),
+            Payload::None => current.0.stage.set(RequestStage::Whole),
             body => {
-                current.0.stage.set(Stage::BodyLater);
+                current.0.stage.set(RequestStage::BodyLater);
                 let current = current.clone();
                 let payload = Box::pin(WatchedBody { body, current });
                 request.set_payload(Payload::Stream { payload });
@@ -108,8 +111,8 @@ impl Drop for RequestInProgress {
     fn drop(&mut self) {
         let progress = &self.current.0;
         progress.stage.set(match progress.stage.get() {
-            Stage::Whole => Stage::Head,
-            _ => Stage::BodyUnread,
+            RequestStage::Whole => RequestStage::Head,
+            _ => RequestStage::BodyUnread,
         });
         progress.received.set(0);
     }
@@ -127,9 +130,9 @@ impl Stream for WatchedBody {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = Pin::new(&mut self.body).poll_next(cx);
         self.current.0.stage.set(match next {
-            Poll::Pending => Stage::BodyAwaited,
-            Poll::Ready(Some(_)) => Stage::BodyLater,
-            Poll::Ready(None) => Stage::Whole,
+            Poll::Pending => RequestStage::BodyAwaited,
+            Poll::Ready(Some(_)) => RequestStage::BodyLater,
+            Poll::Ready(None) => RequestStage::Whole,
         });
         next
     }
