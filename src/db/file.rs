@@ -181,12 +181,12 @@ impl FileId {
 /// Notices when files that are open are removed or replaced: SQLite would go on writing to what nobody can
 /// open again.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct FileWatch {
     files: Vec<(PathBuf, FileId)>,
     is_alarmed: AtomicBool,
 }
 
-impl Watch {
+impl FileWatch {
     /// Watches the files at `paths`, which are open and stay so.
     pub(super) fn new(paths: impl IntoIterator<Item = PathBuf>) -> io::Result<Self> {
         let files = paths.into_iter().map(|path| {

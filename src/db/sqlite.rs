@@ -18,7 +18,7 @@ use url::Url;
 
 use super::{
     error::{ConnectError, OpenError, is_locked},
-    file::{self, FileError, Watch},
+    file::{self, FileError, FileWatch},
     lock::{Lock, LockMode},
 };
 
@@ -32,7 +32,7 @@ pub(super) const FIRST_MIGRATION: &str = "20261123000000";
 pub(super) struct SqliteFile {
     path: PathBuf,
     busy_timeout: Duration,
-    watch: Watch,
+    watch: FileWatch,
     /// When the last connection is closed SQLite removes the file with recent changes (`-wal`). While this
     /// one is open that is never so, and a file that is missing has been removed by somebody else.
     kept_open: Mutex<SqliteConnection>,
@@ -64,7 +64,7 @@ impl SqliteFile {
         // The first read in WAL mode makes the files that are watched.
         is_ours(&mut kept_open)?;
         let shared_memory = file::with_suffix(&path, "-shm");
-        let watch = Watch::new([configured, path.clone(), file::wal(&path), shared_memory])
+        let watch = FileWatch::new([configured, path.clone(), file::wal(&path), shared_memory])
             .map_err(FileError::from)?;
         Ok(Self {
             path,
