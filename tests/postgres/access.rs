@@ -1,5 +1,7 @@
 //! Who may connect, and which servers the service trusts: passwords, and TLS with a private authority.
 
+use std::{path::Path, process::Command};
+
 use megastats::db::Db;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
@@ -153,5 +155,52 @@ async fn a_server_with_tls_is_trusted_as_far_as_sslmode_says() {
     ] {
         let refusal = refusal(&url(host, &query)).await;
         assert!(refusal.contains(reason), "{host} {query}: {refusal}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_trusted_by_the_certificate_that_postgresqls_manual_makes() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = |host: &str, more: &[&str]| {
+        let file = |name: &str| folder.path().join(format!("{host}{}.{name}", more.len()));
+        let openssl = Command::new("openssl")
+            .args("req -new -x509 -days 365 -nodes -text -newkey rsa:2048".split(' '))
+            .args(["-subj", &format!("/CN={host}")])
+            .args(more)
+            .arg("-out")
+            .arg(file("crt"))
+            .arg("-keyout")
+            .arg(file("key"))
+            .output()
+            .unwrap();
+        assert!(openssl.status.success(), "{openssl:?}");
+        (file("crt"), file("key"))
+    };
+    let (certificate, key) = made("localhost", &[]);
+    let (same_name, _key) = made("localhost", &["-sha512"]);
+    let read = |file: &Path| std::fs::read_to_string(file).unwrap();
+    let server = Postgres::builder()
+        .setting("ssl=on")
+        .file("server.crt", &read(&certificate))
+        .file("server.key", &read(&key))
+        .start();
+    let url = |host: &str, mode: &str, roots: &Path| {
+        let (port, roots) = (server.port(), roots.display());
+        format!("postgres://postgres@{host}:{port}/postgres?sslmode={mode}&sslrootcert={roots}")
+    };
+
+    for (host, mode) in [
+        ("localhost", "verify-ca"),
+        ("localhost", "verify-full"),
+        ("127.0.0.1", "verify-ca"),
+    ] {
+        let url = url(host, mode, &certificate);
+        assert_eq!(tls_version(&url).await, "TLSv1.3", "{url}");
+    }
+    let refused = refusal(&url("127.0.0.1", "verify-full", &certificate)).await;
+    assert!(refused.contains("only valid for localhost"), "{refused}");
+    for mode in ["verify-ca", "verify-full"] {
+        let refused = refusal(&url("localhost", mode, &same_name)).await;
+        assert!(refused.contains("certificate"), "{refused}");
     }
 }
