@@ -93,6 +93,14 @@ impl Manager {
         })
     }
 
+    /// Refuses a pooler of transactions in front of PostgreSQL. Blocks.
+    pub(super) fn check_pooler(&self) -> Result<(), ConnectError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(server) => server.check_pooler(),
+        }
+    }
+
     /// Whether a SQLite file is still there, or another is in its place.
     pub(super) fn check_file(&self) -> Result<(), FileError> {
         match self {

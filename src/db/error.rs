@@ -59,6 +59,12 @@ pub enum ConnectError {
         "its encoding is {0}, and must be UTF8: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
     )]
     Encoding(String),
+    /// A pooler takes a session away after each transaction, and with it time-outs, locks and LISTEN.
+    #[error(
+        "a pooler there shares sessions between transactions: have it keep them (pgbouncer: pool_mode = \
+         session), or connect straight to PostgreSQL"
+    )]
+    TransactionPooler,
     /// TLS cannot be used as configured.
     #[error(transparent)]
     Tls(#[from] TlsError),

@@ -123,6 +123,7 @@ impl Pool {
         manager: Arc<Manager>,
         announce: Announce,
     ) -> Result<Self, OpenError> {
+        manager.check_pooler()?;
         let migrated = migrations::migrate(&manager)?;
         if migrated > 0 {
             log::info!("database: ran {migrated} migration(s)");

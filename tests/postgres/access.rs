@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command};
 
 use megastats::db::Db;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
 use crate::{
@@ -203,4 +203,25 @@ async fn a_server_is_trusted_by_the_certificate_that_postgresqls_manual_makes() 
         let refused = refusal(&url("localhost", mode, &same_name)).await;
         assert!(refused.contains("certificate"), "{refused}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_not_trusted_by_its_own_certificate_once_that_has_expired() {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_after = date_time_ymd(2020, 1, 1);
+    let expired = params.self_signed(&key).unwrap().pem();
+    let roots = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(roots.path(), &expired).unwrap();
+    let server = Postgres::builder()
+        .setting("ssl=on")
+        .file("server.crt", &expired)
+        .file("server.key", &key.serialize_pem())
+        .start();
+    let (port, roots) = (server.port(), roots.path().display());
+    let url =
+        format!("postgres://postgres@localhost:{port}/d?sslmode=verify-ca&sslrootcert={roots}");
+    let refused = refusal(&url).await;
+    assert!(refused.contains("xpired"), "{refused}");
 }

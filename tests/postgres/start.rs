@@ -125,6 +125,21 @@ fn refusal_within(milliseconds: &str, url: &str) -> String {
     stderr
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_must_keep_sessions() {
+    let server = Postgres::shared();
+    let url = server.database();
+    let sessions = server.pooler("session");
+    open(&settings(&sessions.url(&url))).await.unwrap();
+    let options = format!("{}?options=-c%20search_path%3Dx", sessions.url(&url));
+    let refused = refusal(&options);
+    assert!(refused.contains("startup parameter: options"), "{refused}");
+    for mode in ["transaction", "statement"] {
+        let refused = refusal(&server.pooler(mode).url(&url));
+        assert!(refused.contains("pool_mode = session"), "{refused}");
+    }
+}
+
 #[test]
 fn a_server_that_refuses_or_says_nothing_stops_the_start_in_time() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -31,7 +31,7 @@ use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinHandle},
 };
-use tokio_postgres::{AsyncMessage, Config, Notification};
+use tokio_postgres::{AsyncMessage, Client, Config, Notification, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -102,11 +102,10 @@ impl PgServer {
         notifications: Option<mpsc::Sender<Notification>>,
     ) -> Result<(PgConn, PgDriver), ConnectError> {
         let _context = self.enter();
-        let establish = self.establish(notifications);
-        let connecting = tokio::time::timeout(self.connect_timeout, establish);
-        let (conn, task) = Blocking(self.runtime.clone())
-            .block_on(connecting)
-            .map_err(|_elapsed| ConnectError::Timeout(self.connect_timeout))??;
+        let (conn, task) = self.in_time(async {
+            let (client, driver) = self.open_session(notifications).await?;
+            Ok((AsyncPgConnection::try_from(client).await?, driver.detach()))
+        })?;
 
         let mut conn = PgConn::from(conn);
         let last_statement = Arc::new(Mutex::new(Instant::now()));
@@ -133,10 +132,38 @@ impl PgServer {
         Ok((conn, driver))
     }
 
-    async fn establish(
+    /// Refuses a pooler that shares sessions between transactions: two connections share one, or one
+    /// connection changes its session. Blocks.
+    pub(super) fn check_pooler(&self) -> Result<(), ConnectError> {
+        let (one, _driver_of_one) = self.in_time(self.open_session(None))?;
+        let (other, _driver_of_other) = self.in_time(self.open_session(None))?;
+        let [before, of_other, after] = self.in_time(async {
+            Ok([
+                session(&one).await?,
+                session(&other).await?,
+                session(&one).await?,
+            ])
+        })?;
+        if before == of_other || before != after {
+            return Err(ConnectError::TransactionPooler);
+        }
+        Ok(())
+    }
+
+    /// What `connecting` comes to, if it ends within the configured time. Blocks.
+    fn in_time<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, ConnectError>>,
+    ) -> Result<T, ConnectError> {
+        Blocking(self.runtime.clone())
+            .block_on(async { tokio::time::timeout(self.connect_timeout, connecting).await })
+            .map_err(|_elapsed| ConnectError::Timeout(self.connect_timeout))?
+    }
+
+    async fn open_session(
         &self,
         notifications: Option<mpsc::Sender<Notification>>,
-    ) -> Result<(AsyncPgConnection, JoinHandle<()>), ConnectError> {
+    ) -> Result<(Client, AbortOnDropHandle<()>), ConnectError> {
         let (client, mut connection) = self
             .config
             .connect(self.tls.clone())
@@ -152,9 +179,21 @@ impl PgServer {
                 log::warn!("database connection lost: {}", with_causes(&error));
             }
         }));
-        let conn = AsyncPgConnection::try_from(client).await?;
-        Ok((conn, driver.detach()))
+        Ok((client, driver))
     }
+}
+
+/// Which session answers `client`, and of which server, since a URL may name several. Nothing is prepared,
+/// which some poolers do not allow.
+async fn session(client: &Client) -> Result<Option<String>, ConnectError> {
+    let answer = client
+        .simple_query("SELECT concat(pg_backend_pid(), ' ', pg_postmaster_start_time())")
+        .await
+        .map_err(|error| ConnectError::Server(with_causes(&error)))?;
+    Ok(answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    }))
 }
 
 /// Hands the notifications among `messages` over, until the connection has ended.

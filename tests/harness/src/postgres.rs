@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -17,7 +17,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::process::kill;
+use crate::{process::kill, wait::poll};
 
 /// Where Debian's package keeps each version's programs.
 const DEBIAN: &str = "/usr/lib/postgresql";
@@ -219,6 +219,36 @@ impl Postgres {
         psql
     }
 
+    /// A pgbouncer in front of the server, with the given `pool_mode`.
+    pub fn pooler(&self, mode: &str) -> Pooler {
+        let folder = tempfile::Builder::new().prefix("pgb").tempdir().unwrap();
+        let (port, server) = (free_port(), self.port);
+        let users = folder.path().join("users");
+        fs::write(&users, "\"postgres\" \"\"").unwrap();
+        let config = folder.path().join("pgbouncer.ini");
+        let text = format!(
+            "[databases]\n* = host=127.0.0.1 port={server}\n\
+             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             auth_type = trust\nauth_file = {}\npool_mode = {mode}\n",
+            users.display()
+        );
+        fs::write(&config, text).unwrap();
+        for path in [folder.path(), &users, &config] {
+            give_away(path);
+        }
+        let mut pgbouncer = as_server_user(Path::new("pgbouncer"));
+        let process = pgbouncer.arg("--quiet").arg(&config).spawn().unwrap();
+        let pooler = Pooler {
+            process,
+            port,
+            _folder: folder,
+        };
+        poll("pgbouncer listens", || {
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        pooler
+    }
+
     /// Stops the server and ends its sessions.
     pub fn stop(&self) {
         let Some(mut keeper) = self.running.lock().unwrap().take() else {
@@ -312,6 +342,28 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// A pgbouncer, killed when it is dropped.
+pub struct Pooler {
+    process: Child,
+    port: u16,
+    _folder: TempDir,
+}
+
+impl Pooler {
+    /// The same database as that of `url`, through the pooler.
+    pub fn url(&self, url: &str) -> String {
+        let database = url.rsplit('/').next().unwrap();
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
