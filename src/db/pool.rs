@@ -130,7 +130,9 @@ impl Pool {
         }
         let length = settings.pool_queue;
         let queue = Queue::new(settings.pool_size as usize, length);
-        let writers = manager.has_one_writer().then(|| Queue::new(1, length));
+        // Whoever asks for one connection gets one for everything.
+        let has_writers = manager.has_one_writer() && settings.pool_size > 1;
+        let writers = has_writers.then(|| Queue::new(1, length));
         let last_error = LastConnectError::default();
         let connector = ConnectionFactory {
             manager,

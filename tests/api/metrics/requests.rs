@@ -41,7 +41,7 @@ async fn each_request_is_counted_once_under_its_route_method_and_status() {
         server.send(Method::PUT, &path).await.status,
         StatusCode::METHOD_NOT_ALLOWED
     );
-    server.send(Method::GET, "/").await;
+    server.send(Method::GET, "/nowhere").await;
     server.get("/1/2").await;
     let odd = Method::from_bytes(b"BREW").unwrap();
     server.send(odd, "/tea").await;
