@@ -45,7 +45,9 @@ pub fn list(conn: &mut AnyConn, filter: &ListFilter) -> QueryResult<Page> {
             query
         }};
     }
-    let (page, page_size) = (filter.page, filter.page_size);
+    let ListFilter {
+        page, page_size, ..
+    } = *filter;
     let (total, data) = on_db!(conn, |c| {
         c.snapshot(|c| {
             let total: i64 = filtered!().count().get_result(c)?;

@@ -246,7 +246,8 @@ impl Run {
 /// Says in which columns the stored appointment differs, and what it has there.
 fn difference(given: &Appointment, stored: &Appointment) -> String {
     let columns = |of: &Appointment| serde_json::to_value(of).unwrap_or_default();
-    let (given, stored) = (columns(given), columns(stored));
+    let given = columns(given);
+    let stored = columns(stored);
     let others: Vec<String> = stored
         .as_object()
         .into_iter()

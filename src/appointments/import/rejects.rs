@@ -2,23 +2,24 @@
 //! row.
 
 use std::{
-    fs::{self, File},
+    fs::Permissions,
     io::{self, BufWriter, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 use super::{cell::Cell, error::RejectsError, row::Columns};
 
-/// The file. It gets its name when it is complete, and is only made if a row is rejected.
+/// The file. It gets its name when it is complete, and is only made if a row is rejected. That of a run
+/// that stopped on its way is removed: the run is repeated, and an incomplete list would only mislead.
 #[derive(Debug)]
 pub(super) struct Rejects {
     path: PathBuf,
-    /// Beside `path`, so that it can be renamed to it.
-    unfinished: PathBuf,
-    file: Option<BufWriter<File>>,
+    file: Option<BufWriter<NamedTempFile>>,
 }
 
 #[derive(Serialize)]
@@ -52,11 +53,8 @@ impl Rejects {
         if !folder.metadata()?.is_dir() {
             return Err(io::Error::from(io::ErrorKind::NotADirectory).into());
         }
-        let mut unfinished = name.to_owned();
-        unfinished.push(format!(".{}.part", std::process::id()));
         Ok(Self {
             path: path.with_file_name(name),
-            unfinished: path.with_file_name(unfinished),
             file: None,
         })
     }
@@ -70,7 +68,14 @@ impl Rejects {
     ) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(BufWriter::new(File::create(&self.unfinished)?)),
+            none => {
+                let unfinished = tempfile::Builder::new()
+                    .prefix(self.path.file_name().unwrap_or_default())
+                    .suffix(".part")
+                    .permissions(Permissions::from_mode(0o666))
+                    .tempfile_in(self.path.parent().unwrap_or(&self.path))?;
+                none.insert(BufWriter::new(unfinished))
+            }
         };
         let line = RejectLine {
             id: columns.cell(cells, "id").to_json(),
@@ -82,23 +87,13 @@ impl Rejects {
     }
 
     /// Gives the file its name, replacing that of an earlier run; returns its path if a row was rejected.
-    pub(super) fn finish(mut self) -> io::Result<Option<PathBuf>> {
-        let Some(file) = &mut self.file else {
+    pub(super) fn finish(self) -> io::Result<Option<PathBuf>> {
+        let Some(file) = self.file else {
             return Ok(None);
         };
-        file.flush()?;
-        file.get_ref().sync_all()?;
-        fs::rename(&self.unfinished, &self.path)?;
-        self.file = None;
-        Ok(Some(std::mem::take(&mut self.path)))
-    }
-}
-
-impl Drop for Rejects {
-    /// A run that stopped on its way is repeated, so an incomplete list would only mislead.
-    fn drop(&mut self) {
-        if self.file.take().is_some() {
-            let _ = fs::remove_file(&self.unfinished);
-        }
+        let file = file.into_inner()?;
+        file.as_file().sync_all()?;
+        file.persist(&self.path)?;
+        Ok(Some(self.path))
     }
 }

@@ -1,4 +1,4 @@
-//! What an import did, and the line that says so.
+//! The report of an import: how many rows it read and took, and where the others are.
 
 use std::{fmt, path::PathBuf};
 
