@@ -42,10 +42,12 @@ pub(super) fn connector(url: &PostgresUrl) -> Result<MakeRustlsConnect, TlsError
         .with_safe_default_protocol_versions()?;
     let mode = url.ssl_mode();
     let trusted = match mode {
-        SslMode::VerifyCa | SslMode::VerifyFull => Some(Trusted::read(url.ssl_root_cert())?),
+        SslMode::VerifyCa | SslMode::VerifyFull => {
+            Some(TrustedCertificates::read(url.ssl_root_cert())?)
+        }
         SslMode::Disable | SslMode::Prefer | SslMode::Require => None,
     };
-    let verifier = Verifier {
+    let verifier = ServerVerifier {
         trusted,
         checks_host: mode == SslMode::VerifyFull,
         algorithms: provider.signature_verification_algorithms,
@@ -63,13 +65,13 @@ pub(super) fn connector(url: &PostgresUrl) -> Result<MakeRustlsConnect, TlsError
 
 /// Whom the service trusts.
 #[derive(Debug)]
-struct Trusted {
+struct TrustedCertificates {
     certificates: Vec<CertificateDer<'static>>,
     /// Those of `certificates` that may have issued the server's.
     roots: RootCertStore,
 }
 
-impl Trusted {
+impl TrustedCertificates {
     /// Reads them from a PEM file or, without one, takes those that the machine trusts.
     fn read(file: Option<&PathBuf>) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
@@ -120,9 +122,9 @@ impl Trusted {
 
 /// Checks a server as `sslmode` says. The server must have the certificate's key in any case.
 #[derive(Debug)]
-struct Verifier {
+struct ServerVerifier {
     /// If this is `None`, whoever issued the certificate is trusted.
-    trusted: Option<Trusted>,
+    trusted: Option<TrustedCertificates>,
     /// Whether the certificate must name the host.
     checks_host: bool,
     algorithms: WebPkiSupportedAlgorithms,
@@ -168,7 +170,7 @@ fn parse(certificate: &CertificateDer<'_>) -> Result<Certificate, CertificateErr
     Certificate::from_der(certificate).map_err(|_malformed| CertificateError::BadEncoding)
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for ServerVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -266,6 +268,9 @@ mod tests {
             format!("\u{feff}{}", made.cert.pem())
         });
         std::fs::write(&file, pem.concat()).unwrap();
-        assert_eq!(Trusted::read(Some(&file)).unwrap().roots.len(), 2);
+        assert_eq!(
+            TrustedCertificates::read(Some(&file)).unwrap().roots.len(),
+            2
+        );
     }
 }
