@@ -124,8 +124,11 @@ impl RedisLink {
                 link.client
                     .send::<Value>(&heartbeat, link.invalidation_wait),
             );
-            by_masters?;
             by_one?;
+            let answered = by_masters?.len();
+            link.client
+                .check_masters(answered, link.invalidation_wait)
+                .await?;
             link.heartbeat.heartbeat_accepted();
             Ok(())
         });

@@ -2,10 +2,13 @@
 //! the connection is replaced.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs, io,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -15,11 +18,12 @@ use futures_util::{
 };
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, RedisError,
-    ServerErrorKind, TlsCertificates,
+    ServerErrorKind, TlsCertificates, Value,
     aio::MultiplexedConnection,
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
     cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo},
+    cmd,
     io::tcp::TcpSettings,
 };
 use thiserror::Error;
@@ -129,6 +133,8 @@ pub(super) struct RedisClient {
     connector: Connector,
     connect_timeout: Duration,
     connections: Arc<Mutex<Connections>>,
+    /// The masters of the cluster when all of them were last known to answer.
+    masters: AtomicUsize,
 }
 
 impl RedisClient {
@@ -177,6 +183,7 @@ impl RedisClient {
             connector,
             connect_timeout,
             connections: Arc::default(),
+            masters: AtomicUsize::new(0),
         })
     }
 
@@ -211,6 +218,38 @@ impl RedisClient {
             }
         };
         self.ask(timeout, send).await
+    }
+
+    /// Fails if the cluster has more masters than `answered`: the client leaves out those to which it
+    /// has no connection.
+    pub(super) async fn check_masters(
+        &self,
+        answered: usize,
+        timeout: Duration,
+    ) -> Result<(), ClientError> {
+        let Connector::Cluster(_) = self.connector else {
+            return Ok(());
+        };
+        if self.masters.load(Ordering::Relaxed) == answered {
+            return Ok(());
+        }
+        let mut command = cmd("CLUSTER");
+        command.arg("SLOTS");
+        let slots: Vec<Vec<Value>> = self.send(&command, timeout).await?;
+        // A range of slots is its first, its last, its master and the replicas; a node is its address, its
+        // port and its id.
+        let id_of_master =
+            |range: &Vec<Value>| Some(range.get(2)?.as_sequence()?.get(2)?.to_owned());
+        let ids = slots.iter().filter_map(id_of_master);
+        let ids: HashSet<String> = ids
+            .filter_map(|id| redis::from_redis_value(id).ok())
+            .collect();
+        if ids.len() > answered {
+            let missing = format!("{answered} of {} masters of the cluster answer", ids.len());
+            return Err(ClientError::Disconnected(missing));
+        }
+        self.masters.store(answered, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Waits for a connection and for the answer to what `send` sends on it, for at most `timeout`.

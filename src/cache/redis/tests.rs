@@ -255,6 +255,23 @@ async fn a_fence_whose_writer_died_ends_by_itself_and_leaves_no_entry_from_befor
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn redis_forgets_a_tenant_soon_after_its_entries_have_expired() {
+    let server = Server::start();
+    let cache = open(&server.settings());
+    let forgets_in = || {
+        let left: u64 = server.run(&["PTTL", "megastats:{clinic}:generation"]);
+        Duration::from_millis(left)
+    };
+    let longest = conformance::LIFE.whole() + Duration::from_secs(90);
+    seen(&cache, &key()).await;
+    assert!(forgets_in() <= longest);
+    fill(&cache, "x").await;
+    assert!(forgets_in() > conformance::LIFE.whole());
+    write(&cache).await;
+    assert!(forgets_in() <= longest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_two_instances_that_start_or_see_redis_return_one_renews_a_tenant() {
     let server = Server::start();
     let (a, b) = open_two(&server).await;
