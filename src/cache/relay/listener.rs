@@ -50,17 +50,17 @@ pub(super) struct RelayListener {
     lives: RowLives,
     known: watch::Sender<Known>,
     changes: ChangeFollower,
-    /// The fences that stand, by the ids of their rows.
+    /// The raised fences, by the ids of their rows.
     raised: HashMap<i64, Fence>,
     /// The fences that are being raised.
     raising: JoinSet<(i64, Result<Fence, CacheError>)>,
     being_raised: HashSet<i64>,
-    /// Fences that stand, which their writers have yet to be told.
-    untold: Vec<i64>,
+    /// The rows whose fences are raised, which PostgreSQL does not say yet.
+    unmarked: Vec<i64>,
     /// Whether announcements are heard; until the first session, as far as is known.
     is_heard: bool,
-    /// Whether it was said that something between takes announcements away.
-    is_pooler_told: bool,
+    /// Whether the log says already that a pooler takes announcements away.
+    has_warned_of_pooler: bool,
 }
 
 /// What a session has done so far.
@@ -89,9 +89,9 @@ impl RelayListener {
             raised: HashMap::new(),
             raising: JoinSet::new(),
             being_raised: HashSet::new(),
-            untold: Vec::new(),
+            unmarked: Vec::new(),
             is_heard: true,
-            is_pooler_told: false,
+            has_warned_of_pooler: false,
         }
     }
 
@@ -186,7 +186,7 @@ impl RelayListener {
             // Only after it: a writer that hears of no instance leaves its row to be found here.
             progress.last_read = None;
         }
-        while let Some(id) = self.untold.pop() {
+        while let Some(id) = self.unmarked.pop() {
             run(session, move |conn| store::set_raised(conn, id)).await?;
         }
         if progress
@@ -210,8 +210,8 @@ impl RelayListener {
     }
 
     fn say_whether_heard(&mut self, are_heard: bool) {
-        if !are_heard && !self.is_pooler_told {
-            self.is_pooler_told = true;
+        if !are_heard && !self.has_warned_of_pooler {
+            self.has_warned_of_pooler = true;
             log::warn!(
                 "relay: a pooler between this instance and PostgreSQL takes announcements away: \
                  changes by other people's SQL are not heard; let database.url lead past it, or have \
@@ -252,7 +252,7 @@ impl RelayListener {
         for row in rows.iter().filter(|row| !row.is_raised) {
             if self.raised.contains_key(&row.id) {
                 // The session ended before PostgreSQL was told.
-                self.untold.push(row.id);
+                self.unmarked.push(row.id);
             } else if self.being_raised.len() < RAISED_AT_ONCE
                 && let Ok(tenant) = TenantId::parse(&row.tenant_id)
                 && self.being_raised.insert(row.id)
@@ -270,7 +270,7 @@ impl RelayListener {
         match fence {
             Ok(fence) if fence.is_delivered() => {
                 self.raised.insert(id, fence);
-                self.untold.push(id);
+                self.unmarked.push(id);
                 self.known.send_modify(|known| known.delivered += 1);
             }
             Ok(fence) => {

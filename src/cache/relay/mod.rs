@@ -123,7 +123,7 @@ impl Relay {
         self.log_change(FenceRoute::Direct);
     }
 
-    /// Has another instance raise a fence on `tenant` that stands until `until` at least, if there is an
+    /// Has another instance raise a fence on `tenant` that lasts until `until` at least, if there is an
     /// instance that reaches Redis.
     pub(super) async fn hand_over(
         &self,
