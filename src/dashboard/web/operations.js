@@ -64,6 +64,7 @@ function show({ cache_size: size, last_minute: minute }, metrics) {
     0: pending > 0 ? words.redisPending(writeNumber(pending)) : words.redisOk,
     1: words.redisSilent,
   }[silent];
+  const waiting = find("megastats_relay_waiting_invalidations")?.value;
   const isMeasured = minute.total_requests > 0;
   write(parts.hitShare, isMeasured ? writeShare(minute.hit_rate / 100) : "–");
   write(parts.hitTime, minute.hits ? writeMilliseconds(minute.avg_hit_time_ms) : "–");
@@ -71,6 +72,7 @@ function show({ cache_size: size, last_minute: minute }, metrics) {
   write(parts.entries, writeNumber(size));
   write(parts.backend, words.backends[backend] ?? backend ?? "–");
   write(parts.redis, redis);
+  write(parts.relay, words.relayState(waiting));
   write(parts.viewers, writeNumber(find("megastats_event_streams")?.value ?? 0));
   draw();
 }
@@ -79,7 +81,7 @@ function build() {
   const value = () => make("dd");
   const shown = {
     hitShare: value(), hitTime: value(), missTime: value(), entries: value(),
-    backend: value(), redis: value(), viewers: value(),
+    backend: value(), redis: value(), relay: value(), viewers: value(),
   };
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 600 100");

@@ -81,6 +81,11 @@ const PORTUGUESE = {
   redisSilent: "não responde",
   redisPending: (count) => `responde, ${count} invalidações pendentes`,
   redisNone: "não configurado",
+  relay: "Repasse pelo PostgreSQL",
+  relayState: (waiting) => {
+    if (waiting === undefined) return "não usado";
+    return waiting > 0 ? `${waiting} invalidações à espera` : "nada à espera";
+  },
   viewers: "Páginas ao vivo",
   purge: "Limpar o cache desta clínica",
   purgeAll: "Limpar todo o cache",
@@ -162,6 +167,11 @@ const ENGLISH = {
   redisSilent: "does not answer",
   redisPending: (count) => `answers, ${count} invalidations pending`,
   redisNone: "not configured",
+  relay: "Relay through PostgreSQL",
+  relayState: (waiting) => {
+    if (waiting === undefined) return "not used";
+    return waiting > 0 ? `${waiting} invalidations waiting` : "nothing waiting";
+  },
   viewers: "Live pages",
   purge: "Purge this clinic's cache",
   purgeAll: "Purge the whole cache",
