@@ -25,7 +25,7 @@ fn service(ttl_seconds: u64, window_seconds: u64) -> Builder {
 
 /// Books an appointment of today behind the service's back: only a computation finds it.
 fn book_unnoticed(server: &TestServer) {
-    server.database().execute(
+    server.database().execute_unannounced(
         "INSERT INTO appointments (tenant_id, patient_id, starts_at, duration_min, status,
                                    created_at, updated_at)
          VALUES ('clinic', '1', '2025-10-31 18:00:00.000000', 30, 'pending',

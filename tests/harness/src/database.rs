@@ -94,6 +94,15 @@ impl Database {
         }
     }
 
+    /// As [`Database::execute`], but PostgreSQL does not announce what is changed.
+    pub fn execute_unannounced(&mut self, statements: &str) {
+        let silence = match self {
+            Self::Sqlite(_) => "",
+            Self::Postgres(..) => "SET megastats.announce = off; ",
+        };
+        self.execute(&format!("{silence}{statements}"));
+    }
+
     /// The one number that `query` selects.
     pub fn number(&mut self, query: &str) -> i64 {
         match self {
