@@ -70,10 +70,21 @@ pub(super) struct MegaStatsQuery {
     /// The clinic.
     #[serde(rename = "tenantId")]
     #[param(value_type = Tenant)]
-    pub(super) tenant_id: Option<String>,
+    tenant_id: Option<String>,
     /// The time zone at whose midnights a day begins.
     #[param(value_type = Option<TimeZone>)]
-    pub(super) tz: Option<String>,
+    tz: Option<String>,
+}
+
+impl MegaStatsQuery {
+    /// What the query asks for, if `caller` may see it.
+    pub(super) fn read(self, caller: &Caller, stats: &StatsService) -> Result<Subject, ApiError> {
+        let mut fields = FieldReader::default();
+        let subject = subject(&mut fields, self.tenant_id, self.tz.as_deref(), stats);
+        let subject = fields.finish(|| subject)?;
+        caller.may_touch(&subject.tenant)?;
+        Ok(subject)
+    }
 }
 
 /// The dashboard's counts
@@ -92,10 +103,7 @@ async fn mega_stats(
     Query(query): Query<MegaStatsQuery>,
     stats: web::Data<Arc<StatsService>>,
 ) -> Result<HttpResponse, ApiError> {
-    let mut fields = FieldReader::default();
-    let subject = subject(&mut fields, query.tenant_id, query.tz.as_deref(), &stats);
-    let Subject { tenant, zone } = fields.finish(|| subject)?;
-    caller.may_touch(&tenant)?;
+    let Subject { tenant, zone } = query.read(&caller, &stats)?;
     let answer = stats.mega_stats(tenant, zone).await?;
     Ok(respond(answer, stats.ttl()))
 }
@@ -107,7 +115,7 @@ pub(super) struct Subject {
 }
 
 /// Reads `tenantId` and `tz`, which is [`DEFAULT_ZONE`] if it is missing.
-pub(super) fn subject(
+fn subject(
     fields: &mut FieldReader,
     tenant_id: Option<String>,
     tz: Option<&str>,
@@ -179,10 +187,7 @@ async fn days(
     Query(query): Query<MegaStatsQuery>,
     stats: web::Data<Arc<StatsService>>,
 ) -> Result<HttpResponse, ApiError> {
-    let mut fields = FieldReader::default();
-    let subject = subject(&mut fields, query.tenant_id, query.tz.as_deref(), &stats);
-    let Subject { tenant, zone } = fields.finish(|| subject)?;
-    caller.may_touch(&tenant)?;
+    let Subject { tenant, zone } = query.read(&caller, &stats)?;
     let answer = stats.days(tenant, zone).await?;
     Ok(respond(answer, stats.ttl()))
 }

@@ -89,7 +89,7 @@ impl StatsService {
             tenant,
             zone,
         };
-        self.cached(&poll, self.clock.now()).await
+        self.answer(&poll).await
     }
 
     /// The answer of `/summary`: cached, unless `range` leaves out a part of the two days.
@@ -128,7 +128,12 @@ impl StatsService {
             tenant,
             zone,
         };
-        self.cached(&poll, self.clock.now()).await
+        self.answer(&poll).await
+    }
+
+    /// The answer that `poll` gets now.
+    pub(super) async fn answer(&self, poll: &Poll) -> Result<Answer, ReadError> {
+        self.cached(poll, self.clock.now()).await
     }
 
     /// Runs `transaction`, which writes to `tenant`'s appointments, so that no statistics asked for

@@ -22,9 +22,9 @@ use crate::{
         openapi::{BadQuery, Failed, Guarded},
     },
     http::{SLASH_OR_NOT, read_resource},
-    input::{FieldReader, http::Query},
+    input::http::Query,
     stats::{
-        http::{MegaStatsQuery, Subject, subject, x_cache},
+        http::{MegaStatsQuery, Subject, x_cache},
         service::StatsService,
     },
     tenant::TenantId,
@@ -85,10 +85,7 @@ async fn events(
     stats: web::Data<Arc<StatsService>>,
     live: web::Data<Arc<LiveCounts>>,
 ) -> Result<HttpResponse, ApiError> {
-    let mut fields = FieldReader::default();
-    let subject = subject(&mut fields, query.tenant_id, query.tz.as_deref(), &stats);
-    let Subject { tenant, zone } = fields.finish(|| subject)?;
-    caller.may_touch(&tenant)?;
+    let Subject { tenant, zone } = query.read(&caller, &stats)?;
     let viewer = live.view(tenant.clone(), zone).await?;
     let mut response = HttpResponse::Ok();
     response

@@ -173,10 +173,7 @@ impl View {
             return;
         }
         let began = Instant::now();
-        let answer = stats
-            .mega_stats(poll.tenant.clone(), poll.zone.clone())
-            .await;
-        let update = match answer {
+        let update = match stats.answer(poll).await {
             Ok(answer) => Update::Counts(answer),
             Err(error) => Update::Failed(error.into()),
         };
