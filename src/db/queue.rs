@@ -41,9 +41,11 @@ struct Line {
     tenant: Option<TenantId>,
     turns: usize,
     /// Those who have had a turn and gave it back: they come first, and nobody sends them away.
-    returning: VecDeque<oneshot::Sender<Turn>>,
-    waiting: VecDeque<oneshot::Sender<Turn>>,
+    returning: Callers,
+    waiting: Callers,
 }
+
+type Callers = VecDeque<oneshot::Sender<Turn>>;
 
 impl Line {
     fn len(&self) -> usize {
@@ -72,19 +74,13 @@ impl Queue {
         self: &Arc<Self>,
         tenant: Option<&TenantId>,
     ) -> Result<Turn, BusyReason> {
-        let turn = {
-            let mut lines = self.lines();
-            if let Some(turn) = self.free_turn(&mut lines, tenant) {
-                return Ok(turn);
-            }
+        self.wait(tenant, |lines| {
             if lines.waiting() >= self.length {
                 lines.make_room_for(tenant)?;
             }
-            let (caller, turn) = oneshot::channel();
-            lines.of(tenant).waiting.push_back(caller);
-            turn
-        };
-        turn.await.map_err(|_sent_away| BusyReason::OverShare)
+            Ok(&mut lines.of(tenant).waiting)
+        })
+        .await
     }
 
     /// Waits for the next turn of `tenant`, on behalf of a caller that has had one and gave it back.
@@ -92,23 +88,27 @@ impl Queue {
         self: &Arc<Self>,
         tenant: Option<&TenantId>,
     ) -> Result<Turn, BusyReason> {
+        self.wait(tenant, |lines| Ok(&mut lines.of(tenant).returning))
+            .await
+    }
+
+    /// Takes a free turn, or waits at the end of the callers that `choose` gives.
+    async fn wait(
+        self: &Arc<Self>,
+        tenant: Option<&TenantId>,
+        choose: impl FnOnce(&mut Lines) -> Result<&mut Callers, BusyReason>,
+    ) -> Result<Turn, BusyReason> {
         let turn = {
             let mut lines = self.lines();
-            if let Some(turn) = self.free_turn(&mut lines, tenant) {
-                return Ok(turn);
+            if lines.turns() < self.size {
+                lines.of(tenant).turns += 1;
+                return Ok(self.turn(tenant.cloned()));
             }
             let (caller, turn) = oneshot::channel();
-            lines.of(tenant).returning.push_back(caller);
+            choose(&mut lines)?.push_back(caller);
             turn
         };
         turn.await.map_err(|_sent_away| BusyReason::OverShare)
-    }
-
-    fn free_turn(self: &Arc<Self>, lines: &mut Lines, tenant: Option<&TenantId>) -> Option<Turn> {
-        (lines.turns() < self.size).then(|| {
-            lines.of(tenant).turns += 1;
-            self.turn(tenant.cloned())
-        })
     }
 
     /// How many turns there are at the moment.
