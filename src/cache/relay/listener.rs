@@ -238,12 +238,7 @@ impl RelayListener {
     fn release_those_without(&mut self, rows: &[PendingRow]) {
         let there: HashSet<i64> = rows.iter().map(|row| row.id).collect();
         for (_, fence) in self.raised.extract_if(|id, _| !there.contains(id)) {
-            let cache = Arc::clone(&self.cache);
-            tokio::spawn(async move {
-                if let Err(error) = cache.release(fence).await {
-                    log::debug!("relay: a fence was not released: {error}");
-                }
-            });
+            release(Arc::clone(&self.cache), fence);
         }
     }
 
@@ -273,13 +268,19 @@ impl RelayListener {
                 self.unmarked.push(id);
                 self.known.send_modify(|known| known.delivered += 1);
             }
-            Ok(fence) => {
-                let cache = Arc::clone(&self.cache);
-                tokio::spawn(async move { cache.release(fence).await });
-            }
+            Ok(fence) => release(Arc::clone(&self.cache), fence),
             Err(error) => log::debug!("relay: a fence was not raised: {error}"),
         }
     }
+}
+
+/// Releases `fence` without holding the listener up.
+fn release(cache: Arc<dyn StatsCache>, fence: Fence) {
+    tokio::spawn(async move {
+        if let Err(error) = cache.release(fence).await {
+            log::debug!("relay: a fence was not released: {error}");
+        }
+    });
 }
 
 async fn run<T: Send + 'static>(

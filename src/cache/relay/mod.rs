@@ -157,6 +157,7 @@ impl Relay {
                     }
                     known.until_unreached()
                 };
+                // Never, if there may be one: the time-out below comes first.
                 let until_unreached = until_unreached.unwrap_or(2 * MAX_WAIT);
                 tokio::select! {
                     () = tokio::time::sleep(until_unreached) => return FenceRoute::Nowhere,

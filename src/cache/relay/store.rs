@@ -65,9 +65,10 @@ struct RowId {
 pub(super) fn add(conn: &mut AnyConn, tenant: &TenantId) -> QueryResult<i64> {
     let add = sql_query(
         "WITH added AS (INSERT INTO pending_invalidations (tenant_id) VALUES ($1) RETURNING id) \
-         SELECT id, pg_notify('megastats_pending', '') FROM added",
+         SELECT id, pg_notify($2, '') FROM added",
     )
-    .bind::<Text, _>(tenant.as_str());
+    .bind::<Text, _>(tenant.as_str())
+    .bind::<Text, _>(PENDING);
     let RowId { id } = on_db!(conn, |c| add.get_result(c))?;
     Ok(id)
 }
@@ -77,9 +78,10 @@ pub(super) fn set_raised(conn: &mut AnyConn, id: i64) -> QueryResult<()> {
     let set = sql_query(
         "WITH changed AS (UPDATE pending_invalidations SET is_raised = TRUE WHERE id = $1 \
                           RETURNING id) \
-         SELECT id, pg_notify('megastats_pending', '') FROM changed",
+         SELECT id, pg_notify($2, '') FROM changed",
     )
-    .bind::<BigInt, _>(id);
+    .bind::<BigInt, _>(id)
+    .bind::<Text, _>(PENDING);
     on_db!(conn, |c| set.get_result::<RowId>(c).optional()).map(drop)
 }
 
@@ -87,9 +89,10 @@ pub(super) fn set_raised(conn: &mut AnyConn, id: i64) -> QueryResult<()> {
 pub(super) fn remove(conn: &mut AnyConn, id: i64) -> QueryResult<()> {
     let remove = sql_query(
         "WITH removed AS (DELETE FROM pending_invalidations WHERE id = $1 RETURNING id) \
-         SELECT id, pg_notify('megastats_pending', '') FROM removed",
+         SELECT id, pg_notify($2, '') FROM removed",
     )
-    .bind::<BigInt, _>(id);
+    .bind::<BigInt, _>(id)
+    .bind::<Text, _>(PENDING);
     on_db!(conn, |c| remove.get_result::<RowId>(c).optional()).map(drop)
 }
 
@@ -116,19 +119,21 @@ pub(super) fn others(conn: &mut AnyConn) -> QueryResult<Others> {
                         AND classid::bigint << 32 | objid::bigint = $1 AND database = \
                             (SELECT oid FROM pg_database WHERE datname = current_database())) \
                     AS reach_redis, \
-                'megastats_pending' IN (SELECT pg_listening_channels()) AS are_heard",
+                $2 IN (SELECT pg_listening_channels()) AS are_heard",
     )
-    .bind::<BigInt, _>(REACHES_REDIS);
+    .bind::<BigInt, _>(REACHES_REDIS)
+    .bind::<Text, _>(PENDING);
     on_db!(conn, |c| ask.get_result(c))
 }
 
 /// Tells PostgreSQL whether Redis answers this instance, and announces it.
 pub(super) fn set_reaches_redis(conn: &mut AnyConn, reaches: bool) -> QueryResult<()> {
     let set = sql_query(if reaches {
-        "SELECT pg_advisory_lock_shared($1), pg_notify('megastats_pending', '')"
+        "SELECT pg_advisory_lock_shared($1), pg_notify($2, '')"
     } else {
-        "SELECT pg_advisory_unlock_shared($1), pg_notify('megastats_pending', '')"
+        "SELECT pg_advisory_unlock_shared($1), pg_notify($2, '')"
     })
-    .bind::<BigInt, _>(REACHES_REDIS);
+    .bind::<BigInt, _>(REACHES_REDIS)
+    .bind::<Text, _>(PENDING);
     on_db!(conn, |c| set.execute(c)).map(drop)
 }
