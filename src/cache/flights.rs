@@ -88,10 +88,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
             receiver
         });
         drop(table);
-        async move {
-            let value = result(receiver).await?;
-            Ok(Landed { value, joined })
-        }
+        land(receiver, joined)
     }
 
     /// Whether anything is computed now.
@@ -113,10 +110,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         let joined = next.is_some();
         let receiver = next.unwrap_or_else(|| self.start_next(&mut table, key, compute));
         drop(table);
-        async move {
-            let value = result(receiver).await?;
-            Ok(Landed { value, joined })
-        }
+        land(receiver, joined)
     }
 
     /// Starts `compute` once the computation of `key` that bypasses the cache now, if any, has ended.
@@ -178,6 +172,15 @@ async fn next_becomes_running<T: Clone>(
     {
         flights.running = next;
     }
+}
+
+/// Waits for the result of a flight, which the request has joined or begun.
+async fn land<T: Clone>(
+    receiver: FlightResultReceiver<T>,
+    joined: bool,
+) -> Result<Landed<T>, NoResult> {
+    let value = result(receiver).await?;
+    Ok(Landed { value, joined })
 }
 
 async fn result<T: Clone>(mut receiver: FlightResultReceiver<T>) -> Result<T, NoResult> {

@@ -301,24 +301,29 @@ pub(super) struct PendingLog {
 impl PendingLog {
     /// The lines to log now that these are the counts.
     pub(super) fn lines(&mut self, counts: PendingCounts) -> Vec<LogLine> {
-        let mut lines = Vec::new();
         let has_undelivered = counts.undelivered > 0;
-        if mem::replace(&mut self.has_undelivered, has_undelivered) != has_undelivered {
-            lines.push(if has_undelivered {
-                UNDELIVERED
-            } else {
-                DELIVERED
-            });
-        }
-        if mem::replace(&mut self.is_overrun, counts.is_overrun) != counts.is_overrun {
-            lines.push(if counts.is_overrun {
-                OVERRUN
-            } else {
-                OVERRUN_ENDED
-            });
-        }
-        lines
+        let lines = [
+            change(
+                &mut self.has_undelivered,
+                has_undelivered,
+                UNDELIVERED,
+                DELIVERED,
+            ),
+            change(
+                &mut self.is_overrun,
+                counts.is_overrun,
+                OVERRUN,
+                OVERRUN_ENDED,
+            ),
+        ];
+        lines.into_iter().flatten().collect()
     }
+}
+
+/// The line to log when `state` becomes `now`: nothing if it is so already.
+fn change(state: &mut bool, now: bool, begun: LogLine, ended: LogLine) -> Option<LogLine> {
+    let was = mem::replace(state, now);
+    (was != now).then_some(if now { begun } else { ended })
 }
 
 #[cfg(test)]
