@@ -138,6 +138,11 @@ impl Heartbeat {
         (!state.breaker.is_open() && is_heard && is_settled).then_some(Epoch(state.epoch))
     }
 
+    /// Whether reads do without Redis.
+    pub(super) fn is_open(&self) -> bool {
+        self.lock().breaker.is_open()
+    }
+
     /// Whether reads do without Redis, why, and how often that changed.
     pub(super) fn breaker(&self) -> Breaker {
         self.lock().breaker.clone()
