@@ -50,11 +50,7 @@ impl StatsCache for Mirrored {
         let until = until.min();
         let is_delivered = mirror.is_delivered() && selected.is_delivered();
         let both = Fence::new(BothFences { selected, mirror }, until);
-        Ok(if is_delivered {
-            both
-        } else {
-            both.undelivered()
-        })
+        Ok(both.delivered(is_delivered))
     }
 
     async fn release(&self, fence: Fence) -> Result<Released, CacheError> {

@@ -282,15 +282,15 @@ impl Fence {
         }
     }
 
-    /// The same fence, which its backend may not have been told of.
-    pub fn undelivered(self) -> Self {
+    /// The same fence, of which its backend has confirmed that it is raised, or has not.
+    pub fn delivered(self, is_delivered: bool) -> Self {
         Self {
-            is_delivered: false,
+            is_delivered,
             ..self
         }
     }
 
-    /// Whether it stands for every instance. Otherwise this instance alone knows of it, and its
+    /// Whether it is raised for every instance. Otherwise this instance alone knows of it, and its
     /// backend was silent for so long that every instance which asks it has noticed.
     #[must_use]
     pub fn is_delivered(&self) -> bool {

@@ -43,7 +43,7 @@ pub struct RedisSettings {
         with = "value::Millis::<1_000, 10_000>"
     )]
     pub invalidation_wait: Duration,
-    /// How long the fence of a writer that died stands. It must outlast the longest write.
+    /// How long the fence of a writer that died stays raised. It must outlast the longest write.
     #[serde(rename = "fence_seconds", with = "value::Seconds::<1, 600>")]
     pub fence_life: Duration,
     /// How long an instance that computes keeps others from computing the same. Those wait for its

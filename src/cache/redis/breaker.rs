@@ -3,16 +3,16 @@
 use std::fmt;
 
 /// Problems that are told apart between two answers of Redis. Further ones are not logged.
-const MAX_SAID: usize = 8;
+const MAX_LOGGED: usize = 8;
 
 /// Why Redis is not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkProblem {
     /// It does not answer in time.
     NoAnswer,
-    /// The connection broke, or none could be made: what the client said.
+    /// The connection broke, or none could be made: what the client reports.
     Unreachable(String),
-    /// It answers that it does not serve: what it said.
+    /// It answers that it does not serve: what it answers.
     Refused(String),
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Breaker {
     /// Why it is open, if this is known yet.
     pub(super) problem: Option<LinkProblem>,
     /// What was logged since it is open.
-    said: Vec<LinkProblem>,
+    logged: Vec<LinkProblem>,
 }
 
 /// What a heartbeat or a command has changed.
@@ -77,11 +77,11 @@ impl Breaker {
     pub(super) fn open(&mut self, problem: LinkProblem) -> BreakerChange {
         self.is_closed = false;
         self.problem = Some(problem.clone());
-        let is_first = self.said.is_empty();
-        if self.said.contains(&problem) || self.said.len() >= MAX_SAID {
+        let is_first = self.logged.is_empty();
+        if self.logged.contains(&problem) || self.logged.len() >= MAX_LOGGED {
             return BreakerChange::Unchanged;
         }
-        self.said.push(problem.clone());
+        self.logged.push(problem.clone());
         if is_first {
             self.opened += 1;
             BreakerChange::Opened(problem)
@@ -97,7 +97,7 @@ impl Breaker {
         self.is_closed = true;
         self.closed += 1;
         self.problem = None;
-        self.said.clear();
+        self.logged.clear();
         BreakerChange::Closed
     }
 }

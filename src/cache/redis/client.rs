@@ -401,16 +401,16 @@ fn is_disconnected(error: &RedisError) -> bool {
 
 /// What an operator needs to know of an error.
 fn explained(error: &RedisError) -> String {
-    let said = match (error.code(), error.detail()) {
+    let reported = match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ => error.to_string(),
     };
-    if said.contains(TOO_OLD_FOR_SCRIPTS) {
+    if reported.contains(TOO_OLD_FOR_SCRIPTS) {
         "it is older than Redis 7.0, the lowest version that is used".to_owned()
     } else if error.kind() == ErrorKind::Parse {
-        format!("{said}; a server with TLS needs rediss://")
+        format!("{reported}; a server with TLS needs rediss://")
     } else {
-        said
+        reported
     }
 }
 

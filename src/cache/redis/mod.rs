@@ -285,7 +285,8 @@ impl StatsCache for RedisCache {
                 return Err(error);
             }
         };
-        if delivery == Delivery::Undelivered {
+        let is_delivered = delivery != Delivery::Undelivered;
+        if !is_delivered {
             // From now on this instance reads the tenant from the database.
             link.pending.not_raised(&fence);
         }
@@ -293,12 +294,7 @@ impl StatsCache for RedisCache {
             fence,
             may_be_raised_late: delivery != Delivery::FirstAttempt,
         };
-        let fence = Fence::new(ticket, Some(until));
-        Ok(if delivery == Delivery::Undelivered {
-            fence.undelivered()
-        } else {
-            fence
-        })
+        Ok(Fence::new(ticket, Some(until)).delivered(is_delivered))
     }
 
     async fn release(&self, fence: Fence) -> Result<Released, CacheError> {
