@@ -109,6 +109,8 @@ fn routes(config: &mut web::ServiceConfig, state: AppState) {
         .app_data(web::Data::new(state.health))
         .app_data(web::Data::new(state.docs))
         .app_data(state.body_limits)
+        // The same routes once more, for requests of browsers from a page of another origin: only their
+        // answers have the headers of CORS.
         .service(
             web::scope("")
                 .guard(fn_guard(|context| {
