@@ -202,11 +202,20 @@ impl Checker {
 
     /// Lets it run until `times` more writes were acknowledged, or an answer was wrong: which one.
     pub async fn wrong_within(&self, times: usize) -> Option<String> {
-        let enough = self.tally().writes.load(SeqCst) + times;
+        self.wrong_until(&self.tally().writes, times).await
+    }
+
+    /// Lets it run until `times` more reads were answered, or an answer was wrong: which one.
+    pub async fn wrong_within_reads(&self, times: usize) -> Option<String> {
+        self.wrong_until(&self.tally().reads, times).await
+    }
+
+    async fn wrong_until(&self, count: &AtomicUsize, more: usize) -> Option<String> {
+        let enough = count.load(SeqCst) + more;
         let until_enough = async {
             loop {
                 let wrong = self.clients.wrong.lock().unwrap().clone();
-                if wrong.is_some() || self.tally().writes.load(SeqCst) >= enough {
+                if wrong.is_some() || count.load(SeqCst) >= enough {
                     return wrong;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -214,7 +223,7 @@ impl Checker {
         };
         // Many writes, one after the other.
         let outcome = tokio::time::timeout(10 * MAX_WAIT, until_enough).await;
-        outcome.expect("a wrong answer, or acknowledged writes")
+        outcome.expect("a wrong answer, or enough that are right")
     }
 
     /// The tenant that only those write to who leave.

@@ -105,7 +105,9 @@ async fn trusts_redis(instance: &str) {
     let url = format!("{instance}{PREFIX}/mega-stats?tenantId={tenant}");
     eventually("an instance trusts Redis", async || {
         let answer = reqwest::get(&url).await.unwrap();
-        answer.headers()["x-cache"] == "HIT"
+        // The writers may hold all connections for a moment: 503.
+        let cache = answer.headers().get("x-cache");
+        cache.is_some_and(|outcome| outcome == "HIT")
     })
     .await;
 }
