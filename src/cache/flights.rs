@@ -1,4 +1,5 @@
-//! Single flight: requests for the same answer at the same time share one computation.
+//! Single flight: requests for the same answer at the same time share one computation, or one lookup in
+//! Redis.
 //!
 //! A computation is a task of its own: a client that goes away cannot cancel it, and its failure
 //! reaches everybody who waits.
@@ -26,14 +27,13 @@ pub(super) struct Flights<T> {
 struct FlightTable<T> {
     /// Computations whose result may be stored, by key and generation.
     by_generation: HashMap<(StatsKey, Generation), FlightResultReceiver<T>>,
-    /// Computations that bypass the cache, by key.
-    bypassing: HashMap<StatsKey, BypassingFlights<T>>,
+    /// Computations that nobody may join once they run, by key.
+    in_turn: HashMap<StatsKey, FlightsInTurn<T>>,
 }
 
-/// The computations of one key that bypass the cache: one runs, and whoever comes meanwhile shares the
-/// next.
+/// The computations of one key that run in turn: whoever comes while one runs shares the next.
 #[derive(Debug)]
-struct BypassingFlights<T> {
+struct FlightsInTurn<T> {
     running: FlightResultReceiver<T>,
     next: Option<FlightResultReceiver<T>>,
 }
@@ -58,7 +58,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     pub(super) fn new(tasks: Tasks) -> Self {
         let table = FlightTable {
             by_generation: HashMap::new(),
-            bypassing: HashMap::new(),
+            in_turn: HashMap::new(),
         };
         Self {
             table: Arc::new(Mutex::new(table)),
@@ -94,7 +94,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     /// Whether anything is computed now.
     pub(super) fn is_busy(&self) -> bool {
         let table = lock(&self.table);
-        !table.by_generation.is_empty() || !table.bypassing.is_empty()
+        !table.by_generation.is_empty() || !table.in_turn.is_empty()
     }
 
     /// Joins a computation of `key` that has not started yet, or starts `compute` as soon as the
@@ -105,7 +105,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         compute: impl Future<Output = T> + Send + 'static,
     ) -> impl Future<Output = Result<Landed<T>, NoResult>> + Send {
         let mut table = lock(&self.table);
-        let flights = table.bypassing.get(key);
+        let flights = table.in_turn.get(key);
         let next = flights.and_then(|flights| flights.next.clone());
         let joined = next.is_some();
         let receiver = next.unwrap_or_else(|| self.start_next(&mut table, key, compute));
@@ -113,7 +113,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         land(receiver, joined)
     }
 
-    /// Starts `compute` once the computation of `key` that bypasses the cache now, if any, has ended.
+    /// Starts `compute` once the computation of `key` that runs now, if any, has ended.
     fn start_next(
         &self,
         table: &mut FlightTable<T>,
@@ -121,18 +121,18 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         compute: impl Future<Output = T> + Send + 'static,
     ) -> FlightResultReceiver<T> {
         let (sender, receiver) = watch::channel(None);
-        let place = Place::Bypassing(key.clone());
-        if let Some(flights) = table.bypassing.get_mut(key) {
+        let place = Place::InTurn(key.clone());
+        if let Some(flights) = table.in_turn.get_mut(key) {
             flights.next = Some(receiver.clone());
             let running = flights.running.clone();
             let ended = next_becomes_running(Arc::clone(&self.table), key.clone(), running);
             self.start(place, sender, ended, compute);
         } else {
-            let flights = BypassingFlights {
+            let flights = FlightsInTurn {
                 running: receiver.clone(),
                 next: None,
             };
-            table.bypassing.insert(key.clone(), flights);
+            table.in_turn.insert(key.clone(), flights);
             self.start(place, sender, async {}, compute);
         }
         receiver
@@ -167,7 +167,7 @@ async fn next_becomes_running<T: Clone>(
     running: FlightResultReceiver<T>,
 ) {
     let _ended = result(running).await;
-    if let Some(flights) = lock(&table).bypassing.get_mut(&key)
+    if let Some(flights) = lock(&table).in_turn.get_mut(&key)
         && let Some(next) = flights.next.take()
     {
         flights.running = next;
@@ -202,7 +202,7 @@ struct Flight<T> {
 /// Where a flight stands in the table.
 enum Place {
     Generation((StatsKey, Generation)),
-    Bypassing(StatsKey),
+    InTurn(StatsKey),
 }
 
 impl<T> Drop for Flight<T> {
@@ -213,13 +213,13 @@ impl<T> Drop for Flight<T> {
                 table.by_generation.remove(place);
             }
             // Not while another flight is the next, nor once it runs.
-            Place::Bypassing(key) => {
+            Place::InTurn(key) => {
                 let own = self.sender.subscribe();
-                let is_last = |flights: &BypassingFlights<T>| {
+                let is_last = |flights: &FlightsInTurn<T>| {
                     flights.next.is_none() && flights.running.same_channel(&own)
                 };
-                if table.bypassing.get(key).is_some_and(is_last) {
-                    table.bypassing.remove(key);
+                if table.in_turn.get(key).is_some_and(is_last) {
+                    table.in_turn.remove(key);
                 }
             }
         }

@@ -59,6 +59,7 @@ use self::{
     pending::WriteFence,
 };
 use super::{
+    flights::Flights,
     key::StatsKey,
     pages::{KeyPage, KeyPageBuilder, ListKeys},
     stats_cache::{
@@ -78,8 +79,9 @@ pub struct RedisCache {
     link: Arc<RedisLink>,
     clock: Arc<dyn Clock>,
     life: Lifetime,
-    settings: RedisSettings,
     leases: Arc<RedisLeases>,
+    /// The lookups that wait for Redis.
+    lookups: Arc<Flights<Result<Lookup, ClientError>>>,
 }
 
 /// The leases of this instance.
@@ -121,8 +123,8 @@ impl RedisCache {
             link,
             clock,
             life,
-            settings: settings.clone(),
             leases: Arc::new(leases),
+            lookups: Arc::new(Flights::new(tasks.clone())),
         })
     }
 
@@ -224,7 +226,7 @@ impl RedisCache {
 
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, ClientError> {
         let link = &self.link;
-        let timeout = self.settings.invalidation_wait;
+        let timeout = link.invalidation_wait;
         let scan = link.commands.scan_entries();
         // A cluster answers once for each master: a cursor, and names of keys.
         let answers: Vec<(String, Vec<Vec<u8>>)> =
@@ -260,7 +262,15 @@ impl RedisCache {
 #[async_trait]
 impl StatsCache for RedisCache {
     async fn look_up(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
-        Ok(self.get(key).await?)
+        let get = {
+            let cache = self.clone();
+            let key = key.clone();
+            async move { cache.get(&key).await }
+        };
+        // One lookup of a key waits for Redis at a time, and serves all who have come before it began.
+        let landed = self.lookups.join_next(key, get).await;
+        let landed = landed.map_err(|error| CacheError::Unavailable(error.to_string()))?;
+        Ok(landed.value?)
     }
 
     async fn store(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), CacheError> {
@@ -273,7 +283,7 @@ impl StatsCache for RedisCache {
             tenant: tenant.clone(),
             id: new_mark(),
         };
-        let life = self.settings.fence_life;
+        let life = link.fence_life;
         let command = link.commands.fence(&fence, life, link.eras.current());
         let until = Instant::now() + life;
         link.pending.start(&fence);
@@ -306,7 +316,7 @@ impl StatsCache for RedisCache {
         // Noted before it is sent: what cannot be delivered now is delivered when Redis is back.
         let was_raised_again = link.pending.end(&fence, Instant::now());
         let bar = if may_be_raised_late || was_raised_again {
-            self.settings.fence_life
+            link.fence_life
         } else {
             Duration::ZERO
         };

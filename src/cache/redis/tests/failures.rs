@@ -183,7 +183,7 @@ async fn a_fence_that_was_released_is_not_raised_by_a_command_that_comes_late() 
     until(async || !a.link.pending.must_bypass(&tenant(), Instant::now())).await;
 
     let era = a.link.eras.current();
-    let life = a.settings.fence_life;
+    let life = a.link.fence_life;
     let late = a.link.commands.fence(&released, life, era);
     a.link.send::<i64>(&late, FOREVER).await.unwrap();
     trusts(&b).await;
@@ -208,7 +208,7 @@ async fn the_fences_of_all_writes_past_a_paused_redis_are_released_when_it_retur
         assert_eq!(released, Released::Pending);
     }
     assert_eq!(a.link.pending.undelivered(Instant::now()), raised);
-    let life = a.settings.fence_life;
+    let life = a.link.fence_life;
     let era = a.link.eras.current();
     server.resume();
     for fence in &raised {
@@ -262,7 +262,7 @@ fn a_writer_that_was_stalled_does_not_take_its_own_stall_for_redis() {
         a
     });
     main.block_on(fill(&b, "before"));
-    std::thread::sleep(a.settings.invalidation_wait + 3 * HEARTBEAT_PERIOD);
+    std::thread::sleep(a.link.invalidation_wait + 3 * HEARTBEAT_PERIOD);
     stalled.block_on(write(&a));
     let answer = main.block_on(b.look_up(&key())).unwrap();
     assert!(

@@ -1,5 +1,7 @@
 //! How many round trips to Redis each step takes.
 
+use futures_util::future::join_all;
+
 use super::*;
 
 /// Reads that are hit.
@@ -69,6 +71,25 @@ async fn a_hit_is_one_round_trip() {
     };
     let sent = sent_by(&server, &cache, fill, hits).await;
     assert_eq!(sent, ["MGET"; HITS]);
+}
+
+/// On one thread, so that no lookup can be answered before all have come.
+#[tokio::test]
+async fn lookups_that_come_while_one_waits_share_the_next_round_trip() {
+    let server = Server::start();
+    let cache = open(&server.settings());
+    let fill = async || fill(&cache, "kept").await;
+    let lookups = async || {
+        let key = key();
+        for found in join_all((0..HITS).map(|_| cache.look_up(&key))).await {
+            assert!(
+                matches!(found, Ok(Lookup::Hit(..) | Lookup::Bypass(_))),
+                "{found:?}"
+            );
+        }
+    };
+    let sent = sent_by(&server, &cache, fill, lookups).await;
+    assert_eq!(sent, ["MGET"; 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -74,3 +74,39 @@ async fn a_writer_far_away_from_redis_delivers_and_leaves_nobody_behind() {
         assert!(matches!(own, Ok(Lookup::Bypass(_))), "{own:?}");
     }
 }
+
+/// How many lookups `server` has run.
+fn lookups(server: &Server) -> u64 {
+    let stats: String = server.run(&["INFO", "commandstats"]);
+    let of_lookups = stats.split_once("cmdstat_mget:calls=");
+    let calls = of_lookups.and_then(|(_, calls)| calls.split(',').next()?.parse().ok());
+    calls.unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lookup_after_a_write_does_not_share_one_that_began_before_it() {
+    let server = Server::start();
+    let writer = open(&server.settings());
+    let reader = open(&settings(&far_away(&server, HEARTBEAT_TIMEOUT / 10).await));
+    trust_each_other(&writer, &reader).await;
+    let race = async || {
+        fill(&writer, "before").await;
+        let earlier = lookups(&server);
+        let old = tokio::spawn({
+            let reader = reader.clone();
+            async move { reader.look_up(&key()).await }
+        });
+        while lookups(&server) == earlier && !old.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        // Redis has answered, but the answer is still on its way.
+        write(&writer).await;
+        let is_on_its_way = !old.is_finished();
+        let new = reader.look_up(&key()).await.unwrap();
+        assert!(!matches!(new, Lookup::Hit(..)), "{new:?}");
+        let old = old.await.unwrap();
+        is_on_its_way && matches!((old, new), (Ok(Lookup::Hit(..)), Lookup::Miss(_)))
+    };
+    // On a busy machine the answer may arrive first, or the reader may not trust Redis for a while.
+    until(race).await;
+}
