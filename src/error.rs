@@ -22,7 +22,7 @@ use std::fmt;
 
 use actix_web::{
     HttpResponse, ResponseError,
-    error::{JsonPayloadError, QueryPayloadError},
+    error::JsonPayloadError,
     http::{StatusCode, header},
 };
 use serde::Serialize;
@@ -276,14 +276,5 @@ impl From<JsonPayloadError> for ApiError {
             ),
             _ => Self::new(StatusCode::BAD_REQUEST, "The body could not be read."),
         }
-    }
-}
-
-impl From<QueryPayloadError> for ApiError {
-    fn from(error: QueryPayloadError) -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            format!("The query cannot be read: {error}."),
-        )
     }
 }

@@ -1,6 +1,7 @@
 //! Taking queries and JSON bodies from requests, within the limits on them.
 
 use std::{
+    borrow::Cow,
     fmt,
     future::{Future, Ready, ready},
     marker::PhantomData,
@@ -14,11 +15,16 @@ use actix_web::{
     dev::Payload,
     error::JsonPayloadError,
     http::{StatusCode, header},
-    web::{self, Bytes},
+    web::Bytes,
 };
+use percent_encoding::percent_decode_str;
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{
+        DeserializeOwned, IntoDeserializer, MapAccess, Visitor,
+        value::{Error as ValueError, MapAccessDeserializer, MapDeserializer},
+    },
+    forward_to_deserialize_any,
 };
 
 use crate::{error::ApiError, text::is_percent_encoded};
@@ -125,8 +131,8 @@ fn check_type(request: &HttpRequest) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// A query, as [`web::Query`] reads it. Other than there a broken escape, or one that is not UTF-8, is an
-/// error: replaced by another character it could name another tenant.
+/// A query of named texts. Other than with [`actix_web::web::Query`] a broken escape, or one that is not
+/// UTF-8, is an error: replaced by another character it could name another tenant.
 #[derive(Debug)]
 pub struct Query<T>(pub T);
 
@@ -140,14 +146,59 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
 }
 
 fn read_query<T: DeserializeOwned>(raw: &str) -> Result<T, ApiError> {
-    if let Some(pair) = raw.split('&').find(|pair| !is_percent_encoded(pair)) {
-        let name = pair.split('=').next().unwrap_or_default();
-        return Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            format!("The query cannot be read: {name} must be percent-encoded UTF-8."),
-        ));
+    let unreadable = |reason: fmt::Arguments<'_>| {
+        let detail = format!("The query cannot be read: {reason}.");
+        ApiError::new(StatusCode::BAD_REQUEST, detail)
+    };
+    let mut fields = Vec::new();
+    for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (Some(field), Some(value)) = (decoded(name), decoded(value)) else {
+            let reason = format_args!("{name} must be percent-encoded UTF-8");
+            return Err(unreadable(reason));
+        };
+        fields.push((field, QueryValue(value)));
     }
-    Ok(web::Query::<T>::from_query(raw)?.into_inner())
+    T::deserialize(MapDeserializer::new(fields.into_iter()))
+        .map_err(|error| unreadable(format_args!("{error}")))
+}
+
+/// The text that a part of a query stands for, if it is well encoded.
+fn decoded(part: &str) -> Option<Cow<'_, str>> {
+    if !part.contains(['%', '+']) {
+        return Some(part.into());
+    }
+    let spaced = part.replace('+', " ");
+    let text = percent_decode_str(&spaced).decode_utf8().ok()?;
+    is_percent_encoded(part).then(|| text.into_owned().into())
+}
+
+/// A text that is there, where a field may have one or none.
+struct QueryValue<'a>(Cow<'a, str>);
+
+impl<'de> Deserializer<'de> for QueryValue<'_> {
+    type Error = ValueError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_string(self.0.into_owned())
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_some(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl IntoDeserializer<'_> for QueryValue<'_> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
 }
 
 /// A JSON object. Reading `T` directly would also accept an array, whose elements become the fields of `T`
@@ -177,7 +228,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 
 #[cfg(test)]
 mod tests {
-    use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
     use proptest::prelude::*;
     use serde_json::Value;
 

@@ -71,8 +71,8 @@ impl<'kvs> VisitSource<'kvs> for FieldWriter<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
         let length = self.line.len();
         match self.format {
-            LogFormat::Text => write!(self.line, " {key}=")?,
-            LogFormat::Json => write!(self.line, r#","{key}":"#)?,
+            LogFormat::Text => self.line.extend([" ", key.as_str(), "="]),
+            LogFormat::Json => self.line.extend([",\"", key.as_str(), "\":"]),
         }
         let named = self.line.len();
         value.visit(&mut *self)?;

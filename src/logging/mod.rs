@@ -58,11 +58,12 @@ struct QuietLibraries(env_logger::Logger);
 
 impl Log for QuietLibraries {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        (metadata.level() <= Level::Warn || is_own(metadata.target())) && self.0.enabled(metadata)
+        is_loud(metadata) && self.0.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
+        // The filter is asked within.
+        if is_loud(record.metadata()) {
             self.0.log(record);
         }
     }
@@ -70,7 +71,9 @@ impl Log for QuietLibraries {
     fn flush(&self) {}
 }
 
-fn is_own(target: &str) -> bool {
-    let rest = target.strip_prefix(OWN_TARGET);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+/// Whether it is a warning, an error, or this program's own.
+fn is_loud(metadata: &Metadata<'_>) -> bool {
+    let rest = metadata.target().strip_prefix(OWN_TARGET);
+    metadata.level() <= Level::Warn
+        || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }

@@ -6,6 +6,8 @@ use std::future::Future;
 const ALLOWED: &[u8] = b"-_.:/+=";
 const MAX_LENGTH: usize = 128;
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 tokio::task_local! {
     static CURRENT: RequestId;
 }
@@ -29,7 +31,13 @@ impl RequestId {
     /// A new id: 128 random bits in 32 hexadecimal digits.
     #[must_use]
     pub fn random() -> Self {
-        Self(format!("{:032x}", rand::random::<u128>()))
+        let bytes: [u8; 16] = rand::random();
+        let nibbles = bytes.into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        Self(
+            nibbles
+                .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
+                .collect(),
+        )
     }
 
     /// The id.

@@ -1,7 +1,12 @@
 //! What is noted of each request: its line in the log, the id by which it is found, and its place in the
 //! metrics.
 
-use std::{future::Future, rc::Rc, thread, time::Instant};
+use std::{
+    future::Future,
+    rc::Rc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use actix_web::{
     Error,
@@ -20,6 +25,7 @@ use crate::{
     error::ApiError,
     health,
     logging::{RequestId, with_request_id},
+    stats::http::X_CACHE,
 };
 
 /// The name of these lines in `log.filter`.
@@ -37,8 +43,7 @@ pub(super) struct LoggedRequest {
     began: Instant,
     /// Whether it has a line even if nothing failed.
     is_always_logged: bool,
-    /// Nothing before it has been answered.
-    status: Option<StatusCode>,
+    is_answered: bool,
 }
 
 impl LoggedRequest {
@@ -58,7 +63,7 @@ impl LoggedRequest {
             route,
             began: Instant::now(),
             is_always_logged,
-            status: None,
+            is_answered: false,
         }
     }
 
@@ -71,19 +76,16 @@ impl LoggedRequest {
         with_request_id(self.id.clone(), async move {
             match call.await {
                 Ok(mut answer) => {
-                    self.status = Some(answer.status());
                     self.add_id(answer.headers_mut());
                     let response = answer.response();
-                    self.log(response.status(), response.headers(), response.error());
+                    self.answered(response.status(), response.headers(), response.error());
                     Ok(answer)
                 }
                 // A middleware failed.
                 Err(error) => {
                     let mut response = error.error_response();
-                    let status = response.status();
-                    self.status = Some(status);
                     self.add_id(response.headers_mut());
-                    self.log(status, response.headers(), Some(&error));
+                    self.answered(response.status(), response.headers(), Some(&error));
                     Err(InternalError::from_response(error, response).into())
                 }
             }
@@ -95,7 +97,11 @@ impl LoggedRequest {
         headers.insert(X_REQUEST_ID, id.expect("an id is visible ASCII"));
     }
 
-    fn log(&self, status: StatusCode, headers: &HeaderMap, error: Option<&Error>) {
+    /// Counts and logs the request, whose answer has `status` and `headers`.
+    fn answered(&mut self, status: StatusCode, headers: &HeaderMap, error: Option<&Error>) {
+        let took = self.began.elapsed();
+        self.is_answered = true;
+        self.route.end(self.method, status, took);
         let cause = error.filter(|_| status.is_server_error()).and_then(cause);
         if cause.is_none() && !self.is_always_logged {
             return;
@@ -112,28 +118,27 @@ impl LoggedRequest {
             method = self.method,
             route = route,
             status = status.as_u16(),
-            duration_ms = self.duration_ms(),
-            cache = optional(headers.get("x-cache").and_then(|value| value.to_str().ok())),
+            duration_ms = milliseconds(took),
+            cache = optional(headers.get(X_CACHE).and_then(|value| value.to_str().ok())),
             cause = optional(cause.as_deref());
             "request"
         );
-    }
-
-    /// Since the request began, to the microsecond.
-    fn duration_ms(&self) -> f64 {
-        let micros = u32::try_from(self.began.elapsed().as_micros()).unwrap_or(u32::MAX);
-        f64::from(micros) / 1000.0
     }
 }
 
 impl Drop for LoggedRequest {
     fn drop(&mut self) {
-        self.route
-            .end(self.method, self.status, self.began.elapsed());
-        if self.status.is_some() {
+        if self.is_answered {
             return;
         }
+        let took = self.began.elapsed();
         let is_panicking = thread::panicking();
+        let status = if is_panicking {
+            StatusCode::INTERNAL_SERVER_ERROR
+        } else {
+            status_client_left()
+        };
+        self.route.end(self.method, status, took);
         if !is_panicking && !self.is_always_logged {
             return;
         }
@@ -150,10 +155,21 @@ impl Drop for LoggedRequest {
         log::log!(
             target: TARGET, level,
             method = self.method,
-            duration_ms = self.duration_ms();
+            duration_ms = milliseconds(took);
             "{message}"
         );
     }
+}
+
+/// The client left before it was answered. nginx has the same number for it.
+fn status_client_left() -> StatusCode {
+    StatusCode::from_u16(499).expect("three digits")
+}
+
+/// To the microsecond.
+fn milliseconds(took: Duration) -> f64 {
+    let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+    f64::from(micros) / 1000.0
 }
 
 fn optional(value: Option<&str>) -> Value<'_> {

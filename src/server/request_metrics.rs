@@ -1,6 +1,6 @@
 //! Counting requests by route, method and status, and measuring how long they take.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, thread, time::Duration};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{
     dev::ServiceRequest,
@@ -29,17 +29,12 @@ pub(super) fn method_name(method: &Method) -> &'static str {
     known.map_or("other", Method::as_str)
 }
 
-/// The client left before it was answered. nginx has the same number for it.
-fn status_client_left() -> StatusCode {
-    StatusCode::from_u16(499).expect("three digits")
-}
-
 /// Counts the requests of one worker. It takes a lock only the first time that a route, method and
 /// status occur.
 pub(super) struct RequestMetrics {
     metrics: Arc<Metrics>,
-    /// By route template: as many as there are routes.
-    routes: RefCell<HashMap<String, Rc<RouteMetrics>>>,
+    /// As many as there are routes.
+    routes: RefCell<Vec<Rc<RouteMetrics>>>,
 }
 
 /// Counts the requests of one route.
@@ -69,20 +64,30 @@ impl RequestMetrics {
     /// Counts the route of `request`.
     pub(super) fn route(&self, request: &ServiceRequest) -> Rc<RouteMetrics> {
         // A path without an id is its own template.
-        if let Some(route) = self.routes.borrow().get(without_slash(request.path())) {
-            return Rc::clone(route);
+        if let Some(route) = self.known(request.path()) {
+            return route;
         }
         let template = request.match_pattern();
-        let template = template.as_deref().map_or(UNKNOWN_ROUTE, without_slash);
-        let mut routes = self.routes.borrow_mut();
-        let route = routes.entry(template.to_owned()).or_insert_with(|| {
-            Rc::new(RouteMetrics {
+        let template = template.as_deref().unwrap_or(UNKNOWN_ROUTE);
+        self.known(template).unwrap_or_else(|| {
+            let route = Rc::new(RouteMetrics {
                 metrics: Arc::clone(&self.metrics),
-                template: template.to_owned(),
+                template: without_slash(template).to_owned(),
                 series: RefCell::default(),
-            })
-        });
-        Rc::clone(route)
+            });
+            self.routes.borrow_mut().push(Rc::clone(&route));
+            route
+        })
+    }
+
+    /// The route of that template, if it was requested before.
+    fn known(&self, template: &str) -> Option<Rc<RouteMetrics>> {
+        let template = without_slash(template);
+        let routes = self.routes.borrow();
+        routes
+            .iter()
+            .find(|route| route.template == template)
+            .cloned()
     }
 }
 
@@ -105,16 +110,9 @@ impl RouteMetrics {
         self.metrics.requests.in_flight.inc();
     }
 
-    /// Notes that a request was answered after so long, or that it will not be: then `status` is `None`.
-    pub(super) fn end(&self, method: &'static str, status: Option<StatusCode>, took: Duration) {
+    /// Notes that a request was answered with `status`, or counts as such, after so long.
+    pub(super) fn end(&self, method: &'static str, status: StatusCode, took: Duration) {
         self.metrics.requests.in_flight.dec();
-        let status = status.unwrap_or_else(|| {
-            if thread::panicking() {
-                StatusCode::INTERNAL_SERVER_ERROR
-            } else {
-                status_client_left()
-            }
-        });
         let mut series = self.series.borrow_mut();
         let known = series
             .iter()

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse,
-    http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue},
+    http::header::{AGE, CONTENT_TYPE, HeaderName, HeaderValue},
     middleware::from_fn,
     web,
 };
@@ -39,7 +39,8 @@ use crate::{
 const DEFAULT_KEYS: usize = 100;
 const MAX_KEYS: i64 = 1000;
 
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+/// The header that says where an answer came from.
+pub(crate) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// How OpenAPI describes the routes.
@@ -226,7 +227,6 @@ fn respond(answer: Answer, ttl: Duration) -> HttpResponse {
     }
     response
         .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")))
-        .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")))
         .insert_header((X_CACHE, HeaderValue::from_static(x_cache(answer.outcome))))
         .insert_header((CACHE_STATUS, status))
         .body(answer.body)
