@@ -68,4 +68,10 @@ is `benches/instructions.json`; `.ci/run` counts those of the build for tests.
 
 
 if __name__ == "__main__":
-    main(QUICK if sys.argv[1:] == ["--quick"] else FULL)
+    match sys.argv[1:]:
+        case []:
+            main(FULL)
+        case ["--quick"]:
+            main(QUICK)
+        case _:
+            sys.exit("usage: scripts/bench [--quick]")

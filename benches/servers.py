@@ -79,7 +79,7 @@ class Service:
 
 
 class Servers:
-    """All that were started. Leaving `with` stops them and removes their folder."""
+    """All that were started. Leaving `with` stops them, and removes their folder unless something failed."""
 
     def __enter__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="megastats-bench."))
@@ -88,12 +88,15 @@ class Servers:
         self.processes: list[subprocess.Popen] = []
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, error, *_):
         for process in reversed(self.processes):
             process.terminate()
         for process in self.processes:
             process.wait()
-        shutil.rmtree(self.folder)
+        if error:
+            print(f"scripts/bench: the servers' logs are in {self.folder}", file=sys.stderr)
+        else:
+            shutil.rmtree(self.folder)
 
     def start(self, name: str, command: list[str], user: str | None = None, **environment: str):
         """Starts a server on the servers' core; what it prints goes to `name`.log."""
