@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 
 # The triggers by which the database counts appointments.
-COUNT_TRIGGERS = ["inserted", "replaceable", "replaced", "updated", "deleted", "renumbered", "truncated"]
+COUNT_TRIGGERS = ["inserted", "replaced", "updated", "deleted", "renumbered", "truncated"]
 
 # Quarters of an hour in this month and the next, which are 59 days at least.
 QUARTERS = 59 * 24 * 4

@@ -7,7 +7,7 @@ import dataclasses
 class Extent:
     # Rounds of one second.
     rounds: int = 3
-    rounds_of_hits: int = 5
+    rounds_of_hits: int = 4
     connections: tuple[int, ...] = (1, 64, 512)
     # Appointments of one clinic.
     appointments: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)

@@ -13,7 +13,7 @@ from servers import Servers, fail
 # Users, and what AlignWork's plan says of them: queries in an hour without its cache and with it.
 USERS = [1, 10, 100, 1_000]
 ALIGNWORK = {1: (480, 24), 10: (4_800, 240), 100: (48_000, 2_400), 1_000: (480_000, 24_000)}
-SPEED = 150
+SPEED = 200
 SECONDS = 3600 // SPEED
 
 

@@ -202,7 +202,8 @@ class Servers:
         process = self.start("postgresql", command, user=user)
         # SIGINT is its way not to wait for its clients.
         process.terminate = lambda: process.send_signal(signal.SIGINT)
-        wait_for("PostgreSQL", lambda: socket.create_connection(("127.0.0.1", port)).close() is None)
+        is_ready = [program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+        wait_for("PostgreSQL", lambda: subprocess.run(is_ready).returncode == 0)
         return port
 
 
