@@ -23,7 +23,7 @@ pub use self::{
     database_url::{DatabaseUrl, InvalidDatabaseUrl},
     error::SettingsError,
     postgres_url::{InvalidPostgresUrl, PostgresUrl, SslMode},
-    redis::{InvalidRedisUrl, RedisSettings, RedisUrl},
+    redis::{InvalidRedisUrl, RELAY_WAIT, RedisSettings, RedisUrl},
 };
 
 /// The effective settings: `config/default.toml`, then the file given, then the environment.
@@ -278,14 +278,16 @@ impl Settings {
             return refuse("cache.redis.url", problem);
         }
         let database = &self.database;
-        let longest_write =
-            2 * (database.pool_wait + redis.invalidation_wait) + database.longest_transaction();
+        let longest_write = 2 * (database.pool_wait + redis.invalidation_wait)
+            + database.longest_transaction()
+            + RELAY_WAIT;
         if redis.is_set() && redis.fence_life <= longest_write {
             let problem = format!(
                 "a fence must outlast the longest write, which may take {} ms by \
                  2 x (database.pool_wait_ms + cache.redis.invalidation_wait_ms + 1000 + the larger of \
-                 database.busy_timeout_ms and database.statement_timeout_ms)",
-                longest_write.as_millis()
+                 database.busy_timeout_ms and database.statement_timeout_ms) + {}",
+                longest_write.as_millis(),
+                RELAY_WAIT.as_millis()
             );
             return refuse("cache.redis.fence_seconds", problem);
         }

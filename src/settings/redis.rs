@@ -13,6 +13,11 @@ use url::{
 use super::{error::SettingsError, url_parts::parameter, value};
 use crate::text::{breaks_line, is_percent_encoded};
 
+/// How long a write whose fence Redis does not take from this instance waits for another one to raise
+/// it. An instance that cannot do so in this time while Redis answers it must have been stopped itself, so
+/// that it trusts nothing from before, or its session has ended unnoticed, which takes less time to notice.
+pub const RELAY_WAIT: Duration = Duration::from_secs(3);
+
 /// The Redis that instances share. It is told of every write as soon as `url` is set, whatever
 /// backend answers reads: so instances can change over one by one.
 #[derive(Debug, Clone, Serialize, Deserialize)]

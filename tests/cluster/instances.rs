@@ -23,7 +23,7 @@ pub fn cluster_with_short_fences() -> Cluster {
         ("MEGASTATS__DATABASE__POOL_WAIT_MS", "500"),
         ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "4000"),
         ("MEGASTATS__DATABASE__BUSY_TIMEOUT_MS", "500"),
-        ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "14"),
+        ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "17"),
     ])
 }
 
@@ -35,7 +35,7 @@ pub fn cluster_with_long_writes() -> Cluster {
         ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "12000"),
         ("MEGASTATS__DATABASE__BUSY_TIMEOUT_MS", "500"),
         ("MEGASTATS__CACHE__REDIS__INVALIDATION_WAIT_MS", "3000"),
-        ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "34"),
+        ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "37"),
     ])
 }
 
@@ -43,7 +43,7 @@ pub fn cluster_with_long_writes() -> Cluster {
 pub fn cluster_with_long_locks(settings: &[(&str, &str)]) -> Cluster {
     let unhurried = [
         ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "15000"),
-        ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "45"),
+        ("MEGASTATS__CACHE__REDIS__FENCE_SECONDS", "48"),
     ];
     Cluster::start(&[&unhurried, settings].concat())
 }
@@ -120,11 +120,11 @@ async fn no_answer_is_stale_after_an_instance_was_killed_between_commit_and_answ
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answer_is_stale_after_an_instance_was_killed_between_release_and_answer() {
     let cluster = cluster_with_long_writes();
-    let proxy = Proxy::before(cluster.url("redis")).await;
+    let proxy = Proxy::before(cluster.url("redis"));
     cluster.run("stop instance-1");
     cluster.run(&format!(
         "start instance-1 MEGASTATS__CACHE__REDIS__URL={}",
-        proxy.redis_url()
+        proxy.url()
     ));
     let checker = Checker::begin(&cluster).await;
     checker.hits(HITS).await;
@@ -134,7 +134,7 @@ async fn no_answer_is_stale_after_an_instance_was_killed_between_release_and_ans
     // Redis releases the fence, and the instance waits for its answer.
     proxy.set(ProxyState {
         holds_answers: true,
-        ..ProxyState::default()
+        ..ProxyState::WHOLE
     });
     locked.release().await;
     eventually("the release", async || !is_there(&cluster, &fence).await).await;

@@ -154,7 +154,8 @@ fn memory(cluster: &Cluster) -> [usize; 2] {
     ["instance-2", "instance-3"].map(|instance| cluster.memory(instance))
 }
 
-fn soaking() -> Duration {
+/// How long a long run lasts; no time in a short one.
+pub fn soaking() -> Duration {
     let minutes = env::var("SOAK_MINUTES").unwrap_or_else(|_| "0".into());
     let minutes: u64 = minutes.parse().expect("SOAK_MINUTES is a number");
     Duration::from_secs(60 * minutes)

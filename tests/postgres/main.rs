@@ -8,6 +8,7 @@
 #![expect(unreachable_pub, reason = "what a module offers to the others")]
 
 mod access;
+mod cost;
 mod database;
 mod idempotency;
 mod import;

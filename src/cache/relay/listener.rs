@@ -148,7 +148,11 @@ impl RelayListener {
                     };
                     self.hear(&announcement, &mut progress);
                 }
-                Some(Ok((id, fence))) = self.raising.join_next() => self.note_raised(id, fence),
+                Some(raised) = self.raising.join_next() => match raised {
+                    Ok((id, fence)) => self.note_raised(id, fence),
+                    // Rather raise a fence twice than one of them never.
+                    Err(_panicked) => self.being_raised.clear(),
+                },
                 () = self.changes.done() => {}
                 () = known.closed() => return DbError::Unavailable("nobody listens".to_owned()),
                 _ = ticks.tick() => {}

@@ -19,7 +19,7 @@ mod store;
 use std::{
     mem,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use log::Level;
@@ -32,15 +32,10 @@ use super::{
 };
 use crate::{
     db::{AnyConn, Db, DbError},
-    settings::{CacheBackend, CacheSettings},
+    settings::{CacheBackend, CacheSettings, RELAY_WAIT},
     tasks::Tasks,
     tenant::TenantId,
 };
-
-/// How long a writer waits for another instance to raise its fence. An instance that cannot do so in
-/// this time while Redis answers it must have been stopped itself, so that it trusts nothing from
-/// before, or its session has ended unnoticed, which takes less time to notice.
-const MAX_WAIT: Duration = Duration::from_secs(3);
 
 /// Hands the fences of this instance over to others. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -158,7 +153,7 @@ impl Relay {
                     known.until_unreached()
                 };
                 // Never, if there may be one: the time-out below comes first.
-                let until_unreached = until_unreached.unwrap_or(2 * MAX_WAIT);
+                let until_unreached = until_unreached.unwrap_or(2 * RELAY_WAIT);
                 tokio::select! {
                     () = tokio::time::sleep(until_unreached) => return FenceRoute::Nowhere,
                     // If the listener has ended, so has the service.
@@ -166,7 +161,7 @@ impl Relay {
                 }
             }
         };
-        let route = tokio::time::timeout(MAX_WAIT, route).await;
+        let route = tokio::time::timeout(RELAY_WAIT, route).await;
         route.unwrap_or(FenceRoute::Late)
     }
 

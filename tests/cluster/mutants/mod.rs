@@ -26,16 +26,7 @@ use crate::{
 };
 
 /// The shortest life of a fence that outlasts an instance's writes here, in seconds.
-const SHORTEST: u64 = 8;
-
-/// Nothing reaches Redis.
-const CUT: ProxyState = ProxyState {
-    is_cut: true,
-    holds_requests: false,
-    holds_answers: false,
-    delay: Duration::ZERO,
-    first_alive: 0,
-};
+const SHORTEST: u64 = 11;
 
 /// Writes without a wrong answer where no rule is broken.
 const WRITES: usize = 150;
@@ -55,7 +46,7 @@ struct Instances {
 
 impl Instances {
     /// `fence` is in seconds; `wrap` gets each instance's URL of Redis, and its number from 0.
-    async fn start(fence: u64, wrap: impl Wrap) -> Self {
+    fn start(fence: u64, wrap: impl Wrap) -> Self {
         // A checker that gets too little of the machine finds nothing out.
         let cluster = Cluster::start_alone();
         for number in 1..=INSTANCES {
@@ -65,11 +56,11 @@ impl Instances {
         let mut proxies = Vec::new();
         let mut running = Vec::new();
         for number in 0..INSTANCES {
-            let proxy = Proxy::before(cluster.url("redis")).await;
+            let proxy = Proxy::before(cluster.url("redis"));
             let service = TestServer::builder().settings(|settings| {
                 settings.database.url = DatabaseUrl::parse(cluster.url("postgres")).unwrap();
                 settings.cache.backend = CacheBackend::Redis;
-                settings.cache.redis.url = RedisUrl::parse(&proxy.redis_url()).unwrap();
+                settings.cache.redis.url = RedisUrl::parse(proxy.url()).unwrap();
                 settings.cache.redis.fence_life = Duration::from_secs(fence);
                 // As long as the fence outlasts them.
                 let (pool, statement) = if fence > SHORTEST {
@@ -82,7 +73,7 @@ impl Instances {
                 settings.database.statement_timeout = Duration::from_millis(statement);
                 settings.server.shutdown_timeout = Duration::from_secs(1);
             });
-            let (wrap, url) = (wrap.clone(), proxy.redis_url());
+            let (wrap, url) = (wrap.clone(), proxy.url().to_owned());
             let service =
                 service.cache(move |cache| Arc::new(wrap(Slow::around(cache), &url, number)));
             running.push(tokio::task::block_in_place(|| service.start()));
@@ -129,7 +120,7 @@ fn breaking(rule: Rule) -> impl Wrap {
 }
 
 async fn is_found_out(rule: Rule) {
-    let instances = Instances::start(30, breaking(rule.clone())).await;
+    let instances = Instances::start(30, breaking(rule.clone()));
     let wrong = instances.checker().await.wrong_within(ENOUGH).await;
     assert!(wrong.is_some(), "{rule:?} was not found out");
 }
@@ -137,7 +128,7 @@ async fn is_found_out(rule: Rule) {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_no_rule_is_broken_no_answer_is_wrong() {
     for slower in [Slower::Writes, Slower::Computations] {
-        let instances = Instances::start(30, move |slow, _, _| Slow { slower, ..slow }).await;
+        let instances = Instances::start(30, move |slow, _, _| Slow { slower, ..slow });
         let checker = instances.checker().await;
         assert_eq!(checker.wrong_within(WRITES).await, None);
         checker.end(10).await.assert_all_answered();
@@ -179,7 +170,7 @@ async fn joining_an_old_computation_is_found_out() {
 async fn a_fence_that_ends_before_its_write_is_found_out() {
     let early =
         |slow, url: &str, number| breaking(Rule::ShortFence(url.to_owned()))(slow, url, number);
-    let instances = Instances::start(30, early).await;
+    let instances = Instances::start(30, early);
     let wrong = instances.checker().await.wrong_within(ENOUGH).await;
     assert!(wrong.is_some());
 }
@@ -188,7 +179,7 @@ async fn a_fence_that_ends_before_its_write_is_found_out() {
 /// `patience` is over: whether it is, if fences end after so many seconds.
 async fn is_cached_again(fences: u64, patience: Duration) -> bool {
     let dies = Arc::new(OnceLock::new());
-    let instances = Instances::start(fences, breaking(Rule::Dies(dies.clone()))).await;
+    let instances = Instances::start(fences, breaking(Rule::Dies(dies.clone())));
     let checker = instances.checker().await;
     checker.hits(5).await;
     dies.set(checker.quiet().to_owned()).unwrap();
@@ -208,10 +199,13 @@ async fn a_fence_that_does_not_end_is_found_out() {
 /// the instance that was written to died before it could tell it what it had missed. Nobody else can
 /// tell it: what the instance left in the database is lost.
 async fn is_wrong_once_redis_is_back(wrap: impl Wrap) -> bool {
-    let mut instances = Instances::start(30, wrap).await;
+    let mut instances = Instances::start(30, wrap);
     let checker = instances.checker_writing_to_last().await;
     checker.hits(20).await;
-    instances.proxies.iter().for_each(|proxy| proxy.set(CUT));
+    instances
+        .proxies
+        .iter()
+        .for_each(|proxy| proxy.set(ProxyState::CUT));
     checker.writes(12).await;
     tokio::task::block_in_place(|| instances.running.pop());
     let postgres = instances.cluster.url("postgres");
@@ -219,7 +213,7 @@ async fn is_wrong_once_redis_is_back(wrap: impl Wrap) -> bool {
     instances
         .proxies
         .iter()
-        .for_each(|proxy| proxy.set(ProxyState::default()));
+        .for_each(|proxy| proxy.set(ProxyState::WHOLE));
     checker.wrong_within_reads(100).await.is_some()
 }
 
@@ -254,13 +248,13 @@ const LATE_COMMITS: &str = "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpg
 /// What the checker finds fault with, within `writes`, while one instance is cut off from Redis, which
 /// alone is written to, in a database that `sql` has changed.
 async fn wrong_while_cut_off(wrap: impl Wrap, sql: &str, writes: usize) -> Option<String> {
-    let instances = Instances::start(30, wrap).await;
+    let instances = Instances::start(30, wrap);
     let postgres = instances.cluster.url("postgres");
     database::execute(postgres, LATE_COMMITS).await;
     database::execute(postgres, sql).await;
     let checker = instances.checker_writing_to_last().await;
     checker.hits(5).await;
-    instances.proxies[CUT_OFF].set(CUT);
+    instances.proxies[CUT_OFF].set(ProxyState::CUT);
     checker.wrong_within(writes).await
 }
 
@@ -284,6 +278,17 @@ async fn a_writer_that_does_not_wait_for_the_fence_is_found_out() {
                    CREATE TRIGGER raise BEFORE INSERT ON pending_invalidations \
                    FOR EACH ROW EXECUTE FUNCTION raise()";
     let wrong = wrong_while_cut_off(|slow, _, _| slow, at_once, ENOUGH).await;
+    assert!(wrong.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_trusts_a_dead_session_is_found_out() {
+    // Every session that listens sees what it saw before, and goes on.
+    let sees_nothing = "ALTER TABLE pending_invalidations RENAME TO all_pending_invalidations; \
+                        CREATE VIEW pending_invalidations AS \
+                        SELECT * FROM all_pending_invalidations \
+                        WHERE NOT EXISTS (SELECT FROM pg_listening_channels())";
+    let wrong = wrong_while_cut_off(|slow, _, _| slow, sees_nothing, ENOUGH).await;
     assert!(wrong.is_some());
 }
 

@@ -106,6 +106,36 @@ impl Server {
         }
         words.query(&mut connection).unwrap()
     }
+
+    /// Remembers what it is sent from now on.
+    pub fn record(&self) {
+        self.run::<()>(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]);
+        self.run::<()>(&["CONFIG", "SET", "slowlog-max-len", "100000"]);
+        self.run::<()>(&["SLOWLOG", "RESET"]);
+    }
+
+    /// The commands about `tenant` that it was sent since then, oldest first.
+    pub fn recorded(&self, tenant: &str) -> Vec<String> {
+        let key = format!("{{{tenant}}}");
+        let log: Vec<redis::Value> = self.run(&["SLOWLOG", "GET", "-1"]);
+        let mut commands = Vec::new();
+        for logged in log.into_iter().rev() {
+            let redis::Value::Array(fields) = logged else {
+                panic!("no command: {logged:?}");
+            };
+            let words: Vec<Vec<u8>> = redis::from_redis_value(fields[3].clone()).unwrap();
+            let words: Vec<_> = words
+                .iter()
+                .map(|word| String::from_utf8_lossy(word))
+                .collect();
+            let address: String = redis::from_redis_value(fields[4].clone()).unwrap();
+            // What a script runs has no client.
+            if address.starts_with("127.") && words.iter().any(|word| word.contains(&key)) {
+                commands.push(words[0].clone().into_owned());
+            }
+        }
+        commands
+    }
 }
 
 impl Drop for Server {

@@ -1,9 +1,6 @@
 //! For how long others wait for the holder of a lease: one that dies, and one that has stored its result.
 
-use super::{
-    round_trips::{listen, sent},
-    *,
-};
+use super::*;
 use crate::cache::Outcome;
 
 /// Longer than anybody waits.
@@ -38,7 +35,7 @@ async fn read_after_a_death(lease_ms: u64, meanwhile: impl Fn(&Server)) -> Holde
         trust_each_other(&dead, &reader).await;
         let epochs = [trusted(&dead), trusted(&reader)];
         let seen = seen(&dead, &key()).await;
-        listen(&server);
+        server.record();
         assert!(seen.claim_lease(&key()).await.unwrap());
 
         let through = super::reader(Arc::new(Instance {
@@ -49,7 +46,10 @@ async fn read_after_a_death(lease_ms: u64, meanwhile: impl Fn(&Server)) -> Holde
         let compute = async move { Ok(holders(&at).into()) };
         let reading = tokio::spawn(async move { through.read(&key(), || compute.boxed()).await });
         // It has been told that the lease is taken, and has looked again.
-        let waits = || sent(&server).iter().filter(|word| *word == "MGET").count() > 2;
+        let waits = || {
+            let sent = server.recorded(tenant().as_str());
+            sent.iter().filter(|command| *command == "MGET").count() > 2
+        };
         until(async || waits() || reading.is_finished()).await;
         meanwhile(&server);
         let answer = reading.await.unwrap().unwrap();

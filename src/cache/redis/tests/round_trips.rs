@@ -7,36 +7,6 @@ use super::*;
 /// Reads that are hit.
 const HITS: usize = 100;
 
-/// Has `server` remember what it is sent from now on.
-pub(super) fn listen(server: &Server) {
-    server.run::<()>(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]);
-    server.run::<()>(&["CONFIG", "SET", "slowlog-max-len", "100000"]);
-    server.run::<()>(&["SLOWLOG", "RESET"]);
-}
-
-/// The commands about [`tenant`] that `server` was sent since then, oldest first.
-pub(super) fn sent(server: &Server) -> Vec<String> {
-    let key = format!("{{{}}}", tenant().as_str());
-    let log: Vec<redis::Value> = server.run(&["SLOWLOG", "GET", "-1"]);
-    let mut commands = Vec::new();
-    for logged in log.into_iter().rev() {
-        let redis::Value::Array(fields) = logged else {
-            panic!("no command: {logged:?}");
-        };
-        let words: Vec<Vec<u8>> = redis::from_redis_value(fields[3].clone()).unwrap();
-        let words: Vec<_> = words
-            .iter()
-            .map(|word| String::from_utf8_lossy(word))
-            .collect();
-        let address: String = redis::from_redis_value(fields[4].clone()).unwrap();
-        // What a script runs has no client.
-        if address.starts_with("127.") && words.iter().any(|word| word.contains(&key)) {
-            commands.push(words[0].clone().into_owned());
-        }
-    }
-    commands
-}
-
 /// What Redis was sent while `work` went on. Again, with what comes `before` it, if `cache` did not
 /// trust Redis all that time: it does without what it does not trust.
 async fn sent_by(
@@ -48,9 +18,9 @@ async fn sent_by(
     loop {
         before().await;
         let epoch = trusted(cache);
-        listen(server);
+        server.record();
         work().await;
-        let sent = sent(server);
+        let sent = server.recorded(tenant().as_str());
         if epoch.is_some() && trusted(cache) == epoch {
             return sent;
         }

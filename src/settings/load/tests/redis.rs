@@ -28,15 +28,15 @@ fn a_redis_is_told_of_writes_whatever_the_backend() {
 #[test]
 fn a_fence_outlasts_the_longest_write() {
     assert_eq!(
-        refusal(None, &[URL, (FENCE, "24")]),
+        refusal(None, &[URL, (FENCE, "27")]),
         "cache.redis.fence_seconds: a fence must outlast the longest write, which may take \
-         24000 ms by 2 x (database.pool_wait_ms + cache.redis.invalidation_wait_ms + 1000 + the \
-         larger of database.busy_timeout_ms and database.statement_timeout_ms)"
+         27000 ms by 2 x (database.pool_wait_ms + cache.redis.invalidation_wait_ms + 1000 + the \
+         larger of database.busy_timeout_ms and database.statement_timeout_ms) + 3000"
     );
-    assert!(load(None, &[URL, (FENCE, "25")]).is_ok());
+    assert!(load(None, &[URL, (FENCE, "28")]).is_ok());
     let hasty = [
         URL,
-        (FENCE, "5"),
+        (FENCE, "8"),
         ("MEGASTATS__DATABASE__POOL_WAIT_MS", "100"),
         ("MEGASTATS__DATABASE__BUSY_TIMEOUT_MS", "100"),
         ("MEGASTATS__DATABASE__STATEMENT_TIMEOUT_MS", "100"),
