@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use harness::eventually;
+use harness::{eventually, within};
 
 use crate::{
     checker::{Checker, WRITERS},
@@ -15,6 +15,10 @@ use crate::{
 
 /// Hits of each tenant before and after a fault.
 const HITS: usize = 40;
+
+/// After so long a write that does not wait for a lock yet was probably sent away, by an instance on a busy
+/// machine.
+const UNTIL_SENT_AWAY: Duration = Duration::from_secs(5);
 
 /// A cluster in which the fence of a writer that died expires soon. A fence must outlast the longest
 /// write, so that is short as well.
@@ -51,8 +55,16 @@ pub fn cluster_with_long_locks(settings: &[(&str, &str)]) -> Cluster {
 /// Holds the writes of all writers between fence and commit, and one more at instance 1.
 pub async fn hold_writers(cluster: &Cluster, checker: &Checker) -> Locked {
     let locked = Locked::table(cluster.url("postgres")).await;
-    tokio::task::block_in_place(|| checker.book_and_leave(0));
-    locked.until_writers_wait(WRITERS + 1).await;
+    let are_held = async {
+        loop {
+            tokio::task::block_in_place(|| checker.book_and_leave(0));
+            let wait = locked.until_writers_wait(WRITERS + 1);
+            if tokio::time::timeout(UNTIL_SENT_AWAY, wait).await.is_ok() {
+                return;
+            }
+        }
+    };
+    within("writers are held", are_held).await;
     locked
 }
 
