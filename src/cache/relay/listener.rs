@@ -30,8 +30,7 @@ use crate::{
 /// The time between two looks at whether Redis answers this instance.
 const TICK: Duration = Duration::from_millis(100);
 
-/// The longest time between two reads of the rows. By them this instance notices that its session has
-/// ended, and finds what an announcement did not reach it for.
+/// The longest time between two reads of the rows: the next one notices that the session has ended.
 const READ_PERIOD: Duration = Duration::from_millis(500);
 
 /// How long a statement may take. A session that takes longer is replaced.
@@ -57,10 +56,8 @@ pub(super) struct RelayListener {
     being_raised: HashSet<i64>,
     /// The rows whose fences are raised, which PostgreSQL does not say yet.
     unmarked: Vec<i64>,
-    /// Whether announcements are heard; until the first session, as far as is known.
+    /// Whether announcements are heard, as the log says.
     is_heard: bool,
-    /// Whether the log says already that a pooler takes announcements away.
-    has_warned_of_pooler: bool,
 }
 
 /// What a session has done so far.
@@ -91,7 +88,6 @@ impl RelayListener {
             being_raised: HashSet::new(),
             unmarked: Vec::new(),
             is_heard: true,
-            has_warned_of_pooler: false,
         }
     }
 
@@ -199,12 +195,11 @@ impl RelayListener {
         {
             progress.last_read = Some(Instant::now());
             let lives = self.lives;
-            let (rows, others) = run(session, move |conn| {
-                Ok((store::read(conn, lives)?, store::others(conn)?))
+            let (rows, is_redis_reached) = run(session, move |conn| {
+                Ok((store::read(conn, lives)?, store::is_redis_reached(conn)?))
             })
             .await?;
-            self.say_whether_heard(others.are_heard);
-            self.publish(&rows, others.reach_redis);
+            self.publish(&rows, is_redis_reached);
             self.release_those_without(&rows);
             if reaches_redis {
                 self.raise(&rows);
@@ -213,25 +208,14 @@ impl RelayListener {
         Ok(())
     }
 
-    fn say_whether_heard(&mut self, are_heard: bool) {
-        if !are_heard && !self.has_warned_of_pooler {
-            self.has_warned_of_pooler = true;
-            log::warn!(
-                "relay: a pooler between this instance and PostgreSQL takes announcements away: \
-                 changes by other people's SQL are not heard; let database.url lead past it, or have \
-                 it keep sessions"
-            );
-        }
-    }
-
-    fn publish(&self, rows: &[PendingRow], others_reach_redis: bool) {
+    fn publish(&self, rows: &[PendingRow], is_redis_reached: bool) {
         let raised = rows.iter().filter(|row| row.is_raised).map(|row| row.id);
         let raised: HashSet<i64> = raised.collect();
         self.known.send_modify(|known| {
             known.waiting = (rows.len() - raised.len()) as u64;
             known.raised = raised;
             known.unreached_since = match known.unreached_since {
-                _ if others_reach_redis => None,
+                _ if is_redis_reached => None,
                 None => Some(Instant::now()),
                 since => since,
             };

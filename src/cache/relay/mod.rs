@@ -1,6 +1,5 @@
-//! The relay: a writer that does not reach Redis has another instance raise its fence, which it asks by
-//! way of PostgreSQL, where every writer writes anyway. And the announcements of what other people's SQL
-//! has changed.
+//! The relay: a writer that does not reach Redis asks another instance, by way of PostgreSQL, to raise its
+//! fence. And every instance forgets what other people's SQL has changed.
 //!
 //! | file | what lives there |
 //! |---|---|
@@ -74,8 +73,9 @@ pub struct RelayCounts {
 }
 
 impl Relay {
-    /// Starts to hear what `db` announces, and to tell `cache`, which has `redis` in it if there is one.
-    /// `None` if nobody announces anything, or if this instance has nothing to forget.
+    /// Starts to follow what `db` announces: raises fences and forgets changes in `cache`, which is over
+    /// `redis` if there is one. `None` if nobody announces anything, or if this instance has nothing to
+    /// forget.
     pub async fn start(
         db: &Db,
         cache: &Arc<dyn StatsCache>,

@@ -35,17 +35,6 @@ pub(super) struct PendingRow {
     pub(super) is_raised: bool,
 }
 
-/// What a session knows of the other instances.
-#[derive(Debug, QueryableByName)]
-pub(super) struct Others {
-    /// Whether Redis answers any instance.
-    #[diesel(sql_type = Bool)]
-    pub(super) reach_redis: bool,
-    /// Whether this session still listens.
-    #[diesel(sql_type = Bool)]
-    pub(super) are_heard: bool,
-}
-
 /// How long rows are kept that no writer removes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowLives {
@@ -53,6 +42,12 @@ pub(super) struct RowLives {
     pub(super) raised: Duration,
     /// The others: until every entry from before has expired.
     pub(super) unraised: Duration,
+}
+
+#[derive(QueryableByName)]
+struct Reached {
+    #[diesel(sql_type = Bool)]
+    is_reached: bool,
 }
 
 #[derive(QueryableByName)]
@@ -111,19 +106,18 @@ pub(super) fn read(conn: &mut AnyConn, lives: RowLives) -> QueryResult<Vec<Pendi
     on_db!(conn, |c| read.load(c))
 }
 
-/// Asks what this session knows of the other instances.
-pub(super) fn others(conn: &mut AnyConn) -> QueryResult<Others> {
+/// Whether Redis answers any instance.
+pub(super) fn is_redis_reached(conn: &mut AnyConn) -> QueryResult<bool> {
     let ask = sql_query(
         "SELECT EXISTS (SELECT FROM pg_locks \
                         WHERE locktype = 'advisory' AND objsubid = 1 \
                         AND classid::bigint << 32 | objid::bigint = $1 AND database = \
                             (SELECT oid FROM pg_database WHERE datname = current_database())) \
-                    AS reach_redis, \
-                $2 IN (SELECT pg_listening_channels()) AS are_heard",
+                    AS is_reached",
     )
-    .bind::<BigInt, _>(REACHES_REDIS)
-    .bind::<Text, _>(PENDING);
-    on_db!(conn, |c| ask.get_result(c))
+    .bind::<BigInt, _>(REACHES_REDIS);
+    let Reached { is_reached } = on_db!(conn, |c| ask.get_result(c))?;
+    Ok(is_reached)
 }
 
 /// Tells PostgreSQL whether Redis answers this instance, and announces it.
