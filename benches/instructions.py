@@ -1,11 +1,12 @@
 """Instructions that the service executes for a HIT and for a MISS, counted by callgrind.
 
-They do not depend on how fast or busy the machine is. `instructions.json` has those of each profile of
-Cargo, and the compiler that they hold for. They also depend on the C library and on what the processor can
-do, by which memcpy and others choose their code; valgrind pretends to be a processor with AVX2 and without
-AVX-512 on any machine that has AVX2.
+They do not depend on how fast or busy the machine is. `instructions.json` has those of a release build, and
+the compiler that they hold for. (A build for tests would not do: what makes a release build faster may cost
+it more instructions.) They also depend on the C library and on what the processor can do, by which memcpy
+and others choose their code; valgrind pretends to be a processor with AVX2 and without AVX-512 on any
+machine that has AVX2.
 
-    instructions.py dev|release [--keep]
+    instructions.py [--keep]
 
 Counts those of the program MEGASTATS. Fails if they are more than 3 % above those that are kept; `--keep`
 keeps the new ones.
@@ -115,13 +116,13 @@ def send(client: socket.socket, request: str) -> None:
         sys.exit(answer.decode())
 
 
-def growth(counted: dict[str, int], profile: str) -> dict[str, float]:
+def growth(counted: dict[str, int]) -> dict[str, float]:
     """What `counted` is as a multiple of what is kept; nothing if that is another compiler's."""
     kept = json.loads(FILE.read_text())
     if kept["compiler"] != compiler():
         print(f"{FILE.name} is for {kept['compiler']}, and this is {compiler()}: nothing is compared")
         return {}
-    return {kind: number / kept[profile][kind] for kind, number in counted.items()}
+    return {kind: number / kept[kind] for kind, number in counted.items()}
 
 
 def compiler() -> str:
@@ -130,26 +131,26 @@ def compiler() -> str:
     return re.search(r"^release: (.*)", shown, re.M)[1] + " " + re.search(r"^host: (.*)", shown, re.M)[1]
 
 
-def keep(counted: dict[str, int], profile: str) -> None:
-    kept = json.loads(FILE.read_text()) if FILE.exists() else {}
-    kept |= {"compiler": compiler(), profile: counted}
-    FILE.write_text(json.dumps(kept, indent=4) + "\n")
-
-
-def main(profile: str, *options: str) -> None:
+def main(keeps: bool) -> None:
     counted = count(os.environ["MEGASTATS"])
-    print(f"instructions, {profile}: {counted}")
-    if options == ("--keep",):
-        keep(counted, profile)
+    print(f"instructions: {counted}")
+    if keeps:
+        FILE.write_text(json.dumps({"compiler": compiler()} | counted, indent=4) + "\n")
         return
-    ratios = growth(counted, profile)
+    ratios = growth(counted)
     for kind, ratio in ratios.items():
         print(f"{kind}: {ratio:.3f} of what is kept")
     if any(abs(ratio - 1) > TOLERANCE for ratio in ratios.values()):
-        print(f"if that is right, keep them: scripts/bench instructions {profile} --keep", flush=True)
+        print("if that is right, keep them: scripts/bench instructions --keep", flush=True)
     if any(ratio > 1 + TOLERANCE for ratio in ratios.values()):
         sys.exit(f"a request takes over {TOLERANCE:.0%} more instructions than {FILE.name} says")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    match sys.argv[1:]:
+        case []:
+            main(keeps=False)
+        case ["--keep"]:
+            main(keeps=True)
+        case _:
+            sys.exit("usage: scripts/bench instructions [--keep]")

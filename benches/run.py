@@ -51,12 +51,12 @@ def main(extent: Extent) -> None:
 
 def instructions_of_a_request() -> report.Section:
     counted = instructions.count(os.environ["MEGASTATS"])
-    ratios = instructions.growth(counted, "release")
+    ratios = instructions.growth(counted)
     return report.Section(
         "Instructions",
         """
 Counted by callgrind, without those of the kernel: a figure that no other process can disturb. The reference
-is `benches/instructions.json`; `.ci/run` counts those of the build for tests.
+is `benches/instructions.json`, which `.ci/run` compares, too.
 """,
         ["", "instructions", "of the reference"],
         [[kind, f"{number:,}", f"{ratios.get(kind, 1):.3f}"] for kind, number in counted.items()],
