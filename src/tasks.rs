@@ -9,7 +9,8 @@ use tokio_util::task::TaskTracker;
 /// Starts tasks on the service's runtime, not on that of a web worker, and counts those that run.
 #[derive(Debug, Clone)]
 pub struct Tasks {
-    runtime: Handle,
+    /// Nothing if each task runs on the runtime that starts it.
+    runtime: Option<Handle>,
     running: TaskTracker,
 }
 
@@ -18,7 +19,17 @@ impl Tasks {
     #[must_use]
     pub fn new(runtime: Handle) -> Self {
         Self {
-            runtime,
+            runtime: Some(runtime),
+            running: TaskTracker::new(),
+        }
+    }
+
+    /// Each task will run on the runtime that starts it, and end with it. Whoever waits for it there is woken
+    /// without a system call.
+    #[must_use]
+    pub fn beside_their_callers() -> Self {
+        Self {
+            runtime: None,
             running: TaskTracker::new(),
         }
     }
@@ -29,12 +40,16 @@ impl Tasks {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.running.spawn_on(work, &self.runtime)
+        self.running.spawn_on(work, &self.runtime())
     }
 
     /// Starts `work` that a drain does not wait for. It ends by itself when nobody needs it.
     pub fn background(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.runtime.spawn(work);
+        self.runtime().spawn(work);
+    }
+
+    fn runtime(&self) -> Handle {
+        self.runtime.clone().unwrap_or_else(Handle::current)
     }
 
     /// How many tasks run that a drain would wait for.

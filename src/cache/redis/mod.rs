@@ -124,7 +124,7 @@ impl RedisCache {
             clock,
             life,
             leases: Arc::new(leases),
-            lookups: Arc::new(Flights::new(tasks.clone())),
+            lookups: Arc::new(Flights::new(Tasks::beside_their_callers())),
         })
     }
 
