@@ -24,7 +24,9 @@ import time
 
 FILE = pathlib.Path(__file__).parent / "instructions.json"
 TOLERANCE = 0.03
-REQUESTS = {"HIT": 500, "MISS": 200}
+# Each kind is counted so many times. The least is taken: how threads wake each other varies a little.
+BATCHES = 3
+REQUESTS = 150
 API = "/api/v1/appointments"
 APPOINTMENTS = 5
 
@@ -52,16 +54,20 @@ def count(binary: str) -> dict[str, int]:
             )
         try:
             client = connect(port)
-            others = [f"clinic-{number}" for number in range(REQUESTS["MISS"])]
+            others = [f"clinic-{number}" for number in range(BATCHES * REQUESTS)]
             for tenant in ["default-tenant", *others]:
                 for _ in range(APPOINTMENTS):
                     create(client, tenant)
             # What happens only once is not to count.
             for _ in range(100):
                 ask(client, "default-tenant")
+            asked = {"HIT": ["default-tenant"] * BATCHES * REQUESTS, "MISS": others}
             return {
-                "HIT": count_requests(service, folder, client, ["default-tenant"] * REQUESTS["HIT"]),
-                "MISS": count_requests(service, folder, client, others),
+                kind: min(
+                    count_requests(service, folder, client, tenants[batch::BATCHES])
+                    for batch in range(BATCHES)
+                )
+                for kind, tenants in asked.items()
             }
         finally:
             service.kill()
