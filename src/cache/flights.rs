@@ -4,12 +4,9 @@
 //! A computation is a task of its own: a client that goes away cannot cancel it, and its failure
 //! reaches everybody who waits.
 
-use std::{
-    collections::HashMap,
-    future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, future::Future, sync::Arc};
 
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -77,7 +74,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         generation: Generation,
         compute: impl Future<Output = T> + Send + 'static,
     ) -> impl Future<Output = Result<Landed<T>, NoResult>> + Send {
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         let place = (key.clone(), generation);
         let running = table.by_generation.get(&place).cloned();
         let joined = running.is_some();
@@ -93,7 +90,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
 
     /// Whether anything is computed now.
     pub(super) fn is_busy(&self) -> bool {
-        let table = lock(&self.table);
+        let table = self.table.lock();
         !table.by_generation.is_empty() || !table.in_turn.is_empty()
     }
 
@@ -104,7 +101,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         key: &StatsKey,
         compute: impl Future<Output = T> + Send + 'static,
     ) -> impl Future<Output = Result<Landed<T>, NoResult>> + Send {
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         let flights = table.in_turn.get(key);
         let next = flights.and_then(|flights| flights.next.clone());
         let joined = next.is_some();
@@ -167,7 +164,7 @@ async fn next_becomes_running<T: Clone>(
     running: FlightResultReceiver<T>,
 ) {
     let _ended = result(running).await;
-    if let Some(flights) = lock(&table).in_turn.get_mut(&key)
+    if let Some(flights) = table.lock().in_turn.get_mut(&key)
         && let Some(next) = flights.next.take()
     {
         flights.running = next;
@@ -207,7 +204,7 @@ enum Place {
 
 impl<T> Drop for Flight<T> {
     fn drop(&mut self) {
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         match &self.place {
             Place::Generation(place) => {
                 table.by_generation.remove(place);
@@ -224,11 +221,6 @@ impl<T> Drop for Flight<T> {
             }
         }
     }
-}
-
-/// A poisoned lock is as good as any: no code that holds it panics half-way through a change.
-fn lock<T>(table: &Mutex<FlightTable<T>>) -> MutexGuard<'_, FlightTable<T>> {
-    table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

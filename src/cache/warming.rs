@@ -2,15 +2,13 @@
 //! number. The cache does not know what an item is.
 
 use std::{
-    cmp::{Ordering as Order, Reverse},
-    collections::{BinaryHeap, HashMap},
+    collections::{BTreeMap, HashMap},
     hash::{BuildHasher, Hash, RandomState},
-    sync::{
-        Mutex, PoisonError, RwLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
+
+use parking_lot::{Mutex, RwLock};
 
 /// Enough locks that the workers of any one machine rarely meet at one.
 const SHARDS: usize = 64;
@@ -21,7 +19,8 @@ pub struct Warming<T> {
     /// When each item was read last, in milliseconds since `start`. An item in here is in `due` as
     /// well, unless [`Warming::next`] has taken it out.
     read: Box<[RwLock<HashMap<T, AtomicU64>>]>,
-    due: Mutex<BinaryHeap<Reverse<Due<T>>>>,
+    /// The items that are due at each moment.
+    due: Mutex<BTreeMap<Instant, Vec<T>>>,
     hasher: RandomState,
     start: Instant,
     forget_after: Duration,
@@ -48,11 +47,7 @@ impl<T: Clone + Eq + Hash> Warming<T> {
     pub fn read(&self, item: &T, due: impl FnOnce() -> Instant) {
         let shard = self.shard(item);
         let now_ms = self.now_ms();
-        if let Some(read) = shard
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(item)
-        {
+        if let Some(read) = shard.read().get(item) {
             read.store(now_ms, Ordering::Relaxed);
             return;
         }
@@ -60,7 +55,7 @@ impl<T: Clone + Eq + Hash> Warming<T> {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = shard.write();
         if shard.insert(item.clone(), AtomicU64::new(now_ms)).is_some() {
             // Another reader came first.
             self.count.fetch_sub(1, Ordering::Relaxed);
@@ -75,16 +70,15 @@ impl<T: Clone + Eq + Hash> Warming<T> {
     pub fn next(&self, now: Instant) -> Option<T> {
         loop {
             let item = {
-                let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-                if due.peek().is_none_or(|Reverse(first)| first.at > now) {
-                    return None;
+                let mut due = self.due.lock();
+                let mut first = due.first_entry().filter(|first| *first.key() <= now)?;
+                let item = first.get_mut().pop();
+                if first.get().is_empty() {
+                    first.remove();
                 }
-                due.pop()?.0.item
+                item?
             };
-            let mut shard = self
-                .shard(&item)
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut shard = self.shard(&item).write();
             let read = shard.get(&item).map(|read| read.load(Ordering::Relaxed));
             let unread = self.now_ms().saturating_sub(read.unwrap_or_default());
             if Duration::from_millis(unread) <= self.forget_after {
@@ -97,8 +91,7 @@ impl<T: Clone + Eq + Hash> Warming<T> {
 
     /// Makes `item`, which [`Warming::next`] gave, due at `at`.
     pub fn schedule(&self, item: T, at: Instant) {
-        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        due.push(Reverse(Due { at, item }));
+        self.due.lock().entry(at).or_default().push(item);
     }
 
     /// The number of items known.
@@ -115,33 +108,6 @@ impl<T: Clone + Eq + Hash> Warming<T> {
 
     fn now_ms(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-#[derive(Debug)]
-struct Due<T> {
-    at: Instant,
-    item: T,
-}
-
-// The instant alone decides: the heap has no other order.
-impl<T> PartialEq for Due<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-    }
-}
-
-impl<T> Eq for Due<T> {}
-
-impl<T> PartialOrd for Due<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Order> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> Ord for Due<T> {
-    fn cmp(&self, other: &Self) -> Order {
-        self.at.cmp(&other.at)
     }
 }
 

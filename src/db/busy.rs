@@ -1,9 +1,8 @@
 //! Counting the callers that were sent away, and logging them in summary.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::error::DbError;
 
@@ -51,7 +50,7 @@ struct Tally {
 impl BusyCounters {
     /// Counts a caller, and returns the error for it.
     pub(super) fn count(&self, reason: BusyReason) -> DbError {
-        let mut tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tally = self.0.lock();
         let counts = &mut tally.counts;
         let count = match reason {
             BusyReason::QueueFull => &mut counts.queue_full,
@@ -65,8 +64,7 @@ impl BusyCounters {
     }
 
     pub(super) fn counts(&self) -> BusyCounts {
-        let tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tally.counts
+        self.0.lock().counts
     }
 }
 

@@ -2,11 +2,12 @@
 //! them, and callers wait for them in a `queue`.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use diesel::{QueryResult, connection::SimpleConnection};
+use parking_lot::Mutex;
 use r2d2::{ManageConnection, NopErrorHandler, PooledConnection};
 
 use super::{
@@ -96,10 +97,7 @@ impl ManageConnection for ConnectionFactory {
     fn connect(&self) -> Result<DbConnection, ConnectError> {
         let made = self.open();
         let last_error = made.as_ref().err().map(ToString::to_string);
-        *self
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = last_error;
+        *self.last_error.lock() = last_error;
         made
     }
 
@@ -254,11 +252,7 @@ impl Pool {
     /// A connection, or why there was none in time.
     fn get(&self, wait: Duration) -> Result<PooledConnection<ConnectionFactory>, String> {
         self.idle.get_timeout(wait).map_err(|_elapsed| {
-            let last_error = self
-                .last_error
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let last_error = last_error.clone();
+            let last_error = self.last_error.lock().clone();
             last_error.unwrap_or_else(|| format!("no answer within {wait:?}"))
         })
     }

@@ -1,11 +1,9 @@
 //! Waiting for a turn to use a connection. Turns and places to wait are shared out fairly between
 //! tenants.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::VecDeque, sync::Arc};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::busy::BusyReason;
@@ -135,8 +133,7 @@ impl Queue {
 
     /// The lines, without those who have given up.
     fn lines(&self) -> MutexGuard<'_, Lines> {
-        // No code that holds the lock panics half-way through a change.
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.lines.lock();
         lines.0.retain_mut(|line| {
             for callers in [&mut line.returning, &mut line.waiting] {
                 callers.retain(|caller| !caller.is_closed());

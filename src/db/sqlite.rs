@@ -3,7 +3,6 @@
 use std::{
     fmt, io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -14,6 +13,7 @@ use diesel::{
     sql_query,
     sql_types::{Bool, Text},
 };
+use parking_lot::Mutex;
 use url::Url;
 
 use super::{
@@ -80,8 +80,7 @@ impl SqliteFile {
         self.watch.check(|| {
             // The file with the latest changes may be the one that was removed. It is still open here, and the
             // database may be there.
-            let conn = self.kept_open.lock();
-            let mut conn = conn.unwrap_or_else(PoisonError::into_inner);
+            let mut conn = self.kept_open.lock();
             if let Err(error) = conn.batch_execute("PRAGMA wal_checkpoint(FULL)") {
                 log::error!("database: the latest changes are not in the database itself: {error}");
             }

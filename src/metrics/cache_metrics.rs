@@ -1,11 +1,9 @@
 //! Hits and other answers, and how long they took, since the start and in the last minute: what
 //! `/cache-metrics` shows. They are read from the counters that Prometheus reads.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 use super::cache::{AnswerCounter, CacheCounters};
 
@@ -115,7 +113,7 @@ impl CacheMetrics {
     /// The last 60 ticks, or less if the service is younger.
     #[must_use]
     pub fn last_minute(&self) -> CacheFigures {
-        let before = self.history().front().copied().unwrap_or_default();
+        let before = self.history.lock().front().copied().unwrap_or_default();
         let now = self.since_start();
         CacheFigures {
             hits: now.hits.since(before.hits),
@@ -126,15 +124,11 @@ impl CacheMetrics {
     /// Moves the window on.
     pub fn tick(&self) {
         let now = self.since_start();
-        let mut history = self.history();
+        let mut history = self.history.lock();
         if history.len() == RECENT {
             history.pop_front();
         }
         history.push_back(now);
-    }
-
-    fn history(&self) -> MutexGuard<'_, VecDeque<CacheFigures>> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

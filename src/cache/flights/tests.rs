@@ -169,7 +169,7 @@ async fn under_a_fence_nobody_joins_what_has_started_and_the_next_gathers_everyb
     assert_eq!(answers, expected);
     settle().await;
     assert!(
-        lock(&flights.table).in_turn.is_empty(),
+        flights.table.lock().in_turn.is_empty(),
         "nothing is left behind"
     );
 }
@@ -199,7 +199,7 @@ async fn under_a_fence_a_panic_passes_the_turn_on() {
     assert_eq!(second.await.unwrap(), Ok(led(7)));
     settle().await;
     assert!(
-        lock(&flights.table).in_turn.is_empty(),
+        flights.table.lock().in_turn.is_empty(),
         "nothing is left behind"
     );
 }

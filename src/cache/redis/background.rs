@@ -17,7 +17,7 @@ use super::{
     era::Era,
     heartbeat::{Epoch, HEARTBEAT_PERIOD, HEARTBEAT_TIMEOUT, TRUST_LIMIT},
     link::RedisLink,
-    pending::{LogLine, PendingLog, WriteFence},
+    pending::{PendingCounts, PendingWrites, WriteFence},
 };
 use crate::{cache::stats_cache::Lifetime, tasks::Tasks};
 
@@ -52,16 +52,18 @@ async fn send_heartbeats(link: Weak<RedisLink>) {
 async fn deliver_pending(link: Weak<RedisLink>) {
     let mut ticks = tokio::time::interval(DELIVERY_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut log = PendingLog::default();
+    let mut logged = PendingCounts::default();
     loop {
         ticks.tick().await;
         let Some(link) = link.upgrade() else { return };
         if !link.is_silent() {
             link.deliver_pending().await;
         }
-        for LogLine { level, text } in log.lines(link.pending.counts(Instant::now())) {
+        let counts = link.pending.counts(Instant::now());
+        for (level, text) in logged.changes(counts) {
             log::log!(level, "redis: {text}");
         }
+        logged = counts;
     }
 }
 
@@ -187,26 +189,31 @@ impl RedisLink {
 
     /// Raises the fences and delivers the invalidations that Redis lacks, each once if Redis takes it.
     async fn deliver_pending(&self) {
-        let unraised = stream::iter(self.pending.unraised());
-        let raise = async |fence: WriteFence| {
-            let era = self.eras.current();
-            let command = self.commands.fence(&fence, self.fence_life, era);
-            let raised = self.send::<i64>(&command, self.invalidation_wait).await;
-            if raised.is_ok() {
-                self.pending.raised(&fence);
+        let unraised = self.pending.unraised();
+        self.send_each(unraised, Commands::fence, PendingWrites::raised)
+            .await;
+        let undelivered = self.pending.undelivered(Instant::now());
+        self.send_each(undelivered, Commands::release, PendingWrites::delivered)
+            .await;
+    }
+
+    /// Sends a command for each of the `fences`, and notes by `done` that Redis took it.
+    async fn send_each(
+        &self,
+        fences: Vec<WriteFence>,
+        command: fn(&Commands, &WriteFence, Duration, Era) -> Cmd,
+        done: fn(&PendingWrites, &WriteFence),
+    ) {
+        let send = async |fence: WriteFence| {
+            let command = command(&self.commands, &fence, self.fence_life, self.eras.current());
+            let sent = self.send::<i64>(&command, self.invalidation_wait).await;
+            if sent.is_ok() {
+                done(&self.pending, &fence);
             }
         };
-        unraised.for_each_concurrent(DELIVERIES, raise).await;
-        let undelivered = stream::iter(self.pending.undelivered(Instant::now()));
-        let release = async |fence: WriteFence| {
-            let era = self.eras.current();
-            let command = self.commands.release(&fence, self.fence_life, era);
-            let released = self.send::<i64>(&command, self.invalidation_wait).await;
-            if released.is_ok() {
-                self.pending.delivered(&fence);
-            }
-        };
-        undelivered.for_each_concurrent(DELIVERIES, release).await;
+        stream::iter(fences)
+            .for_each_concurrent(DELIVERIES, send)
+            .await;
     }
 
     /// Looks at the `last` test entry and stores another one for `life`. Logs whether entries stay, if

@@ -6,7 +6,7 @@ use std::{
     fs, io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -16,9 +16,10 @@ use futures_util::{
     FutureExt as _,
     future::{self, BoxFuture, Shared},
 };
+use parking_lot::Mutex;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, RedisError,
-    ServerErrorKind, TlsCertificates, Value,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind,
+    TlsCertificates, Value,
     aio::MultiplexedConnection,
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
@@ -173,7 +174,11 @@ impl RedisClient {
             }
             Connector::Cluster(builder.build()?)
         } else {
-            let client = open(info.set_tcp_settings(tcp), tls)?;
+            let info = info.set_tcp_settings(tcp);
+            let client = match tls {
+                Some(certificates) => Client::build_with_tls(info, certificates)?,
+                None => Client::open(info)?,
+            };
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(connect_timeout))
                 .set_response_timeout(Some(response_timeout));
@@ -266,7 +271,7 @@ impl RedisClient {
                 .await
                 .map_err(|error| sort(&error, timeout));
             if is_single && matches!(answer, Err(ClientError::Disconnected(_))) {
-                let current = &mut self.lock().current;
+                let current = &mut self.connections.lock().current;
                 current.take_if(|current| current.number == number);
             }
             answer
@@ -278,7 +283,7 @@ impl RedisClient {
 
     /// Why there was no answer within `timeout`: there may be no connection.
     pub(super) fn timed_out(&self, timeout: Duration) -> ClientError {
-        let connections = self.lock();
+        let connections = self.connections.lock();
         let without_connection = connections.last_error.clone();
         without_connection.unwrap_or(ClientError::TimedOut(timeout))
     }
@@ -288,14 +293,14 @@ impl RedisClient {
     /// restores its connections to the nodes, and a new one would do without those that are down.
     pub(super) fn reconnect(&self) {
         if let Connector::Single(..) = self.connector {
-            self.attempt_to_connect(&mut self.lock());
+            self.attempt_to_connect(&mut self.connections.lock());
         }
     }
 
     /// The connection, or the first of several attempts that succeeds.
     async fn connection(&self) -> Result<Connected, ClientError> {
         let attempts = {
-            let mut connections = self.lock();
+            let mut connections = self.connections.lock();
             if let Some(current) = &connections.current {
                 return Ok(current.clone());
             }
@@ -320,7 +325,7 @@ impl RedisClient {
         let attempt = tokio::spawn(async move {
             let made = connect.await;
             let connected = made.map(|connection| Connected { number, connection });
-            let mut all = lock(&all);
+            let mut all = all.lock();
             all.attempts.retain(|attempt| attempt.number != number);
             match &connected {
                 Ok(connected) => {
@@ -341,14 +346,6 @@ impl RedisClient {
             connected: connected.boxed().shared(),
         });
     }
-
-    fn lock(&self) -> MutexGuard<'_, Connections> {
-        lock(&self.connections)
-    }
-}
-
-fn lock(connections: &Mutex<Connections>) -> MutexGuard<'_, Connections> {
-    connections.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Connects, and gives up after `limit`.
@@ -411,13 +408,6 @@ fn explained(error: &RedisError) -> String {
         format!("{reported}; a server with TLS needs rediss://")
     } else {
         reported
-    }
-}
-
-fn open(info: ConnectionInfo, tls: Option<TlsCertificates>) -> Result<Client, RedisError> {
-    match tls {
-        Some(certificates) => Client::build_with_tls(info, certificates),
-        None => Client::open(info),
     }
 }
 

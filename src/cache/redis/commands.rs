@@ -90,8 +90,7 @@ impl Commands {
         left: Duration,
         holder: &str,
     ) -> Cmd {
-        let mut command = cmd("EVAL");
-        command
+        cmd("EVAL")
             .arg(STORE)
             .arg(3)
             .arg(self.key(key.tenant(), "generation"))
@@ -101,19 +100,18 @@ impl Commands {
             .arg(envelope.to_bytes().as_ref())
             .arg(milliseconds(left).max(1))
             .arg(milliseconds(self.generation_life))
-            .arg(holder);
-        command
+            .arg(holder)
+            .take()
     }
 
     /// Replaces the generation `seen` by one of `era`, unless another one has been set or a fence is
     /// raised. Answers with the generation that is current then, if there is no fence.
     pub(super) fn replace_generation(&self, tenant: &TenantId, seen: &[u8], era: Era) -> Cmd {
-        let mut command = self.script(REPLACE_GENERATION, tenant, &[]);
-        command
+        self.script(REPLACE_GENERATION, tenant, &[])
             .arg(seen)
             .arg(new_generation(era))
-            .arg(milliseconds(self.generation_life));
-        command
+            .arg(milliseconds(self.generation_life))
+            .take()
     }
 
     /// Raises `fence` for `life`, and sets a new generation of `era`.
@@ -130,14 +128,13 @@ impl Commands {
     fn move_fence(&self, fence: &WriteFence, life: Duration, bar: Duration, era: Era) -> Cmd {
         let WriteFence { tenant, id } = fence;
         let barred = self.key(tenant, format_args!("{BARRED}{id}"));
-        let mut command = self.script(MOVE_FENCE, tenant, &[barred]);
-        command
+        self.script(MOVE_FENCE, tenant, &[barred])
             .arg(id)
             .arg(milliseconds(life))
             .arg(new_generation(era))
             .arg(milliseconds(self.generation_life))
-            .arg(milliseconds(bar));
-        command
+            .arg(milliseconds(bar))
+            .take()
     }
 
     /// Makes `era` the current one.
@@ -147,9 +144,7 @@ impl Commands {
 
     /// Changes nothing, but a master that accepts no writes refuses it.
     pub(super) fn heartbeat_to_masters() -> Cmd {
-        let mut command = cmd("EVAL");
-        command.arg(HEARTBEAT).arg(0);
-        command
+        cmd("EVAL").arg(HEARTBEAT).arg(0).take()
     }
 
     /// Changes nothing, but is refused if this instance may not do all that invalidations need.
@@ -162,20 +157,17 @@ impl Commands {
 
     /// Stores the test entry `mark` for `life`.
     pub(super) fn store_test_entry(&self, mark: &str, life: Duration) -> Cmd {
-        let mut command = cmd("SET");
-        command
+        cmd("SET")
             .arg(self.test_key(mark))
             .arg(mark)
             .arg("PX")
-            .arg(milliseconds(life));
-        command
+            .arg(milliseconds(life))
+            .take()
     }
 
     /// Reads the test entry `mark`.
     pub(super) fn get_test_entry(&self, mark: &str) -> Cmd {
-        let mut command = cmd("GET");
-        command.arg(self.test_key(mark));
-        command
+        cmd("GET").arg(self.test_key(mark)).take()
     }
 
     /// Makes every instance forget everything from before the era `purge`.
@@ -185,16 +177,12 @@ impl Commands {
 
     /// Reads the last purge.
     pub(super) fn get_purge(&self) -> Cmd {
-        let mut command = cmd("GET");
-        command.arg(self.purge_key());
-        command
+        cmd("GET").arg(self.purge_key()).take()
     }
 
     /// Reads the current era.
     pub(super) fn get_era(&self) -> Cmd {
-        let mut command = cmd("GET");
-        command.arg(self.era_key());
-        command
+        cmd("GET").arg(self.era_key()).take()
     }
 
     /// Gives `holder` the lease to compute `key` in generation `seen`, unless it is taken.
@@ -205,38 +193,35 @@ impl Commands {
         holder: &str,
         life: Duration,
     ) -> Cmd {
-        let mut command = cmd("SET");
-        command
+        cmd("SET")
             .arg(self.lease_key(key, seen))
             .arg(holder)
             .arg("NX")
             .arg("PX")
-            .arg(milliseconds(life));
-        command
+            .arg(milliseconds(life))
+            .take()
     }
 
     /// Ends that lease, if `holder` still has it.
     pub(super) fn end_lease(&self, key: &StatsKey, seen: Generation, holder: &str) -> Cmd {
-        let mut command = cmd("EVAL");
-        command
+        cmd("EVAL")
             .arg(END_LEASE)
             .arg(1)
             .arg(self.lease_key(key, seen))
-            .arg(holder);
-        command
+            .arg(holder)
+            .take()
     }
 
     /// Asks a master for the names of keys that may be entries, and looks at about
     /// [`MAX_SCANNED_KEYS`] keys for them: see [`Commands::parse_entry_key`].
     pub(super) fn scan_entries(&self) -> Cmd {
-        let mut command = cmd("SCAN");
-        command
+        cmd("SCAN")
             .arg(0)
             .arg("MATCH")
             .arg(format!("{}{{*}}:*:*", escape_glob(&self.prefix)))
             .arg("COUNT")
-            .arg(MAX_SCANNED_KEYS);
-        command
+            .arg(MAX_SCANNED_KEYS)
+            .take()
     }
 
     /// The key of the entry that Redis stores as `name`; `None` if it is not an entry.
@@ -257,14 +242,13 @@ impl Commands {
 
     /// Runs a script with the generation, the fence and `more` keys of `tenant`.
     fn script(&self, text: &str, tenant: &TenantId, more: &[String]) -> Cmd {
-        let mut command = cmd("EVAL");
-        command
+        cmd("EVAL")
             .arg(text)
             .arg(2 + more.len())
             .arg(self.key(tenant, "generation"))
             .arg(self.key(tenant, "fence"))
-            .arg(more);
-        command
+            .arg(more)
+            .take()
     }
 
     fn lease_key(&self, key: &StatsKey, seen: Generation) -> String {
@@ -286,9 +270,12 @@ impl Commands {
 }
 
 fn set_mark(key: String, mark: Era) -> Cmd {
-    let mut command = cmd("EVAL");
-    command.arg(SET_MARK).arg(1).arg(key).arg(show_mark(mark.0));
-    command
+    cmd("EVAL")
+        .arg(SET_MARK)
+        .arg(1)
+        .arg(key)
+        .arg(show_mark(mark.0))
+        .take()
 }
 
 /// A pattern that matches `text` and nothing else.

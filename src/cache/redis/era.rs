@@ -17,10 +17,9 @@
 //! certainly later. An answer is trusted for [`TRUST_LIMIT`](super::heartbeat::TRUST_LIMIT) after a
 //! heartbeat, so after that time no instance that trusts Redis has missed the purge.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
 
 /// Eras that are remembered. Forgetting one costs each tenant one computation.
 const REMEMBERED: usize = 64;
@@ -63,12 +62,12 @@ impl Eras {
 
     /// Which era new generations carry.
     pub(super) fn current(&self) -> Era {
-        self.lock().current
+        self.0.lock().current
     }
 
     /// Notes that Redis has stored this instance's own `era`: no earlier era is trusted any more.
     pub(super) fn proclaim(&self, era: Era) {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         state.known.clear();
         state.known.push_back(era);
         state.current = era;
@@ -78,7 +77,7 @@ impl Eras {
     /// more. Returns whether any era is trusted; if not, the current one must be
     /// [read](Eras::see) next.
     pub(super) fn see_purge(&self, purge: Era) -> bool {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         if state.purge != Some(purge) {
             let position = state.known.iter().position(|era| *era == purge);
             let earlier = position.unwrap_or(state.known.len());
@@ -91,7 +90,7 @@ impl Eras {
     /// Notes that this instance has read `era` since it proclaimed its own. Returns whether that era is
     /// new.
     pub(super) fn see(&self, era: Era) -> bool {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         state.current = era;
         let is_new = !state.known.contains(&era);
         if is_new {
@@ -106,11 +105,7 @@ impl Eras {
     /// Whether a generation that carries `era` was made since this instance proclaimed its own era.
     pub(super) fn is_known(&self, era: Era) -> bool {
         // The latest are the most likely.
-        self.lock().known.iter().rev().any(|known| *known == era)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, EraState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().known.iter().rev().any(|known| *known == era)
     }
 }
 
@@ -171,6 +166,6 @@ mod tests {
             eras.see(Era::random());
         }
         assert!(!eras.is_known(own) && eras.is_known(eras.current()));
-        assert_eq!(eras.lock().known.len(), REMEMBERED);
+        assert_eq!(eras.0.lock().known.len(), REMEMBERED);
     }
 }

@@ -54,10 +54,9 @@
 //! acknowledges the write, and has raised the fences of its running writes again (`pending`). What was
 //! acknowledged before that moment is in the database when an entry is computed after it.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::breaker::{Breaker, BreakerChange, LinkProblem};
 
@@ -128,7 +127,7 @@ impl FailedHeartbeats {
 impl Heartbeat {
     /// The current epoch, if this instance may trust what Redis answers at `now`.
     pub(super) fn trusted_epoch(&self, now: Instant) -> Option<Epoch> {
-        let state = self.lock();
+        let state = self.0.lock();
         let is_heard = state
             .last_counted
             .is_some_and(|sent| now.duration_since(sent) < TRUST_LIMIT);
@@ -140,23 +139,23 @@ impl Heartbeat {
 
     /// Whether reads do without Redis.
     pub(super) fn is_open(&self) -> bool {
-        self.lock().breaker.is_open()
+        self.0.lock().breaker.is_open()
     }
 
     /// Whether reads do without Redis, why, and how often that changed.
     pub(super) fn breaker(&self) -> Breaker {
-        self.lock().breaker.clone()
+        self.0.lock().breaker.clone()
     }
 
     /// The current epoch, if this instance has yet to proclaim an era for it.
     pub(super) fn epoch_without_era(&self) -> Option<Epoch> {
-        let state = self.lock();
+        let state = self.0.lock();
         state.proclaimed_at.is_none().then_some(Epoch(state.epoch))
     }
 
     /// Notes that this instance has proclaimed an era for `epoch`.
     pub(super) fn era_proclaimed(&self, epoch: Epoch, now: Instant) {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         if state.epoch == epoch.0 {
             state.proclaimed_at = Some(now);
         }
@@ -164,7 +163,7 @@ impl Heartbeat {
 
     /// For how long this instance's heartbeats have failed, one after the other.
     pub(super) fn silence(&self, now: Instant) -> Duration {
-        let failed = self.lock().failed;
+        let failed = self.0.lock().failed;
         failed.map_or(Duration::ZERO, |failed| {
             now.duration_since(failed.first_sent)
         })
@@ -175,7 +174,7 @@ impl Heartbeat {
     /// heartbeats must have failed, one after the other, for all of `wait` but the first
     /// [`HEARTBEAT_PERIOD`].
     pub(super) fn is_silent_for(&self, wait: Duration, now: Instant) -> bool {
-        let failed = self.lock().failed;
+        let failed = self.0.lock().failed;
         failed.is_some_and(|failed| {
             let lasted = failed.last_failed.duration_since(failed.first_sent);
             failed.is_recent(now)
@@ -191,7 +190,7 @@ impl Heartbeat {
         now: Instant,
         problem: LinkProblem,
     ) -> BreakerChange {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         let before = state.failed.filter(|failed| failed.is_recent(sent));
         let count = before.map_or(1, |before| before.count.saturating_add(1));
         state.failed = Some(FailedHeartbeats {
@@ -210,17 +209,17 @@ impl Heartbeat {
 
     /// Notes that Redis accepted a heartbeat, perhaps late.
     pub(super) fn heartbeat_accepted(&self) {
-        self.lock().failed = None;
+        self.0.lock().failed = None;
     }
 
     /// Notes that Redis answered a command.
     pub(super) fn command_answered(&self) {
-        self.lock().timeouts = 0;
+        self.0.lock().timeouts = 0;
     }
 
     /// Notes that Redis did not answer a command in time.
     pub(super) fn command_timed_out(&self) -> BreakerChange {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         state.timeouts += 1;
         if state.timeouts >= MAX_TIMEOUTS {
             state.breaker.open(LinkProblem::NoAnswer)
@@ -231,7 +230,7 @@ impl Heartbeat {
 
     /// Notes that the connection broke, or that none could be made.
     pub(super) fn connection_broke(&self, problem: LinkProblem) -> BreakerChange {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         state.begin_epoch();
         state.breaker.open(problem)
     }
@@ -244,7 +243,7 @@ impl Heartbeat {
         now: Instant,
         is_quick: bool,
     ) -> BreakerChange {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         if now.duration_since(sent) > HEARTBEAT_TIMEOUT {
             return state.breaker.open(LinkProblem::NoAnswer);
         }
@@ -262,10 +261,6 @@ impl Heartbeat {
         } else {
             BreakerChange::Unchanged
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HeartbeatState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

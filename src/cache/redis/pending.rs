@@ -4,12 +4,11 @@
 
 use std::{
     collections::HashMap,
-    mem,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use log::Level;
+use parking_lot::Mutex;
 
 use crate::tenant::TenantId;
 
@@ -139,7 +138,7 @@ impl PendingWrites {
             stage: Stage::Running,
             is_raised_again: false,
         };
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let writes = state.writes.entry(fence.tenant.clone());
         writes.or_default().push(write);
     }
@@ -147,14 +146,14 @@ impl PendingWrites {
     /// Notes that the write goes on although its `fence` could not be raised. Others may read in Redis
     /// before the write has ended, so the background raises the fence when Redis is back.
     pub(super) fn not_raised(&self, fence: &WriteFence) {
-        if let Some(write) = self.lock().write(fence) {
+        if let Some(write) = self.state.lock().write(fence) {
             write.stage = Stage::Unraised;
         }
     }
 
     /// Has the fences of all running writes raised again: Redis may have lost them.
     pub(super) fn raise_all_again(&self) {
-        for write in self.lock().writes.values_mut().flatten() {
+        for write in self.state.lock().writes.values_mut().flatten() {
             if write.stage == Stage::Running {
                 write.stage = Stage::Unraised;
                 write.is_raised_again = true;
@@ -164,12 +163,14 @@ impl PendingWrites {
 
     /// The fences that the background has to raise.
     pub(super) fn unraised(&self) -> Vec<WriteFence> {
-        self.lock().fences(|write| write.stage == Stage::Unraised)
+        self.state
+            .lock()
+            .fences(|write| write.stage == Stage::Unraised)
     }
 
     /// Notes that Redis has raised the `fence`.
     pub(super) fn raised(&self, fence: &WriteFence) {
-        if let Some(write) = self.lock().write(fence)
+        if let Some(write) = self.state.lock().write(fence)
             && write.stage == Stage::Unraised
         {
             write.stage = Stage::Running;
@@ -179,7 +180,7 @@ impl PendingWrites {
     /// Notes that the write of that `fence` has ended and that its writer delivers the invalidation.
     /// Returns whether the background may have raised the fence again.
     pub(super) fn end(&self, fence: &WriteFence, now: Instant) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Some(write) = state.write(fence) else {
             return true;
         };
@@ -189,12 +190,12 @@ impl PendingWrites {
 
     /// Notes that Redis has replaced the tenant's generation and released the `fence`.
     pub(super) fn delivered(&self, fence: &WriteFence) {
-        self.lock().remove(fence);
+        self.state.lock().remove(fence);
     }
 
     /// Leaves the invalidation of the write of that `fence` to the background.
     pub(super) fn not_delivered(&self, fence: &WriteFence, now: Instant) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.writes.len() > MAX_TENANTS {
             state.remove_expired(now, self.entry_life);
         }
@@ -222,14 +223,14 @@ impl PendingWrites {
     /// The fences of all writes whose invalidation the background has to deliver. Forgets those from
     /// before which every entry has expired.
     pub(super) fn undelivered(&self, now: Instant) -> Vec<WriteFence> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.remove_expired(now, self.entry_life);
         state.fences(Write::is_undelivered)
     }
 
     /// Whether this instance must read `tenant` from the database.
     pub(super) fn must_bypass(&self, tenant: &TenantId, now: Instant) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.overrun_until.is_some_and(|until| now < until) {
             return true;
         }
@@ -246,7 +247,7 @@ impl PendingWrites {
 
     /// How much Redis lacks at `now`.
     pub(super) fn counts(&self, now: Instant) -> PendingCounts {
-        let state = self.lock();
+        let state = self.state.lock();
         let tenants_with = |is_wanted: &dyn Fn(&Write) -> bool| {
             let of_tenants = state.writes.values();
             of_tenants
@@ -262,68 +263,33 @@ impl PendingWrites {
             is_overrun: state.overrun_until.is_some_and(|until| now < until),
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, PendingState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-/// A line of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LogLine {
-    pub(super) level: Level,
-    pub(super) text: &'static str,
 }
 
-const DELIVERED: LogLine = LogLine {
-    level: Level::Info,
-    text: "every pending invalidation was delivered, or its entries have expired",
-};
-const UNDELIVERED: LogLine = LogLine {
-    level: Level::Warn,
-    text: "invalidations could not be delivered; their tenants are read from the database",
-};
-const OVERRUN_ENDED: LogLine = LogLine {
-    level: Level::Info,
-    text: "used again for every tenant, since all entries from before have expired",
-};
-const OVERRUN: LogLine = LogLine {
-    level: Level::Warn,
-    text: "more invalidations are pending than can be remembered; Redis is used for no tenant",
-};
+const UNDELIVERED: &str =
+    "invalidations could not be delivered; their tenants are read from the database";
+const DELIVERED: &str = "every pending invalidation was delivered, or its entries have expired";
+const OVERRUN: &str =
+    "more invalidations are pending than can be remembered; Redis is used for no tenant";
+const OVERRUN_ENDED: &str =
+    "used again for every tenant, since all entries from before have expired";
 
-/// Logs each change of what is pending once.
-#[derive(Debug, Default)]
-pub(super) struct PendingLog {
-    has_undelivered: bool,
-    is_overrun: bool,
-}
-
-impl PendingLog {
-    /// The lines to log now that these are the counts.
-    pub(super) fn lines(&mut self, counts: PendingCounts) -> Vec<LogLine> {
-        let has_undelivered = counts.undelivered > 0;
-        let lines = [
-            change(
-                &mut self.has_undelivered,
-                has_undelivered,
-                UNDELIVERED,
-                DELIVERED,
-            ),
-            change(
-                &mut self.is_overrun,
-                counts.is_overrun,
-                OVERRUN,
-                OVERRUN_ENDED,
-            ),
+impl PendingCounts {
+    /// What to log when these counts have become `now`.
+    pub(super) fn changes(self, now: Self) -> impl Iterator<Item = (Level, &'static str)> {
+        let undelivered = [self, now].map(|counts| counts.undelivered > 0);
+        let overrun = [self, now].map(|counts| counts.is_overrun);
+        let changes = [
+            (undelivered, UNDELIVERED, DELIVERED),
+            (overrun, OVERRUN, OVERRUN_ENDED),
         ];
-        lines.into_iter().flatten().collect()
+        changes
+            .into_iter()
+            .filter_map(|(state, begun, ended)| match state {
+                [false, true] => Some((Level::Warn, begun)),
+                [true, false] => Some((Level::Info, ended)),
+                _ => None,
+            })
     }
-}
-
-/// The line to log when `state` becomes `now`: nothing if it is so already.
-fn change(state: &mut bool, now: bool, begun: LogLine, ended: LogLine) -> Option<LogLine> {
-    let was = mem::replace(state, now);
-    (was != now).then_some(if now { begun } else { ended })
 }
 
 #[cfg(test)]

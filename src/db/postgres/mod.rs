@@ -11,7 +11,7 @@ use std::{
     error::Error,
     fmt,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -26,6 +26,7 @@ use diesel_async::{
     async_connection_wrapper::{AsyncConnectionWrapper, BlockOn},
 };
 use futures_util::{Stream, StreamExt as _, stream};
+use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
     sync::mpsc,
@@ -112,7 +113,7 @@ impl PgServer {
         let statements = Arc::clone(&last_statement);
         conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
             if let InstrumentationEvent::StartQuery { .. } = event {
-                *locked(&statements) = Instant::now();
+                *statements.lock() = Instant::now();
             }
         });
         // The second one ends a transaction in which this program has stopped, so that it keeps its
@@ -258,7 +259,7 @@ impl PgDriver {
         let limit = self.statement_timeout + SILENCE_MARGIN;
         let driver = self.task.abort_handle();
         let last_statement = Arc::clone(&self.last_statement);
-        *locked(&last_statement) = Instant::now();
+        *last_statement.lock() = Instant::now();
         let timer = self.runtime.spawn(async move {
             let too_late = until.map(|until| until.checked_sub(limit).unwrap_or(until));
             loop {
@@ -268,7 +269,7 @@ impl PgDriver {
                     driver.abort();
                     return;
                 }
-                let silent = locked(&last_statement).elapsed();
+                let silent = last_statement.lock().elapsed();
                 let Some(left) = limit.checked_sub(silent).filter(|left| !left.is_zero()) else {
                     log::warn!("database connection given up: no answer for {silent:?}");
                     driver.abort();
@@ -317,9 +318,4 @@ pub(super) fn set_read_only(conn: &mut PgConn) -> QueryResult<bool> {
 fn with_causes(error: &dyn Error) -> String {
     std::iter::successors(error.source(), |&cause| cause.source())
         .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-/// The value is whole even if a holder panicked.
-fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
-    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
