@@ -157,6 +157,12 @@ impl DbError {
     }
 }
 
+impl From<ConnectError> for DbError {
+    fn from(error: ConnectError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
 impl From<DieselError> for DbError {
     /// What the error says by itself. `connection` also looks at the connection.
     fn from(error: DieselError) -> Self {

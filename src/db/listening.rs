@@ -38,9 +38,7 @@ impl ListeningSession {
     ) -> Result<Self, DbError> {
         let (sender, notifications) = mpsc::channel(WAITING);
         let open = move || {
-            let mut connection = manager
-                .open_and_listen(Some(sender))
-                .map_err(|error| DbError::Unavailable(error.to_string()))?;
+            let mut connection = manager.open_and_listen(Some(sender))?;
             connection.run(None, |conn| listen(conn, channels))?;
             Ok::<_, DbError>(connection)
         };

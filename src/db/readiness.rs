@@ -8,14 +8,11 @@ use std::{
 };
 
 use thiserror::Error;
-use tokio::{
-    sync::{Mutex, watch},
-    time::timeout,
-};
+use tokio::{sync::Mutex, time::timeout};
 
 use super::{
     connection::{DbConnection, Manager},
-    error::{ConnectError, DbError},
+    error::DbError,
     migrations,
 };
 
@@ -25,51 +22,19 @@ const MAX_RESULT_AGE: Duration = Duration::from_secs(1);
 /// How long a caller waits for a result. A check that takes longer goes on for callers that come later.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The database cannot be used.
+/// The database cannot be used, for the reason given.
 #[derive(Debug, Clone, Error)]
-pub enum NotReady {
-    /// It cannot be reached, or a statement failed.
-    #[error("{0}")]
-    Failed(Arc<str>),
-    /// Its schema is older than this build's: a migration was reverted.
-    #[error("the schema is older than this build")]
-    OldSchema,
-    /// It has not answered yet.
-    #[error("no answer within {CHECK_TIMEOUT:?}")]
-    TimedOut,
-}
-
-impl From<ConnectError> for NotReady {
-    fn from(error: ConnectError) -> Self {
-        Self::Failed(format!("cannot connect: {error}").into())
-    }
-}
+#[error("{0}")]
+pub struct NotReady(Arc<str>);
 
 impl From<DbError> for NotReady {
     fn from(error: DbError) -> Self {
-        Self::Failed(error.to_string().into())
+        Self(error.to_string().into())
     }
 }
 
-type CheckResult = Result<(), NotReady>;
-
-/// A result, and when it became known.
-struct Checked {
-    at: Instant,
-    result: CheckResult,
-}
-
-impl Checked {
-    fn is_fresh(&self) -> bool {
-        self.at.elapsed() < MAX_RESULT_AGE
-    }
-}
-
-/// The last result, and what checks again.
-pub(super) struct Readiness {
-    checker: Arc<Mutex<Checker>>,
-    last: Arc<watch::Sender<Option<Checked>>>,
-}
+/// Checks whether the database can be used. Whoever holds the lock checks.
+pub(super) struct Readiness(Arc<Mutex<Checker>>);
 
 impl fmt::Debug for Readiness {
     /// Diesel's connections have none.
@@ -81,41 +46,30 @@ impl fmt::Debug for Readiness {
 impl Readiness {
     /// Connects only when somebody asks.
     pub(super) fn new(manager: Arc<Manager>) -> Self {
-        let checker = Checker {
+        Self(Arc::new(Mutex::new(Checker {
             manager,
             connection: None,
-        };
-        Self {
-            checker: Arc::new(Mutex::new(checker)),
-            last: Arc::default(),
-        }
+            last: None,
+        })))
     }
 
     /// See [`super::Db::ready`].
-    pub(super) async fn ask(&self) -> CheckResult {
-        if let Some(last) = self.last.borrow().as_ref().filter(|last| last.is_fresh()) {
-            return last.result.clone();
-        }
-        let mut last = self.last.subscribe();
-        // If another task holds the checker, its result is about to come.
-        if let Ok(mut checker) = Arc::clone(&self.checker).try_lock_owned() {
-            let last = Arc::clone(&self.last);
-            tokio::task::spawn_blocking(move || {
-                // Another check may have ended just before this one got the checker.
-                if !last.borrow().as_ref().is_some_and(Checked::is_fresh) {
-                    let result = checker.check();
-                    let at = Instant::now();
-                    last.send_replace(Some(Checked { at, result }));
-                }
-            });
-        }
-        let answered = last.wait_for(|last| last.as_ref().is_some_and(Checked::is_fresh));
-        match timeout(CHECK_TIMEOUT, answered).await {
-            Ok(Ok(last)) => last
-                .as_ref()
-                .map_or(Err(NotReady::TimedOut), |last| last.result.clone()),
-            _ => Err(NotReady::TimedOut),
-        }
+    pub(super) async fn ask(&self) -> Result<(), NotReady> {
+        let answer = async {
+            let mut checker = Arc::clone(&self.0).lock_owned().await;
+            if let Some(result) = checker.fresh_result() {
+                return result;
+            }
+            tokio::task::spawn_blocking(move || checker.check())
+                .await
+                .map_err(DbError::from)?
+        };
+        timeout(CHECK_TIMEOUT, answer)
+            .await
+            .unwrap_or_else(|_elapsed| {
+                let no_answer = format!("no answer within {CHECK_TIMEOUT:?}");
+                Err(NotReady(no_answer.into()))
+            })
     }
 }
 
@@ -123,32 +77,52 @@ impl Readiness {
 struct Checker {
     manager: Arc<Manager>,
     connection: Option<DbConnection>,
+    last: Option<Checked>,
+}
+
+/// A result, and when it became known.
+struct Checked {
+    at: Instant,
+    result: Result<(), NotReady>,
 }
 
 impl Checker {
+    /// The last result, if it may be given again.
+    fn fresh_result(&self) -> Option<Result<(), NotReady>> {
+        let last = self.last.as_ref()?;
+        (last.at.elapsed() < MAX_RESULT_AGE).then(|| last.result.clone())
+    }
+
     /// Blocks.
-    fn check(&mut self) -> CheckResult {
-        self.manager.check_file().map_err(DbError::from)?;
+    fn check(&mut self) -> Result<(), NotReady> {
+        let result = match self.has_current_schema() {
+            Ok(true) => Ok(()),
+            // A migration was reverted.
+            Ok(false) => Err(NotReady("the schema is older than this build".into())),
+            Err(error) => Err(error.into()),
+        };
+        self.last = Some(Checked {
+            at: Instant::now(),
+            result: result.clone(),
+        });
+        result
+    }
+
+    fn has_current_schema(&mut self) -> Result<bool, DbError> {
+        self.manager.check_file()?;
         if let Some(mut kept) = self.connection.take()
             && kept.is_usable()
         {
             match kept.run(None, migrations::are_done) {
                 // The connection may have been lost long ago: try a new one.
                 Err(DbError::ConnectionLost(_)) => {}
-                done => return self.keep(kept, done),
+                done => {
+                    self.connection = Some(kept);
+                    return done;
+                }
             }
         }
-        let mut connected = self.manager.open()?;
-        let done = connected.run(None, migrations::are_done);
-        self.keep(connected, done)
-    }
-
-    fn keep(&mut self, connected: DbConnection, done: Result<bool, DbError>) -> CheckResult {
-        self.connection = Some(connected);
-        if done? {
-            Ok(())
-        } else {
-            Err(NotReady::OldSchema)
-        }
+        let connection = self.connection.insert(self.manager.open()?);
+        connection.run(None, migrations::are_done)
     }
 }
