@@ -40,39 +40,28 @@ pub fn from_settings(
     tasks: &Tasks,
 ) -> Result<CacheParts, ClientSetUpError> {
     let life = Lifetime::of(settings);
-    let open_redis = || RedisCache::new(&settings.redis, life, clock, tasks);
-    let mut parts = match settings.backend {
-        CacheBackend::Memory => {
-            let memory = MemoryCache::new(life, settings.max_entries);
-            CacheParts {
-                cache: Arc::new(memory.clone()),
-                keys: Arc::new(memory.clone()),
-                memory: Some(memory),
-                redis: None,
-                relay: None,
-            }
-        }
-        CacheBackend::None => CacheParts {
-            cache: Arc::new(DisabledCache),
-            keys: Arc::new(DisabledCache),
-            memory: None,
-            redis: None,
-            relay: None,
-        },
-        CacheBackend::Redis => {
-            let redis = open_redis()?;
-            return Ok(CacheParts {
-                cache: Arc::new(redis.clone()),
-                keys: Arc::new(redis.clone()),
-                memory: None,
-                redis: Some(redis),
-                relay: None,
-            });
-        }
+    let mut parts = CacheParts {
+        cache: Arc::new(DisabledCache),
+        keys: Arc::new(DisabledCache),
+        memory: None,
+        redis: None,
+        relay: None,
     };
-    if settings.redis.is_set() {
-        let redis = open_redis()?;
-        parts.cache = Arc::new(Mirrored::new(parts.cache, Arc::new(redis.clone())));
+    if settings.backend == CacheBackend::Memory {
+        let memory = MemoryCache::new(life, settings.max_entries);
+        parts.cache = Arc::new(memory.clone());
+        parts.keys = Arc::new(memory.clone());
+        parts.memory = Some(memory);
+    }
+    let reads_redis = settings.backend == CacheBackend::Redis;
+    if reads_redis || settings.redis.is_set() {
+        let redis = RedisCache::new(&settings.redis, life, clock, tasks)?;
+        if reads_redis {
+            parts.cache = Arc::new(redis.clone());
+            parts.keys = Arc::new(redis.clone());
+        } else {
+            parts.cache = Arc::new(Mirrored::new(parts.cache, Arc::new(redis.clone())));
+        }
         parts.redis = Some(redis);
     }
     Ok(parts)

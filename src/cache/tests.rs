@@ -125,6 +125,52 @@ async fn write(cached: &Cached) {
     cached.writer.write(&tenant(), |_| Ok(())).await.unwrap();
 }
 
+/// A computation that tells when it has begun, and then waits until it is opened.
+struct GatedComputation {
+    compute: Computation,
+    began: oneshot::Receiver<()>,
+    open: oneshot::Sender<()>,
+}
+
+fn gated(body: &'static str) -> GatedComputation {
+    let (open, gate) = oneshot::channel();
+    let (tell, began) = oneshot::channel();
+    let compute = async move {
+        tell.send(()).unwrap();
+        let _ = gate.await;
+        Ok(Bytes::from_static(body.as_bytes()))
+    };
+    GatedComputation {
+        compute: compute.boxed(),
+        began,
+        open,
+    }
+}
+
+/// What ten requests get that share one computation, which fails since the database is away.
+async fn share_a_failure(cached: &Cached) -> Vec<Result<Answer, ReadError>> {
+    let (computed, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let fails = || {
+        let (computed, gate) = (Arc::clone(&computed), Arc::clone(&gate));
+        async move {
+            computed.fetch_add(1, Ordering::SeqCst);
+            gate.notified().await;
+            Err(away())
+        }
+        .boxed()
+    };
+    let key = key();
+    let reads = join_all((0..10).map(|_| cached.reader.read(&key, &fails)));
+    let (answers, ()) = tokio::join!(reads, async {
+        while computed.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        gate.notify_one();
+    });
+    assert_eq!(computed.load(Ordering::SeqCst), 1);
+    answers
+}
+
 /// A read whose computation has begun and waits for the returned gate.
 async fn begun(
     cached: &Arc<Cached>,
@@ -133,17 +179,15 @@ async fn begun(
     oneshot::Sender<()>,
     tokio::task::JoinHandle<(Outcome, Bytes)>,
 ) {
-    let (open, gate) = oneshot::channel();
-    let (tell, began) = oneshot::channel();
+    let GatedComputation {
+        compute,
+        began,
+        open,
+    } = gated(body);
     let cached = Arc::clone(cached);
     let reading = tokio::spawn(async move {
-        let compute = async move {
-            tell.send(()).unwrap();
-            let _ = gate.await;
-            Ok(Bytes::from_static(body.as_bytes()))
-        };
         let key = key();
-        let read = cached.reader.read(&key, || compute.boxed());
+        let read = cached.reader.read(&key, || compute);
         let answer = read.await.unwrap();
         (answer.outcome, answer.body)
     });
@@ -313,26 +357,7 @@ async fn a_write_that_fails_or_panics_opens_the_cache_under_a_new_generation() {
 #[tokio::test]
 async fn a_failed_computation_reaches_every_waiter_and_is_not_cached() {
     let cached = memory();
-    let (computed, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
-    let fails = || {
-        let (computed, gate) = (Arc::clone(&computed), Arc::clone(&gate));
-        async move {
-            computed.fetch_add(1, Ordering::SeqCst);
-            gate.notified().await;
-            Err(away())
-        }
-        .boxed()
-    };
-    let key = key();
-    let reads = join_all((0..10).map(|_| cached.reader.read(&key, &fails)));
-    let (answers, ()) = tokio::join!(reads, async {
-        while computed.load(Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
-        }
-        gate.notify_one();
-    });
-    assert_eq!(computed.load(Ordering::SeqCst), 1);
-    for answer in answers {
+    for answer in share_a_failure(&cached).await {
         assert!(matches!(answer, Err(ReadError::Database(error)) if error.is_outage()));
     }
     assert_eq!(read(&cached, "again").await, answer(Outcome::Miss, "again"));

@@ -15,17 +15,15 @@ async fn refreshing(
     cached: &Arc<Cached>,
     body: &'static str,
 ) -> (oneshot::Sender<()>, tokio::task::JoinHandle<Refreshed>) {
-    let (open, gate) = oneshot::channel();
-    let (tell, began) = oneshot::channel();
+    let GatedComputation {
+        compute,
+        began,
+        open,
+    } = gated(body);
     let cached = Arc::clone(cached);
     let refreshing = tokio::spawn(async move {
-        let compute = async move {
-            tell.send(()).unwrap();
-            let _ = gate.await;
-            Ok(Bytes::from_static(body.as_bytes()))
-        };
         let key = key();
-        let refreshed = cached.reader.refresh(&key, Duration::ZERO, compute.boxed());
+        let refreshed = cached.reader.refresh(&key, Duration::ZERO, compute);
         refreshed.await.unwrap()
     });
     began.await.unwrap();

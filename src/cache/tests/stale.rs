@@ -53,27 +53,7 @@ async fn an_outage_without_an_entry_is_told() {
 #[tokio::test]
 async fn everybody_who_shared_the_computation_gets_the_expired_entry() {
     let cached = expired().await;
-    let computed = Arc::new(AtomicUsize::new(0));
-    let gate = Arc::new(Notify::new());
-    let fails = || {
-        let (computed, gate) = (Arc::clone(&computed), Arc::clone(&gate));
-        async move {
-            computed.fetch_add(1, Ordering::SeqCst);
-            gate.notified().await;
-            Err(away())
-        }
-        .boxed()
-    };
-    let key = key();
-    let reads = join_all((0..10).map(|_| cached.reader.read(&key, &fails)));
-    let (answers, ()) = tokio::join!(reads, async {
-        while computed.load(Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
-        }
-        gate.notify_one();
-    });
-    assert_eq!(computed.load(Ordering::SeqCst), 1);
-    for found in answers {
+    for found in share_a_failure(&cached).await {
         let found = found.unwrap();
         assert_eq!((found.outcome, found.body), answer(Outcome::Stale, "old"));
     }
