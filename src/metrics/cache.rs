@@ -6,12 +6,10 @@ use std::{
 };
 
 use prometheus::{
-    Histogram, HistogramVec, IntCounter, IntCounterVec, Registry,
-    register_histogram_vec_with_registry, register_int_counter_vec_with_registry,
-    register_int_counter_with_registry,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
 };
 
-use super::callback::DISTINCT;
+use super::register::register;
 use crate::settings::CacheBackend;
 
 /// Seconds: from one small tenant's count to what a statement's time-out allows.
@@ -46,6 +44,8 @@ pub struct CacheCounters {
     pub writes: WriteCounters,
     /// What the backend could not do.
     pub failures: FailureCounters,
+    /// What became of polls that were due to be kept warm.
+    pub refreshes: RefreshCounters,
 }
 
 /// Answers of one kind.
@@ -109,6 +109,19 @@ pub struct FailureCounters {
     pub release: IntCounter,
 }
 
+/// What became of polls that were due to be kept warm.
+#[derive(Debug)]
+pub struct RefreshCounters {
+    /// Entries computed anew.
+    pub computed: IntCounter,
+    /// Entries that a request or another instance had computed meanwhile.
+    pub young: IntCounter,
+    /// Polls that were put off: another instance computed, or the cache was bypassed.
+    pub later: IntCounter,
+    /// Computations that failed.
+    pub failed: IntCounter,
+}
+
 impl CacheCounters {
     pub(super) fn new(registry: &Registry, backend: CacheBackend) -> Self {
         let backend = backend.as_str();
@@ -130,16 +143,21 @@ impl CacheCounters {
             "What the cache's backend could not do.",
             &["backend", "operation"],
         );
-        let durations: HistogramVec = register_histogram_vec_with_registry!(
+        let refreshes = vec(
+            registry,
+            "megastats_warming_refreshes_total",
+            "Polls that were due, by what became of them.",
+            &["result"],
+        );
+        let durations = HistogramOpts::new(
             "megastats_cache_computation_duration_seconds",
             "Time that computing statistics took, with the wait for a connection, by result.",
-            &["result"],
-            BUCKETS.to_vec(),
-            registry
-        )
-        .expect(DISTINCT);
+        );
+        let durations = durations.buckets(BUCKETS.to_vec());
+        let durations = register(registry, HistogramVec::new(durations, &["result"]));
         let answers = |outcome| AnswerCounter::new(answers.with_label_values(&[backend, outcome]));
         let write = |result| writes.with_label_values(&[result]);
+        let refresh = |result| refreshes.with_label_values(&[result]);
         let failure = |operation| failures.with_label_values(&[backend, operation]);
         Self {
             hits: answers("hit"),
@@ -180,14 +198,20 @@ impl CacheCounters {
                 fence: failure("fence"),
                 release: failure("release"),
             },
+            refreshes: RefreshCounters {
+                computed: refresh("computed"),
+                young: refresh("young"),
+                later: refresh("later"),
+                failed: refresh("failed"),
+            },
         }
     }
 }
 
 fn one(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    register_int_counter_with_registry!(name, help, registry).expect(DISTINCT)
+    register(registry, IntCounter::new(name, help))
 }
 
 fn vec(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    register_int_counter_vec_with_registry!(name, help, labels, registry).expect(DISTINCT)
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels))
 }

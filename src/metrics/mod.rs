@@ -5,7 +5,7 @@
 //! | `cache_metrics` | hits and misses since the start and in the last minute, for `/cache-metrics` |
 //! | `cache` | what the cache does |
 //! | `requests` | what is answered over HTTP |
-//! | `callback` | metrics whose value another module keeps |
+//! | `register` | adding metrics to a registry |
 //! | [`http`] | `GET /metrics` |
 //!
 //! No label ever has what a client sends: a tenant, an id, a key, a path. So the number of series is
@@ -13,25 +13,29 @@
 
 mod cache;
 mod cache_metrics;
-mod callback;
 pub mod http;
+mod register;
 mod requests;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use prometheus::{Opts, Registry, TextEncoder};
+use parking_lot::Mutex;
+#[cfg(target_os = "linux")]
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{IntCounter, IntGauge, Opts, Registry, TextEncoder};
 
-pub use cache::{AnswerCounter, CacheCounters, FailureCounters, WriteCounters};
+pub use cache::{AnswerCounter, CacheCounters, FailureCounters, RefreshCounters, WriteCounters};
 pub use cache_metrics::{CacheFigures, CacheMetrics, TICK, Timed};
 pub use requests::{ConnectionGauge, OpenConnection, RequestCounters, RequestSeries};
 
 use crate::settings::CacheBackend;
-use callback::{CallbackMetric, DISTINCT, MetricKind};
+use register::register;
 
 /// Everything that one service counts. Several services in a process have separate metrics.
-#[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// Each brings a metric up to date whose value another module keeps. They run before every scrape.
+    updates: Mutex<Vec<Box<dyn Fn() + Send>>>,
     /// What is answered over HTTP.
     pub requests: RequestCounters,
     /// What the cache does.
@@ -51,16 +55,15 @@ impl Metrics {
         // Elsewhere the crate cannot read the process's CPU, memory and descriptors.
         #[cfg(target_os = "linux")]
         registry
-            .register(Box::new(
-                prometheus::process_collector::ProcessCollector::for_self(),
-            ))
-            .expect(DISTINCT);
+            .register(Box::new(ProcessCollector::for_self()))
+            .expect("it is the only one");
         let cache = Arc::new(CacheCounters::new(&registry, backend));
         let metrics = Self {
             requests: RequestCounters::new(&registry),
             cache_metrics: CacheMetrics::new(Arc::clone(&cache)),
             cache,
             registry,
+            updates: Mutex::default(),
         };
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         metrics.gauge(
@@ -75,40 +78,29 @@ impl Metrics {
     /// Shows what `read` returns, which may go up and down.
     pub fn gauge(
         &self,
-        name: &'static str,
-        help: &'static str,
-        labels: &[(&'static str, &'static str)],
-        read: impl Fn() -> u64 + Send + Sync + 'static,
+        name: &str,
+        help: &str,
+        labels: &[(&str, &str)],
+        read: impl Fn() -> u64 + Send + 'static,
     ) {
-        self.show(MetricKind::Gauge, name, help, labels, read);
+        let gauge = IntGauge::with_opts(opts(name, help, labels));
+        let gauge = register(&self.registry, gauge);
+        let update = move || gauge.set(i64::try_from(read()).unwrap_or(i64::MAX));
+        self.updates.lock().push(Box::new(update));
     }
 
     /// Shows what `read` returns, which only goes up.
     pub fn counter(
         &self,
-        name: &'static str,
-        help: &'static str,
-        labels: &[(&'static str, &'static str)],
-        read: impl Fn() -> u64 + Send + Sync + 'static,
+        name: &str,
+        help: &str,
+        labels: &[(&str, &str)],
+        read: impl Fn() -> u64 + Send + 'static,
     ) {
-        self.show(MetricKind::Counter, name, help, labels, read);
-    }
-
-    fn show(
-        &self,
-        kind: MetricKind,
-        name: &'static str,
-        help: &'static str,
-        labels: &[(&'static str, &'static str)],
-        read: impl Fn() -> u64 + Send + Sync + 'static,
-    ) {
-        let opts = labels
-            .iter()
-            .fold(Opts::new(name, help), |opts, (name, value)| {
-                opts.const_label(*name, *value)
-            });
-        let metric = CallbackMetric::new(kind, opts, read).expect(DISTINCT);
-        self.registry.register(Box::new(metric)).expect(DISTINCT);
+        let counter = IntCounter::with_opts(opts(name, help, labels));
+        let counter = register(&self.registry, counter);
+        let update = move || counter.inc_by(read().saturating_sub(counter.get()));
+        self.updates.lock().push(Box::new(update));
     }
 
     /// All metrics in Prometheus' text format. Blocks for a moment, since it reads the process's own
@@ -118,10 +110,27 @@ impl Metrics {
     /// Never: what is gathered can be written.
     #[must_use]
     pub fn text(&self) -> String {
+        for update in &*self.updates.lock() {
+            update();
+        }
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .expect("no family that is gathered lacks a name or a metric")
     }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+fn opts(name: &str, help: &str, labels: &[(&str, &str)]) -> Opts {
+    labels
+        .iter()
+        .fold(Opts::new(name, help), |opts, (name, value)| {
+            opts.const_label(*name, *value)
+        })
 }
 
 #[cfg(test)]

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use prometheus::{
-    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
-    register_histogram_vec_with_registry, register_int_counter_vec_with_registry,
-    register_int_gauge_with_registry,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
-use super::callback::DISTINCT;
+use super::register::register;
 
 /// Seconds: from an answer out of memory to one that waited for everything.
 const BUCKETS: [f64; 16] = [
@@ -44,36 +42,30 @@ pub struct RequestSeries {
 
 impl RequestCounters {
     pub(super) fn new(registry: &Registry) -> Self {
+        let answered = Opts::new(
+            "megastats_http_requests_total",
+            "Requests answered, by route template, method and status; 499 if the client left first.",
+        );
+        let durations = HistogramOpts::new(
+            "megastats_http_request_duration_seconds",
+            "Time until the answer was ready to be sent, by route template and method.",
+        );
+        let durations = durations.buckets(BUCKETS.to_vec());
+        let connections = IntGauge::new(
+            "megastats_http_connections",
+            "Connections that were accepted and are open, of at most server.max_connections.",
+        );
+        let in_flight = IntGauge::new(
+            "megastats_http_requests_in_flight",
+            "Requests that are being answered.",
+        );
+        let answered = IntCounterVec::new(answered, &["route", "method", "status"]);
+        let durations = HistogramVec::new(durations, &["route", "method"]);
         Self {
-            answered: register_int_counter_vec_with_registry!(
-                "megastats_http_requests_total",
-                "Requests answered, by route template, method and status; 499 if the client left first.",
-                &["route", "method", "status"],
-                registry
-            )
-            .expect(DISTINCT),
-            durations: register_histogram_vec_with_registry!(
-                "megastats_http_request_duration_seconds",
-                "Time until the answer was ready to be sent, by route template and method.",
-                &["route", "method"],
-                BUCKETS.to_vec(),
-                registry
-            )
-            .expect(DISTINCT),
-            connections: ConnectionGauge(
-                register_int_gauge_with_registry!(
-                    "megastats_http_connections",
-                    "Connections that were accepted and are open, of at most server.max_connections.",
-                    registry
-                )
-                .expect(DISTINCT),
-            ),
-            in_flight: register_int_gauge_with_registry!(
-                "megastats_http_requests_in_flight",
-                "Requests that are being answered.",
-                registry
-            )
-            .expect(DISTINCT),
+            answered: register(registry, answered),
+            durations: register(registry, durations),
+            connections: ConnectionGauge(register(registry, connections)),
+            in_flight: register(registry, in_flight),
         }
     }
 

@@ -83,7 +83,6 @@ impl Application {
             Arc::clone(&metrics),
             tasks.clone(),
         ));
-        scrape::show_warming(&metrics, &stats);
         let end_warming = start_warming(&stats, &tasks);
         let end_streams = CancellationToken::new();
         let live = Arc::new(LiveCounts::new(
@@ -92,7 +91,7 @@ impl Application {
             settings.server.max_streams(),
             end_streams.clone(),
         ));
-        scrape::show_streams(&metrics, &live);
+        scrape::show_polls(&metrics, &stats, &live);
         let is_draining = Arc::new(AtomicBool::new(false));
         let app_state = AppState {
             auth: web::Data::new(auth),

@@ -1,19 +1,19 @@
 //! The metrics whose figures other modules keep: the pool's, the tasks', the cache's, Redis',
 //! warming's and the streams'.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use crate::{
     cache::{CacheParts, LinkProblem, LinkState, RedisCache, Relay, RelayCounts},
     db::{Db, PoolState},
     logging,
     metrics::Metrics,
-    stats::{WarmingCounts, events::LiveCounts, service::StatsService},
+    stats::{events::LiveCounts, service::StatsService},
     tasks::Tasks,
 };
+
+type PoolFigure = fn(PoolState) -> u64;
+type LinkFigure = fn(LinkState) -> u64;
 
 /// Shows the pool of `db`, the `tasks`, and the entries in memory and the link to Redis if `cache` has
 /// them.
@@ -66,15 +66,14 @@ fn show_relay(metrics: &Metrics, relay: Option<&Relay>) {
 }
 
 fn show_pool(metrics: &Metrics, db: &Db) {
-    let read = |field: fn(PoolState) -> u64| {
+    let read = |field: PoolFigure| {
         let db = db.clone();
         move || field(db.pool_state())
     };
     let connections = "Connections to the database, by what they do.";
-    for (state, field) in [
-        ("in_use", (|pool| pool.in_use) as fn(PoolState) -> u64),
-        ("idle", |pool| pool.idle),
-    ] {
+    let states: [(&str, PoolFigure); 2] =
+        [("in_use", |pool| pool.in_use), ("idle", |pool| pool.idle)];
+    for (state, field) in states {
         let name = "megastats_db_pool_connections";
         metrics.gauge(name, connections, &[("state", state)], read(field));
     }
@@ -97,22 +96,20 @@ fn show_pool(metrics: &Metrics, db: &Db) {
         read(|pool| pool.waiting_tenants),
     );
     let refusals = "Reads and writes that were sent away with 503, by reason.";
-    for (reason, field) in [
-        (
-            "full",
-            (|pool| pool.refused.queue_full) as fn(PoolState) -> u64,
-        ),
+    let reasons: [(&str, PoolFigure); 4] = [
+        ("full", |pool| pool.refused.queue_full),
         ("share", |pool| pool.refused.over_share),
         ("late", |pool| pool.refused.timed_out),
         ("locked", |pool| pool.refused.file_locked),
-    ] {
+    ];
+    for (reason, field) in reasons {
         let name = "megastats_db_pool_refusals_total";
         metrics.counter(name, refusals, &[("reason", reason)], read(field));
     }
 }
 
 fn show_link(metrics: &Metrics, redis: &RedisCache) {
-    let read = |field: fn(LinkState) -> u64| {
+    let read = |field: LinkFigure| {
         let redis = redis.clone();
         move || field(redis.link_state())
     };
@@ -135,10 +132,9 @@ fn show_link(metrics: &Metrics, redis: &RedisCache) {
         );
     }
     let changes = "Changes of the breaker: open when Redis cannot be used, closed when it answers.";
-    for (to, field) in [
-        ("open", (|link| link.opened) as fn(LinkState) -> u64),
-        ("closed", |link| link.closed),
-    ] {
+    let states: [(&str, LinkFigure); 2] =
+        [("open", |link| link.opened), ("closed", |link| link.closed)];
+    for (to, field) in states {
         let name = "megastats_redis_breaker_changes_total";
         metrics.counter(name, changes, &[("to", to)], read(field));
     }
@@ -168,42 +164,16 @@ fn show_link(metrics: &Metrics, redis: &RedisCache) {
     );
 }
 
-/// Shows what is kept warm by `stats`: nothing while warming is off.
-pub(super) fn show_warming(metrics: &Metrics, stats: &Arc<StatsService>) {
-    // Weak: the service holds the metrics.
+/// Shows how many polls `stats` keeps warm, and how many clients view the counts of `live`.
+pub(super) fn show_polls(metrics: &Metrics, stats: &Arc<StatsService>, live: &Arc<LiveCounts>) {
+    // Weak: their service holds the metrics.
     let stats = Arc::downgrade(stats);
-    let read = |field: fn(&WarmingCounts) -> &AtomicU64| {
-        let stats = stats.clone();
-        move || {
-            let stats = stats.upgrade();
-            let counts = stats.as_ref().and_then(|stats| stats.warming_counts());
-            counts.map_or(0, |counts| field(counts).load(Ordering::Relaxed))
-        }
-    };
-    let refreshes = "Polls that were due, by what became of them.";
-    for (result, field) in [
-        (
-            "computed",
-            (|counts| &counts.computed) as fn(&WarmingCounts) -> &AtomicU64,
-        ),
-        ("young", |counts| &counts.young),
-        ("later", |counts| &counts.later),
-        ("failed", |counts| &counts.failed),
-    ] {
-        let name = "megastats_warming_refreshes_total";
-        metrics.counter(name, refreshes, &[("result", result)], read(field));
-    }
     metrics.gauge(
         "megastats_warming_polls",
         "Polls that are kept warm.",
         &[],
         move || stats.upgrade().map_or(0, |stats| stats.warm_polls() as u64),
     );
-}
-
-/// Shows how many view the counts of `live`.
-pub(super) fn show_streams(metrics: &Metrics, live: &Arc<LiveCounts>) {
-    // Weak: its service holds the metrics.
     let live = Arc::downgrade(live);
     metrics.gauge(
         "megastats_event_streams",

@@ -14,8 +14,9 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use super::{
     model::{Days, MegaStats, Summary},
     openapi::{Counted, TimeZone},
+    polls::{Poll, Statistic},
     service::StatsService,
-    zones::{DEFAULT_ZONE, Zone},
+    zones::DEFAULT_ZONE,
 };
 use crate::{
     auth::{Caller, http::admins_only},
@@ -78,13 +79,24 @@ pub(super) struct MegaStatsQuery {
 }
 
 impl MegaStatsQuery {
-    /// What the query asks for, if `caller` may see it.
-    pub(super) fn read(self, caller: &Caller, stats: &StatsService) -> Result<Subject, ApiError> {
+    /// What the query asks for of `statistic`, if `caller` may see it.
+    pub(super) fn read(
+        self,
+        statistic: Statistic,
+        caller: &Caller,
+        stats: &StatsService,
+    ) -> Result<Poll, ApiError> {
         let mut fields = FieldReader::default();
-        let subject = subject(&mut fields, self.tenant_id, self.tz.as_deref(), stats);
-        let subject = fields.finish(|| subject)?;
-        caller.may_touch(&subject.tenant)?;
-        Ok(subject)
+        let poll = poll(
+            &mut fields,
+            statistic,
+            self.tenant_id,
+            self.tz.as_deref(),
+            stats,
+        );
+        let poll = fields.finish(|| poll)?;
+        caller.may_touch(&poll.tenant)?;
+        Ok(poll)
     }
 }
 
@@ -104,28 +116,23 @@ async fn mega_stats(
     Query(query): Query<MegaStatsQuery>,
     stats: web::Data<Arc<StatsService>>,
 ) -> Result<HttpResponse, ApiError> {
-    let Subject { tenant, zone } = query.read(&caller, &stats)?;
-    let answer = stats.mega_stats(tenant, zone).await?;
-    Ok(respond(answer, stats.ttl()))
-}
-
-/// Whose appointments are counted, and by which calendar.
-pub(super) struct Subject {
-    pub(super) tenant: TenantId,
-    pub(super) zone: Zone,
+    let poll = query.read(Statistic::MegaStats, &caller, &stats)?;
+    Ok(respond(stats.answer(&poll).await?, stats.ttl()))
 }
 
 /// Reads `tenantId` and `tz`, which is [`DEFAULT_ZONE`] if it is missing.
-fn subject(
+fn poll(
     fields: &mut FieldReader,
+    statistic: Statistic,
     tenant_id: Option<String>,
     tz: Option<&str>,
     stats: &StatsService,
-) -> Option<Subject> {
+) -> Option<Poll> {
     let tenant = fields.tenant(tenant_id);
     let name = tz.unwrap_or(DEFAULT_ZONE);
     let zone = fields.required("tz", Some(name), |name| stats.zone(name));
-    Some(Subject {
+    Some(Poll {
+        statistic,
         tenant: tenant?,
         zone: zone?,
     })
@@ -165,12 +172,17 @@ async fn summary(
     stats: web::Data<Arc<StatsService>>,
 ) -> Result<HttpResponse, ApiError> {
     let mut fields = FieldReader::default();
-    let subject = subject(&mut fields, query.tenant_id, query.tz.as_deref(), &stats);
+    let poll = poll(
+        &mut fields,
+        Statistic::Summary,
+        query.tenant_id,
+        query.tz.as_deref(),
+        &stats,
+    );
     let range = fields.range(query.from, query.to);
-    let (Subject { tenant, zone }, range) = fields.finish(|| subject.zip(range))?;
-    caller.may_touch(&tenant)?;
-    let answer = stats.summary(tenant, zone, range).await?;
-    Ok(respond(answer, stats.ttl()))
+    let (poll, range) = fields.finish(|| poll.zip(range))?;
+    caller.may_touch(&poll.tenant)?;
+    Ok(respond(stats.summary(&poll, range).await?, stats.ttl()))
 }
 
 /// The days of this month
@@ -188,9 +200,8 @@ async fn days(
     Query(query): Query<MegaStatsQuery>,
     stats: web::Data<Arc<StatsService>>,
 ) -> Result<HttpResponse, ApiError> {
-    let Subject { tenant, zone } = query.read(&caller, &stats)?;
-    let answer = stats.days(tenant, zone).await?;
-    Ok(respond(answer, stats.ttl()))
+    let poll = query.read(Statistic::Days, &caller, &stats)?;
+    Ok(respond(stats.answer(&poll).await?, stats.ttl()))
 }
 
 /// The header `X-Cache`.

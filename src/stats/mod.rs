@@ -22,5 +22,3 @@ pub mod store;
 pub mod warm;
 pub mod windows;
 pub mod zones;
-
-pub use polls::WarmingCounts;

@@ -2,7 +2,6 @@
 
 use std::{
     hash::{Hash, Hasher},
-    sync::atomic::AtomicU64,
     time::{Duration, Instant},
 };
 
@@ -55,19 +54,6 @@ impl Hash for Poll {
     }
 }
 
-/// What warming has done since the start.
-#[derive(Debug, Default)]
-pub struct WarmingCounts {
-    /// Entries computed anew.
-    pub computed: AtomicU64,
-    /// Entries that a request or another instance had computed meanwhile.
-    pub young: AtomicU64,
-    /// Polls that were put off: another instance computed, or the cache was bypassed.
-    pub later: AtomicU64,
-    /// Computations that failed.
-    pub failed: AtomicU64,
-}
-
 /// The polls of the last while, and when each is due.
 #[derive(Debug)]
 pub(super) struct Polls {
@@ -77,7 +63,6 @@ pub(super) struct Polls {
     pub(super) young: Duration,
     /// The time between two looks at what is due.
     pub(super) tick: Duration,
-    pub(super) counts: WarmingCounts,
 }
 
 impl Polls {
@@ -88,7 +73,6 @@ impl Polls {
             warming: Warming::new(settings.warming.window, settings.max_entries),
             young: 5 * ahead,
             tick: (ahead / 8).clamp(Duration::from_millis(20), Duration::from_secs(1)),
-            counts: WarmingCounts::default(),
         }
     }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{
     model::{DayOfMonth, Days},
-    polls::{Poll, Polls, Statistic, WarmingCounts},
+    polls::{Poll, Polls, Statistic},
     store,
     windows::{self, TwoDays, Window},
     zones::{UnknownZone, Zone, Zones},
@@ -21,7 +21,7 @@ use crate::{
     clock::Clock,
     db::{AnyConn, Db, QueryResult, UtcTime},
     input::TimeRange,
-    metrics::{CacheMetrics, Metrics},
+    metrics::{CacheMetrics, Metrics, RefreshCounters},
     settings::{CacheBackend, CacheSettings},
     tasks::Tasks,
     tenant::TenantId,
@@ -82,53 +82,23 @@ impl StatsService {
         self.ttl
     }
 
-    /// The answer of `/mega-stats`.
-    pub async fn mega_stats(&self, tenant: TenantId, zone: Zone) -> Result<Answer, ReadError> {
-        let poll = Poll {
-            statistic: Statistic::MegaStats,
-            tenant,
-            zone,
-        };
-        self.answer(&poll).await
-    }
-
     /// The answer of `/summary`: cached, unless `range` leaves out a part of the two days.
-    pub async fn summary(
-        &self,
-        tenant: TenantId,
-        zone: Zone,
-        range: TimeRange,
-    ) -> Result<Answer, ReadError> {
+    pub(super) async fn summary(&self, poll: &Poll, range: TimeRange) -> Result<Answer, ReadError> {
         let now = self.clock.now();
-        let poll = Poll {
-            statistic: Statistic::Summary,
-            tenant,
-            zone,
-        };
         if range == TimeRange::default() {
             // Its days need not be worked out for a hit.
-            return self.cached(&poll, now).await;
+            return self.cached(poll, now).await;
         }
         let days = windows::two_days(now, poll.zone.rules());
         let wanted = part(days, range);
         if wanted == days {
-            return self.cached(&poll, now).await;
+            return self.cached(poll, now).await;
         }
         let TwoDays { today, tomorrow } = wanted;
         let bounds: [&dyn Display; 4] = [&today.start, &today.end, &tomorrow.start, &tomorrow.end];
         let key = StatsKey::new(poll.statistic.name(), &poll.tenant, &bounds);
-        let compute = summarise(self.db.clone(), poll.tenant, wanted);
+        let compute = summarise(self.db.clone(), poll.tenant.clone(), wanted);
         self.reader.compute(&key, compute).await
-    }
-
-    /// The answer of `/days`.
-    pub async fn days(&self, tenant: TenantId, zone: Zone) -> Result<Answer, ReadError> {
-        let poll = Poll {
-            statistic: Statistic::Days,
-            tenant,
-            zone,
-        };
-        self.answer(&poll).await
     }
 
     /// The answer that `poll` gets now.
@@ -162,18 +132,17 @@ impl StatsService {
         self.writer.forget(tenant).await
     }
 
-    /// What warming has done; nothing if it is switched off.
-    #[must_use]
-    pub fn warming_counts(&self) -> Option<&WarmingCounts> {
-        Some(&self.polls.as_deref()?.counts)
-    }
-
     /// How many polls are kept warm.
     #[must_use]
     pub fn warm_polls(&self) -> usize {
         self.polls
             .as_deref()
             .map_or(0, |polls| polls.warming.count())
+    }
+
+    /// What became of polls that were due.
+    pub(super) fn refreshes(&self) -> &RefreshCounters {
+        &self.metrics.cache.refreshes
     }
 
     /// The polls that are kept warm; nothing if warming is switched off.

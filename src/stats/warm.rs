@@ -3,10 +3,7 @@
 //! One entry at a time, and only while no request waits for a computation: warming takes from the
 //! database only what requests leave.
 
-use std::{
-    sync::{Weak, atomic::Ordering},
-    time::Instant,
-};
+use std::{sync::Weak, time::Instant};
 
 use super::{polls::Polls, service::StatsService};
 use crate::cache::Refreshed;
@@ -35,13 +32,14 @@ async fn warm(polls: &Polls, service: &StatsService) {
     {
         let began = Instant::now();
         let refreshed = service.refresh(&poll, polls.young).await;
+        let counters = service.refreshes();
         let (counter, age) = match &refreshed {
-            Ok(Refreshed::Computed) => (&polls.counts.computed, Some(began.elapsed())),
-            Ok(Refreshed::Young { age }) => (&polls.counts.young, Some(*age)),
-            Ok(Refreshed::Later) => (&polls.counts.later, None),
-            Err(_) => (&polls.counts.failed, None),
+            Ok(Refreshed::Computed) => (&counters.computed, Some(began.elapsed())),
+            Ok(Refreshed::Young { age }) => (&counters.young, Some(*age)),
+            Ok(Refreshed::Later) => (&counters.later, None),
+            Err(_) => (&counters.failed, None),
         };
-        counter.fetch_add(1, Ordering::Relaxed);
+        counter.inc();
         let due = match age {
             Some(age) => polls.due(&poll, age, service.now()),
             None => Instant::now() + polls.tick,

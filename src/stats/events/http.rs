@@ -24,7 +24,8 @@ use crate::{
     http::{SLASH_OR_NOT, read_resource},
     input::http::Query,
     stats::{
-        http::{MegaStatsQuery, Subject, x_cache},
+        http::{MegaStatsQuery, x_cache},
+        polls::Statistic,
         service::StatsService,
     },
     tenant::TenantId,
@@ -85,8 +86,9 @@ async fn events(
     stats: web::Data<Arc<StatsService>>,
     live: web::Data<Arc<LiveCounts>>,
 ) -> Result<HttpResponse, ApiError> {
-    let Subject { tenant, zone } = query.read(&caller, &stats)?;
-    let viewer = live.view(tenant.clone(), zone).await?;
+    let poll = query.read(Statistic::MegaStats, &caller, &stats)?;
+    let tenant = poll.tenant.clone();
+    let viewer = live.view(poll).await?;
     let mut response = HttpResponse::Ok();
     response
         .insert_header((CONTENT_TYPE, HeaderValue::from_static("text/event-stream")))

@@ -6,28 +6,20 @@
 
 pub mod http;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{Instant, MissedTickBehavior, interval_at},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    polls::{Poll, Statistic},
-    service::StatsService,
-    zones::Zone,
-};
+use super::{polls::Poll, service::StatsService};
 use crate::{
     cache::{Answer, Outcome},
     error::ApiError,
     tasks::Tasks,
-    tenant::TenantId,
 };
 
 /// The time between two looks at the counts of a tenant in view: viewers are to see a write within a
@@ -97,21 +89,12 @@ impl LiveCounts {
     /// # Errors
     /// 503 if there are too many viewers or the service is about to stop, and what a read of the
     /// counts fails with.
-    pub(super) async fn view(
-        self: &Arc<Self>,
-        tenant: TenantId,
-        zone: Zone,
-    ) -> Result<Viewer, ApiError> {
+    pub(super) async fn view(self: &Arc<Self>, poll: Poll) -> Result<Viewer, ApiError> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_full| ApiError::unavailable(&"too many streams are open"))?;
         if self.end.is_cancelled() {
             return Err(ApiError::unavailable(&"the service is stopping"));
         }
-        let poll = Poll {
-            statistic: Statistic::MegaStats,
-            tenant,
-            zone,
-        };
         let (view, mut updates) = self.join(&poll);
         view.look(&self.stats, &poll, Instant::now()).await;
         if let Some(Update::Failed(error)) = &*updates.borrow() {
@@ -127,7 +110,7 @@ impl LiveCounts {
 
     /// The view that `poll` asks for, which is begun if there is none.
     fn join(self: &Arc<Self>, poll: &Poll) -> (Arc<View>, watch::Receiver<Option<Update>>) {
-        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut views = self.views.lock();
         let view = views.entry(poll.clone()).or_insert_with(|| {
             let view = Arc::new(View {
                 latest: watch::Sender::new(None),
@@ -155,7 +138,7 @@ impl LiveCounts {
 
     /// Ends `view` if nobody views it any more; returns whether that is so.
     fn leave(&self, poll: &Poll, view: &View) -> bool {
-        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut views = self.views.lock();
         // Whoever joins holds the lock until they are counted.
         let is_left = view.latest.receiver_count() == 0;
         if is_left {
