@@ -1,6 +1,6 @@
 //! What tells the service to stop.
 
-use std::future::pending;
+use std::{future::poll_fn, io, task::Poll};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -18,23 +18,26 @@ impl StopSignal {
     /// The first SIGTERM, SIGINT or SIGHUP stops the service; the second one ends
     /// `server.drain_delay_seconds`.
     pub fn from_process_signals() -> Result<Self, StartError> {
-        let mut signals = ProcessSignals {
-            terminate: signal(SignalKind::terminate()).map_err(StartError::Signals)?,
-            interrupt: signal(SignalKind::interrupt()).map_err(StartError::Signals)?,
-            hang_up: if is_hang_up_ignored() {
-                None
-            } else {
-                Some(signal(SignalKind::hangup()).map_err(StartError::Signals)?)
-            },
-        };
+        let mut kinds = vec![
+            ("SIGTERM", SignalKind::terminate()),
+            ("SIGINT", SignalKind::interrupt()),
+        ];
+        if !is_hang_up_ignored() {
+            kinds.push(("SIGHUP", SignalKind::hangup()));
+        }
+        let signals = kinds
+            .into_iter()
+            .map(|(name, kind)| Ok((name, signal(kind)?)));
+        let signals: io::Result<Vec<_>> = signals.collect();
+        let mut signals = signals.map_err(StartError::Signals)?;
         let requests = Self::default();
         let Self { stop, skip_delay } = requests.clone();
         tokio::spawn(async move {
             // Not inside of the macro, which awaits nothing if the line is not logged.
-            let first = signals.next().await;
+            let first = next(&mut signals).await;
             log::info!("{first}: stopping");
             stop.cancel();
-            let second = signals.next().await;
+            let second = next(&mut signals).await;
             log::info!("{second}: without further delay");
             skip_delay.cancel();
         });
@@ -57,30 +60,15 @@ impl StopSignal {
     }
 }
 
-struct ProcessSignals {
-    terminate: Signal,
-    interrupt: Signal,
-    /// None if the service was started by `nohup`.
-    hang_up: Option<Signal>,
-}
-
-impl ProcessSignals {
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            () = received(self.hang_up.as_mut()) => "SIGHUP",
-        }
-    }
-}
-
-async fn received(signal: Option<&mut Signal>) {
-    match signal {
-        Some(signal) => {
-            signal.recv().await;
-        }
-        None => pending().await,
-    }
+/// Waits for the next of `signals`; returns its name.
+async fn next(signals: &mut [(&'static str, Signal)]) -> &'static str {
+    poll_fn(|context| {
+        let mut signals = signals.iter_mut();
+        let received = signals
+            .find_map(|(name, signal)| signal.poll_recv(context).is_ready().then_some(*name));
+        received.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }
 
 /// Whether the service is to go on when its terminal is closed: then `nohup` has told the kernel to

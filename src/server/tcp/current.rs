@@ -1,12 +1,7 @@
 //! The request of a connection that is in progress. What its client sends ahead waits until it is
 //! answered, so that nobody makes the service hold more than one request per connection.
 
-use std::{
-    cell::Cell,
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll},
-};
+use std::{cell::Cell, rc::Rc, task::Poll};
 
 use actix_web::{
     HttpMessage,
@@ -14,7 +9,7 @@ use actix_web::{
     error::PayloadError,
     web::Bytes,
 };
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _, stream};
 
 /// A connection is closed after it has answered a request with a larger head, in bytes: actix keeps
 /// the buffer that the head was read into for as long as the connection is open.
@@ -93,8 +88,7 @@ impl RequestInProgress {
             Payload::None => current.0.stage.set(RequestStage::Whole),
             body => {
                 current.0.stage.set(RequestStage::BodyLater);
-                let current = current.clone();
-                let payload = Box::pin(WatchedBody { body, current });
+                let payload = Box::pin(watched(body, current.clone()));
                 request.set_payload(Payload::Stream { payload });
             }
         }
@@ -119,21 +113,17 @@ impl Drop for RequestInProgress {
 }
 
 /// A request's body, which tells the connection whether more of it is awaited.
-struct WatchedBody {
-    body: Payload,
+fn watched(
+    mut body: Payload,
     current: CurrentRequest,
-}
-
-impl Stream for WatchedBody {
-    type Item = Result<Bytes, PayloadError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = Pin::new(&mut self.body).poll_next(cx);
-        self.current.0.stage.set(match next {
+) -> impl Stream<Item = Result<Bytes, PayloadError>> {
+    stream::poll_fn(move |context| {
+        let next = body.poll_next_unpin(context);
+        current.0.stage.set(match next {
             Poll::Pending => RequestStage::BodyAwaited,
             Poll::Ready(Some(_)) => RequestStage::BodyLater,
             Poll::Ready(None) => RequestStage::Whole,
         });
         next
-    }
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Shutdown, SocketAddr, TcpListener},
+    net::{Shutdown, SocketAddr},
     time::Duration,
 };
 
@@ -34,24 +34,17 @@ const PAUSE_TIME: Duration = Duration::from_millis(25);
 
 /// A listening socket.
 #[derive(Debug)]
-struct Listener {
-    socket: Socket,
+pub(super) struct Listener {
+    pub(super) socket: Socket,
     /// The address with the port that was taken.
-    address: SocketAddr,
-    is_for_admins: bool,
+    pub(super) address: SocketAddr,
+    /// Whether its clients are administrators.
+    pub(super) is_for_admins: bool,
 }
 
 /// The listening sockets. The web server accepts connections from copies of them.
 #[derive(Debug)]
 pub(in crate::server) struct Listeners(Vec<Listener>);
-
-/// A copy of a listening socket, to accept connections from.
-pub(super) struct ListenerCopy {
-    pub(super) socket: TcpListener,
-    pub(super) address: SocketAddr,
-    /// Whether its clients are administrators.
-    pub(super) is_for_admins: bool,
-}
 
 impl Listeners {
     /// Takes those of `addresses` that can be listened on, of which there must be one, and
@@ -107,13 +100,12 @@ impl Listeners {
         for_admins.map(|listener| listener.address)
     }
 
-    /// Copies of the sockets.
-    pub(super) fn copies(&self) -> io::Result<Vec<ListenerCopy>> {
+    /// Copies of the sockets, to accept connections from.
+    pub(super) fn copies(&self) -> io::Result<Vec<Listener>> {
         let copies = self.0.iter().map(|listener| {
-            Ok(ListenerCopy {
-                socket: listener.socket.try_clone()?.into(),
-                address: listener.address,
-                is_for_admins: listener.is_for_admins,
+            Ok(Listener {
+                socket: listener.socket.try_clone()?,
+                ..*listener
             })
         });
         copies.collect()

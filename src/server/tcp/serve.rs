@@ -11,7 +11,7 @@ use actix_web::{dev::AppConfig, rt::net::TcpStream};
 
 use super::{
     connection::Connection,
-    listeners::{ListenerCopy, Listeners},
+    listeners::{Listener, Listeners},
     timeouts::ClientTimeouts,
 };
 use crate::{
@@ -31,7 +31,7 @@ pub(in crate::server) const ADMIN_CONNECTIONS: usize = 100;
 
 /// What serves some of the listeners: a number of threads, and of connections that there may be.
 struct Share {
-    listeners: Vec<ListenerCopy>,
+    listeners: Vec<Listener>,
     workers: usize,
     max_connections: usize,
 }
@@ -89,7 +89,7 @@ where
         for listener in share.listeners {
             let (app, draining, open) = (app.clone(), draining.clone(), open.clone());
             let name = listener.address.to_string();
-            server = server.listen(name, listener.socket, move || {
+            server = server.listen(name, listener.socket.into(), move || {
                 let app = app().into_factory().map_err(|error| error.error_response());
                 let (draining, open) = (draining.clone(), open.clone());
                 let http = HttpService::build()
