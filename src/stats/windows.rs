@@ -184,6 +184,4 @@ fn local_midnight(date: Date, zone: &TimeZone) -> Timestamp {
 }
 
 #[cfg(test)]
-mod scan;
-#[cfg(test)]
 mod tests;

@@ -1,4 +1,6 @@
-//! The calendar at its edges, by name; [`scan`](super::scan) tests everything in between.
+//! The calendar at its edges, by name; [`scan`] tests everything in between.
+
+mod scan;
 
 use chrono_tz::{GapInfo, TZ_VARIANTS, Tz};
 use jiff::civil::date;
@@ -6,11 +8,11 @@ use jiff::civil::date;
 use super::*;
 use crate::stats::zones::Zones;
 
-pub(super) fn zone(name: &str) -> TimeZone {
+fn zone(name: &str) -> TimeZone {
     Zones::bundled().get(name).unwrap().rules().clone()
 }
 
-pub(super) fn at(instant: &str) -> Timestamp {
+fn at(instant: &str) -> Timestamp {
     instant.parse().unwrap()
 }
 
@@ -28,7 +30,7 @@ fn holds(window: Window, instant: Timestamp) -> bool {
 }
 
 /// Noon UTC: the same date everywhere between UTC-12 and UTC+11.
-pub(super) fn noon(date: Date) -> Timestamp {
+fn noon(date: Date) -> Timestamp {
     at(&format!("{date}T12:00Z"))
 }
 

@@ -1,12 +1,11 @@
 //! The calendar against what knows only the local date of an instant: the zone's transitions to the
-//! second, and a scan of random moments. Edges that have a name are in [`tests`](super::tests).
+//! second, and a scan of random moments. Edges that have a name are in [`tests`](super).
 
 use chrono_tz::TZ_VARIANTS;
 use jiff::SignedDuration;
 use jiff::civil::Weekday;
 use proptest::prelude::*;
 
-use super::tests::{at, noon, zone};
 use super::*;
 
 /// To the second and at every transition: before a midnight all local dates are earlier ones.
