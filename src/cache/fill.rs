@@ -110,6 +110,7 @@ impl Filler {
     ) -> FillResult {
         match permit.claim_lease(key).await {
             Ok(true) => self.compute_and_store(key, permit, compute).await,
+            // Another instance computes. Requests may have joined this flight, and get its entry.
             Ok(false) | Err(_) => self.fill(key, compute).await,
         }
     }
@@ -134,7 +135,7 @@ impl Filler {
                 age: began.elapsed(),
             };
             match self.cache.store(key, permit, entry).await {
-                // Instances that wait for the lease look up again, and hit.
+                // The lease has ended with it, so whoever waits for it looks up again.
                 Ok(()) => return filled,
                 Err(error) => {
                     self.counters.failures.store.inc();

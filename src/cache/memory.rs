@@ -1,7 +1,7 @@
 //! The backend `memory`: entries in this process, bounded in number and in time.
 //!
 //! Generations and fences live in a fixed table of slots, so that a flood of tenants cannot grow
-//! it. Two tenants that share a slot invalidate each other, never more than that.
+//! it. A write to one of two tenants that share a slot also fences and invalidates the other.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -94,11 +94,12 @@ impl Inner {
 
     fn keys(&self, after: Option<&str>, limit: usize) -> KeyPage {
         let mut page = KeyPageBuilder::new(after, limit);
-        // What could never be found again goes at the same time.
+        // Those that no lookup can find any more are removed at the same time.
         self.entries.retain(|key, stored| {
             let age = stored.born.elapsed();
-            let current = self.slot(key.tenant()).read().generation == stored.generation;
-            if current && age < self.life.fresh {
+            let slot = self.slot(key.tenant()).read();
+            let current = slot.generation == stored.generation;
+            if current && slot.fences == 0 && age < self.life.fresh {
                 page.add(key.as_str());
             }
             current && age < self.life.whole()

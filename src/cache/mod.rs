@@ -19,7 +19,7 @@
 //! | `warming` | which entries are being read, and when each is due |
 //!
 //! # How a cached answer stays fresh
-//! Every tenant has a *generation*, a mark that only `==` means anything to. A lookup
+//! Every tenant has a *generation*, a mark that can only be compared for equality. A lookup
 //! hands out a *permit* for the generation it saw, the later store needs it, and an entry hits only
 //! while its generation is still the tenant's. A write raises a *fence* before it commits and
 //! releases it afterwards, which replaces the generation; while any fence is raised, lookups say

@@ -126,7 +126,7 @@ impl Reader {
         compute: Computation,
     ) -> Result<Answer, ReadError> {
         if self.filler.database_is_away() {
-            // Nobody waits to be told that it still is. The flight finds out when it is back.
+            // No request waits for this flight. Its success ends the time in which the database is away.
             drop(self.flight(key, permit, compute));
             return Ok(Answer::new(expired, Outcome::Stale, false));
         }

@@ -114,7 +114,7 @@ pub enum BypassReason {
     /// The backend answers, but it may have missed a write while it did not.
     #[error("the backend is not trusted yet")]
     NotTrusted,
-    /// A write to the tenant has committed, and the backend has not been told of it yet.
+    /// The backend lacks the fence or the new generation of one of this instance's writes.
     #[error("an invalidation of the tenant is pending")]
     PendingInvalidation,
     /// The backend gave an error.
@@ -204,8 +204,8 @@ pub trait Leases: Send + Sync {
     async fn give_back(&self, key: &StatsKey, generation: Generation) -> Result<(), CacheError>;
 }
 
-/// A mark on the state of a tenant's data: it changes with every write and never returns. Only `==`
-/// means anything.
+/// A mark on the state of a tenant's data: it changes with every write and never returns. It can
+/// only be compared for equality.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Generation(pub(super) u64);
 
@@ -290,8 +290,9 @@ impl Fence {
         }
     }
 
-    /// Whether it is raised for every instance. Otherwise this instance alone knows of it, and its
-    /// backend was silent for so long that every instance which asks it has noticed.
+    /// Whether the backend has confirmed that it is raised, so that every instance sees it. Otherwise this
+    /// instance alone knows of it, and others that still reach the backend must hear of it in another way
+    /// before the write commits.
     #[must_use]
     pub fn is_delivered(&self) -> bool {
         self.is_delivered
@@ -328,8 +329,8 @@ pub(super) async fn forget_tenant(
 pub enum Released {
     /// The new generation is set for every instance.
     Everywhere,
-    /// The backend cannot be reached, so no instance uses it for this tenant. This instance delivers
-    /// the new generation when it can.
+    /// The backend did not take it from this instance, which answers the tenant from the database until it
+    /// has delivered the new generation.
     Pending,
 }
 

@@ -88,7 +88,8 @@ impl Writer {
         // writer waits for the cache.
         let fence = self.cache.fence(tenant).await.map_err(WriteError::Fence)?;
         self.counters.fences.inc();
-        // 2. Commit, before the fence can end by itself. A panic comes back as an error.
+        // 2. If the backend has not confirmed the fence, have another instance raise one. Then commit, before
+        // the fence can end by itself. A panic comes back as an error.
         let committed = self.commit(tenant, &fence, transaction).await;
         // 3. Release, even if the transaction failed: it may have committed all the same.
         self.release(fence).await;

@@ -80,8 +80,8 @@ impl Db {
         self.readiness.ask().await
     }
 
-    /// Runs `work`, which only reads, on a connection of the pool, off the async threads, when it is the
-    /// turn of `tenant`: of the one that it concerns, if it concerns one. It may run twice: see
+    /// Runs `work`, which only reads, on a connection of the pool and off the async threads, when `tenant`
+    /// has its turn; `None` stands for work that concerns no single tenant. It may run twice: see
     /// [`DbError::ConnectionLost`].
     pub async fn read<T, F>(&self, tenant: Option<&TenantId>, work: F) -> Result<T, DbError>
     where
@@ -116,8 +116,8 @@ impl Db {
         self.pool.state()
     }
 
-    /// Waits for the turn of `tenant`, whose data is to be written, if it is that of one. On SQLite one
-    /// caller has a turn to write at a time.
+    /// Waits for a turn to write to the data of `tenant`; `None`: of no single tenant. On SQLite one caller
+    /// has a turn to write at a time.
     pub async fn write_turn(&self, tenant: Option<&TenantId>) -> Result<Turn, DbError> {
         self.pool.write_turn(tenant).await
     }

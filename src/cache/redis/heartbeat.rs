@@ -23,6 +23,10 @@
 //! lacks replicas, it lets this user in no more) refuses the heartbeats of every instance, as it
 //! refuses the writer's. A heartbeat that is refused does not count, so all of this page holds.
 //!
+//! # A silence that this instance alone hears
+//! Redis may go on to answer other instances, which then notice nothing. What is said here does not cover
+//! that: on PostgreSQL `relay` has one of them raise the writer's fence before the write commits.
+//!
 //! # A Redis that is slow is not silent
 //! A late answer to a heartbeat does not count, so reads ask the database. But it is an answer: Redis
 //! serves other instances, so a writer goes on trying to deliver.
@@ -169,7 +173,7 @@ impl Heartbeat {
         })
     }
 
-    /// Whether Redis has served nobody for `wait`, so that a write may go on without it. It does not
+    /// Whether Redis has not served this instance for `wait`, so that a write may go on without it. It does not
     /// suffice that this instance heard nothing, since it may have been stopped itself: several of its
     /// heartbeats must have failed, one after the other, for all of `wait` but the first
     /// [`HEARTBEAT_PERIOD`].

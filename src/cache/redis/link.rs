@@ -1,6 +1,5 @@
 //! The link to Redis: sending commands, deciding whether an answer may be trusted, and delivering a
-//! write's fence and invalidation until Redis has run them or every instance has noticed that it serves
-//! nobody.
+//! write's fence and invalidation until Redis has run them or has not served this instance for long.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -48,7 +47,8 @@ pub(super) enum Delivery {
     /// Redis answered a later attempt. Earlier ones may still lie on broken connections, which a Redis
     /// that was paused reads to their end, in any order.
     LaterAttempt,
-    /// Redis serves nobody, and every instance has noticed.
+    /// Redis has not served this instance for `cache.redis.invalidation_wait_ms`. If it served nobody, every
+    /// instance has noticed; if this one alone is cut off, the relay has another instance raise the fence.
     Undelivered,
 }
 
@@ -110,10 +110,10 @@ impl RedisLink {
         answer
     }
 
-    /// Sends a command until Redis has run it, or until Redis serves nobody and every instance has
-    /// noticed: then nobody waits. Fails if others may be using Redis but the command cannot be run.
-    /// `command` makes a new one for each attempt: Redis may run each of them, and the generation that it
-    /// ran first must not come back with the next one.
+    /// Sends a command until Redis has run it, or has not served this instance for
+    /// `cache.redis.invalidation_wait_ms`: writes that begin later do not wait at all. Fails if Redis serves
+    /// this instance but does not run the command. `command` makes a new one for each attempt: Redis may run
+    /// each of them, and the generation that it ran first must not come back with the next one.
     pub(super) async fn deliver(&self, command: impl Fn() -> Cmd) -> Result<Delivery, CacheError> {
         let start = Instant::now();
         let mut delivery = Delivery::FirstAttempt;
@@ -128,7 +128,7 @@ impl RedisLink {
                 },
             };
             delivery = Delivery::LaterAttempt;
-            // Of a silence this instance knows soon after the wait.
+            // A silence would have ended the wait by now: Redis serves this instance.
             if start.elapsed() >= 2 * self.invalidation_wait {
                 return Err(error.into());
             }
@@ -136,7 +136,7 @@ impl RedisLink {
         }
     }
 
-    /// Whether Redis serves nobody, and every instance has noticed.
+    /// Whether Redis has not served this instance for `cache.redis.invalidation_wait_ms`.
     pub(super) fn is_silent(&self) -> bool {
         let wait = self.invalidation_wait;
         self.heartbeat.is_silent_for(wait, Instant::now())

@@ -128,8 +128,8 @@ impl RedisCache {
         })
     }
 
-    /// Whether Redis has served this instance lately. Otherwise the instance will use nothing any more
-    /// that Redis holds by now.
+    /// Whether Redis has served this instance lately. Otherwise the silence has lasted so long that the
+    /// instance will notice it, and trust nothing that is stored until then.
     #[must_use]
     pub(super) fn is_reached(&self) -> bool {
         self.link.heartbeat.silence(Instant::now()) < TRUST_LIMIT + HEARTBEAT_TIMEOUT

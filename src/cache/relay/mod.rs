@@ -152,7 +152,7 @@ impl Relay {
                     }
                     known.until_unreached()
                 };
-                // Never, if there may be one: the time-out below comes first.
+                // If an instance may still reach Redis, the time-out below ends the wait first.
                 let until_unreached = until_unreached.unwrap_or(2 * RELAY_WAIT);
                 tokio::select! {
                     () = tokio::time::sleep(until_unreached) => return FenceRoute::Nowhere,
