@@ -33,7 +33,7 @@ pub async fn keys_are_listed_in_order_page_by_page(
     assert!(past_the_end.keys.is_empty() && !past_the_end.more);
 }
 
-/// Outdated and expired keys are not listed, and listing forgets nothing.
+/// Outdated, fenced and expired keys are not listed, and listing forgets nothing.
 pub async fn keys_that_would_not_be_hit_are_not_listed(
     Handles { a, b, .. }: Handles<impl StatsCache + ListKeys>,
 ) {
@@ -50,6 +50,8 @@ pub async fn keys_that_would_not_be_hit_are_not_listed(
     fill(&*a, &key("kept"), entry("{}")).await;
     fill(&*a, &key("expired"), old("{}")).await;
     write(&*b, "written").await;
+    fill(&*a, &key("fenced"), entry("{}")).await;
+    let fence = b.fence(key("fenced").tenant()).await.unwrap();
     gone(&*a, &key("over")).await;
     let page = b.keys(None, 10).await.unwrap();
     assert_eq!(
@@ -60,4 +62,5 @@ pub async fn keys_that_would_not_be_hit_are_not_listed(
         expired(&*a, &key("expired")).await.is_some(),
         "listing forgets nothing"
     );
+    b.release(fence).await.unwrap();
 }
