@@ -6,7 +6,7 @@ use jiff::{
     civil::{Date, Weekday},
     tz::TimeZone,
 };
-use rand::{Rng, seq::IndexedRandom};
+use rand::{RngExt, seq::IndexedRandom};
 
 use crate::{
     appointments::model::{NewAppointment, PatientId},
@@ -52,7 +52,7 @@ const LAST_NAMES: [&str; 16] = [
 ];
 
 /// The name of a patient.
-pub(super) fn patient(rng: &mut impl Rng) -> PatientId {
+pub(super) fn patient(rng: &mut impl RngExt) -> PatientId {
     let first = FIRST_NAMES.choose(rng).unwrap_or(&FIRST_NAMES[0]);
     let last = LAST_NAMES.choose(rng).unwrap_or(&LAST_NAMES[0]);
     PatientId::parse(&format!("{first} {last}")).expect("names are short")
@@ -62,7 +62,7 @@ pub(super) fn patient(rng: &mut impl Rng) -> PatientId {
 pub(super) fn appointments(
     zones: &Zones,
     now: Timestamp,
-    rng: &mut impl Rng,
+    rng: &mut impl RngExt,
 ) -> Vec<NewAppointment> {
     let mut made = Vec::new();
     for clinic in &CLINICS {
@@ -87,7 +87,7 @@ fn day(
     date: Date,
     today: Date,
     zone: &TimeZone,
-    rng: &mut impl Rng,
+    rng: &mut impl RngExt,
     made: &mut Vec<NewAppointment>,
 ) {
     let ahead = (date - today).get_days();

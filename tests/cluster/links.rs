@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use harness::{Exposition, PREFIX, Reply, eventually};
-use rand::{Rng, seq::IndexedRandom};
+use rand::{RngExt, seq::IndexedRandom};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::json;
 

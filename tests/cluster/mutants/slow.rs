@@ -9,7 +9,7 @@ use megastats::{
     cache::{CacheError, Entry, Fence, Lookup, Permit, Released, StatsCache, StatsKey},
     tenant::TenantId,
 };
-use rand::Rng;
+use rand::RngExt;
 
 /// Of so many stores one is left out.
 const LEFT_OUT: u32 = 2;
