@@ -112,17 +112,15 @@ impl RedisLink {
 
     /// Sends a command until Redis has run it, or has not served this instance for
     /// `cache.redis.invalidation_wait_ms`: writes that begin later do not wait at all. Fails if Redis serves
-    /// this instance but does not run the command. `command` makes a new one for each attempt: Redis may run
-    /// each of them, and the generation that it ran first must not come back with the next one.
-    pub(super) async fn deliver(&self, command: impl Fn() -> Cmd) -> Result<Delivery, CacheError> {
+    /// this instance but does not run the command.
+    pub(super) async fn deliver(&self, command: &Cmd) -> Result<Delivery, CacheError> {
         let start = Instant::now();
         let mut delivery = Delivery::FirstAttempt;
         loop {
-            let attempt = command();
             let error = tokio::select! {
                 biased;
                 () = self.until_silent() => return Ok(Delivery::Undelivered),
-                answer = self.send::<i64>(&attempt, self.invalidation_wait) => match answer {
+                answer = self.send::<i64>(command, self.invalidation_wait) => match answer {
                     Ok(_) => return Ok(delivery),
                     Err(error) => error,
                 },

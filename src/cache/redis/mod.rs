@@ -284,10 +284,10 @@ impl StatsCache for RedisCache {
             id: new_mark(),
         };
         let life = link.fence_life;
-        let command = || link.commands.fence(&fence, life, link.eras.current());
+        let command = link.commands.fence(&fence, life, link.eras.current());
         let until = Instant::now() + life;
         link.pending.start(&fence);
-        let delivery = match link.deliver(command).await {
+        let delivery = match link.deliver(&command).await {
             Ok(delivery) => delivery,
             Err(error) => {
                 // The command may still reach Redis and raise a fence that no write releases.
@@ -320,8 +320,8 @@ impl StatsCache for RedisCache {
         } else {
             Duration::ZERO
         };
-        let command = || link.commands.release(&fence, bar, link.eras.current());
-        let delivery = link.deliver(command).await;
+        let command = link.commands.release(&fence, bar, link.eras.current());
+        let delivery = link.deliver(&command).await;
         if let Ok(Delivery::FirstAttempt | Delivery::LaterAttempt) = delivery {
             link.pending.delivered(&fence);
             return Ok(Released::Everywhere);

@@ -2,6 +2,10 @@
 //!
 //! Those that begin with `#!lua` ask Redis before they run whether it accepts writes. `allow-oom` lets a
 //! script run even if the memory of Redis is full.
+//!
+//! A script may run twice: a client that has had no answer sends it again. The second run must not bring
+//! back the generation of the first, which another write may have replaced meanwhile. So a script that sets
+//! a generation makes its mark of the one that it is given and of the moment.
 
 /// What a Redis before 7.0 says to a script that begins with `#!lua`.
 pub(super) const TOO_OLD_FOR_SCRIPTS: &str = "Error compiling script";
@@ -20,7 +24,7 @@ return 1
 ";
 
 /// Raises or releases the fence with the id `ARGV[1]`. The script removes fences that have ended, adds
-/// the fence for `ARGV[2]` milliseconds (0 releases it), and sets the generation `ARGV[3]` for
+/// the fence for `ARGV[2]` milliseconds (0 releases it), and sets a new generation, made of `ARGV[3]`, for
 /// `ARGV[4]` milliseconds. Since all of it is one step, a fence that ends meanwhile cannot be counted
 /// wrongly. A value of another type under one of the keys is replaced. A release with
 /// `ARGV[5]` above 0 forbids to raise the fence for that many milliseconds, since the command that
@@ -40,7 +44,8 @@ for id, till in string.gmatch(stored, '(%w+):(%d+)') do
     if tonumber(till) > now and id ~= ARGV[1] then keep(id, tonumber(till)) end
 end
 if tonumber(ARGV[2]) > 0 then keep(ARGV[1], now + tonumber(ARGV[2])) end
-redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+local mark = string.sub(redis.sha1hex(ARGV[3] .. time[1] .. '.' .. time[2]), 1, 16)
+redis.call('SET', KEYS[1], mark .. string.sub(ARGV[3], 17), 'PX', ARGV[4])
 if #raised > 0 then
     redis.call('SET', KEYS[2], table.concat(raised, ','), 'PX', string.format('%.0f', last - now))
 else
@@ -50,15 +55,18 @@ if tonumber(ARGV[5]) > 0 then redis.call('SET', KEYS[3], 1, 'PX', ARGV[5]) end
 return 1
 ";
 
-/// Replaces the generation `ARGV[1]` by `ARGV[2]` for `ARGV[3]` milliseconds, unless another one has
-/// been set meanwhile. Answers with the generation that is current then, or with nothing while a fence
+/// Replaces the generation `ARGV[1]` by a new one, made of `ARGV[2]`, for `ARGV[3]` milliseconds, unless
+/// another one has been set meanwhile. Answers with the generation that is current then, or with nothing while a fence
 /// is raised: a generation that was handed out during a write could outlive the write's fence.
 pub(super) const REPLACE_GENERATION: &str = r"#!lua flags=allow-oom
 if redis.call('EXISTS', KEYS[2]) == 1 then return false end
 local stored = redis.pcall('GET', KEYS[1])
 if type(stored) == 'string' and stored ~= ARGV[1] then return stored end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return ARGV[2]
+local time = redis.call('TIME')
+local mark = string.sub(redis.sha1hex(ARGV[2] .. time[1] .. '.' .. time[2]), 1, 16)
+local generation = mark .. string.sub(ARGV[2], 17)
+redis.call('SET', KEYS[1], generation, 'PX', ARGV[3])
+return generation
 ";
 
 /// Stores the entry `ARGV[2]` for `ARGV[3]` milliseconds, if the tenant's generation still begins with

@@ -191,6 +191,33 @@ async fn a_fence_that_was_released_is_not_raised_by_a_command_that_comes_late() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_redis_runs_twice_brings_no_generation_back() {
+    let server = Server::start();
+    let a = open(&server.settings());
+    trusts(&a).await;
+    let fence = WriteFence {
+        tenant: tenant(),
+        id: "1".to_owned(),
+    };
+    let era = a.link.eras.current();
+    for command in [
+        a.link.commands.fence(&fence, a.link.fence_life, era),
+        a.link.commands.release(&fence, Duration::ZERO, era),
+        a.link.commands.replace_generation(&tenant(), b"", era),
+    ] {
+        let mut generations = Vec::new();
+        for _ in 0..2 {
+            // As if Redis had evicted it.
+            server.run::<i64>(&["DEL", "megastats:{clinic}:generation"]);
+            let answer = a.link.send::<redis::Value>(&command, FOREVER).await;
+            answer.unwrap();
+            generations.push(stored_generation(&server));
+        }
+        assert_ne!(generations[0], generations[1]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_fences_of_all_writes_past_a_paused_redis_are_released_when_it_returns() {
     let server = Server::start();
     let (a, b) = open_two(&server).await;
@@ -290,7 +317,7 @@ async fn nothing_from_before_flushall_is_hit_and_the_cache_goes_on() {
     let server = Server::start();
     let (a, b) = open_two(&server).await;
     fill(&a, "before").await;
-    let before = Permit::new(seen_of(&server));
+    let before = Permit::new(stored_generation(&server));
     let fence = a.fence(&tenant()).await.unwrap();
     server.run::<()>(&["FLUSHALL"]);
     // The fence is gone, and with it every generation from before: a store of then is not hit.
@@ -304,7 +331,7 @@ async fn nothing_from_before_flushall_is_hit_and_the_cache_goes_on() {
 }
 
 /// The generation there is, past the cache.
-fn seen_of(server: &Server) -> Generation {
+fn stored_generation(server: &Server) -> Generation {
     let kept: Vec<u8> = server.run(&["GET", "megastats:{clinic}:generation"]);
     parse_generation(&kept).unwrap().0
 }
