@@ -22,7 +22,6 @@ use std::fmt;
 
 use actix_web::{
     HttpResponse, ResponseError,
-    error::JsonPayloadError,
     http::{StatusCode, header},
 };
 use serde::Serialize;
@@ -259,22 +258,5 @@ impl From<WriteError> for ApiError {
 impl From<CacheError> for ApiError {
     fn from(error: CacheError) -> Self {
         Self::unavailable(&error)
-    }
-}
-
-impl From<JsonPayloadError> for ApiError {
-    fn from(error: JsonPayloadError) -> Self {
-        match error {
-            JsonPayloadError::Overflow { limit }
-            | JsonPayloadError::OverflowKnownLength { limit, .. } => Self::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("The body must be at most {limit} bytes."),
-            ),
-            JsonPayloadError::Deserialize(error) => Self::new(
-                StatusCode::BAD_REQUEST,
-                format!("The body is not a valid request: {error}."),
-            ),
-            _ => Self::new(StatusCode::BAD_REQUEST, "The body could not be read."),
-        }
     }
 }

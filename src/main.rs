@@ -4,21 +4,19 @@
 mod cli;
 
 use std::{
+    error::Error,
     io::{self, Write},
     process::ExitCode,
 };
 
 use clap::Parser;
 use megastats::{
-    appointments::import::{self, ImportError},
-    db::{self, BackupError},
-    demo::{self, DemoError},
-    logging,
-    server::{self, StartError, StopSignal},
-    settings::{Settings, SettingsError},
+    appointments::import,
+    db, demo, logging,
+    server::{self, StopSignal},
+    settings::{LogSettings, Settings},
     text::one_line,
 };
-use thiserror::Error;
 use tokio::runtime::Runtime;
 
 use crate::cli::{Cli, Command};
@@ -38,85 +36,64 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<ExitCode, Failure> {
+fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
     let settings = Settings::load(cli.config.as_deref())?;
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Config => {
-            io::stdout()
-                .write_all(settings.to_toml().as_bytes())
-                .map_err(Failure::Output)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Config => print(&settings.to_toml())?,
         Command::Serve => {
-            // When this is dropped, all lines that were logged have been written.
-            let _log = logging::start(&settings.log, io::stderr()).map_err(Failure::Log)?;
-            let runtime = runtime()?;
-            let served = runtime.block_on(async {
+            let log = settings.log.clone();
+            serve(&log, async {
                 server::run(settings, StopSignal::from_process_signals()?, |_| ()).await
-            });
-            // Dropping the runtime would wait for the tasks that still run, which have had their time.
-            runtime.shutdown_background();
-            served?;
-            Ok(ExitCode::SUCCESS)
+            })?;
         }
         Command::Demo { open } => {
-            let _log = logging::start(&demo::settings(&settings).log, io::stderr())
-                .map_err(Failure::Log)?;
-            let runtime = runtime()?;
-            let shown = runtime.block_on(demo::run(&settings, open));
-            runtime.shutdown_background();
-            shown?;
-            Ok(ExitCode::SUCCESS)
+            serve(&demo::settings(&settings).log, demo::run(&settings, open))?;
         }
         Command::Backup { target } => {
             let appointments = db::backup(&settings.database, &target)?;
             let target = one_line(&target.to_string_lossy());
-            writeln!(
-                io::stdout(),
-                "backed up {appointments} appointments to {target}"
-            )
-            .map_err(Failure::Output)?;
-            Ok(ExitCode::SUCCESS)
+            print(&format!(
+                "backed up {appointments} appointments to {target}\n"
+            ))?;
         }
         // No log is started: the one line that this prints has whatever went wrong.
-        Command::Import(args) => {
-            let report = runtime()?.block_on(import::run(&settings, &args.into()))?;
-            writeln!(io::stdout(), "{}", one_line(&report.to_string())).map_err(Failure::Output)?;
-            Ok(if report.is_complete() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+        Command::Import(options) => {
+            let report = runtime()?.block_on(import::run(&settings, &options))?;
+            print(&format!("{}\n", one_line(&report.to_string())))?;
+            if !report.is_complete() {
+                return Ok(ExitCode::FAILURE);
+            }
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-fn runtime() -> Result<Runtime, Failure> {
+/// Runs `service` and the log until it ends.
+fn serve<E: Error + 'static>(
+    log: &LogSettings,
+    service: impl Future<Output = Result<(), E>>,
+) -> Result<(), Box<dyn Error>> {
+    // When this is dropped, all lines that were logged have been written.
+    let _log = logging::start(log, io::stderr())
+        .map_err(|error| format!("cannot start the log: {error}"))?;
+    let runtime = runtime()?;
+    let served = runtime.block_on(service);
+    // Dropping the runtime would wait for the tasks that still run, which have had their time.
+    runtime.shutdown_background();
+    Ok(served?)
+}
+
+fn runtime() -> Result<Runtime, String> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .thread_name("megastats")
         .enable_all()
         .build()
-        .map_err(Failure::Runtime)
+        .map_err(|error| format!("cannot start the runtime: {error}"))
 }
 
-/// Why the program stopped.
-#[derive(Debug, Error)]
-enum Failure {
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    #[error(transparent)]
-    Start(#[from] StartError),
-    #[error("cannot start the log: {0}")]
-    Log(log::SetLoggerError),
-    #[error("cannot start the runtime: {0}")]
-    Runtime(io::Error),
-    #[error("cannot write to standard output: {0}")]
-    Output(io::Error),
-    #[error(transparent)]
-    Import(#[from] ImportError),
-    #[error(transparent)]
-    Demo(#[from] DemoError),
-    #[error(transparent)]
-    Backup(#[from] BackupError),
+fn print(text: &str) -> Result<(), String> {
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| format!("cannot write to standard output: {error}"))
 }

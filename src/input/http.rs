@@ -4,7 +4,6 @@ use std::{
     borrow::Cow,
     fmt,
     future::{Future, Ready, ready},
-    marker::PhantomData,
     pin::Pin,
     time::Duration,
 };
@@ -13,16 +12,15 @@ use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
     body::{BodyStream, to_bytes_limited},
     dev::Payload,
-    error::JsonPayloadError,
     http::{StatusCode, header},
     web::Bytes,
 };
 use percent_encoding::percent_decode_str;
 use serde::{
-    Deserialize, Deserializer,
+    Deserializer,
     de::{
-        DeserializeOwned, IntoDeserializer, MapAccess, Visitor,
-        value::{Error as ValueError, MapAccessDeserializer, MapDeserializer},
+        DeserializeOwned, Error as _, IgnoredAny, IntoDeserializer, Visitor,
+        value::{Error as ValueError, MapDeserializer},
     },
     forward_to_deserialize_any,
 };
@@ -62,7 +60,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
         let mut body = Box::pin(read_body(request, payload.take(), limits.size));
         Box::pin(async move {
             if let Ok(body) = tokio::time::timeout(limits.time, &mut body).await {
-                return Ok(Self(read_json(&body?)?));
+                return read_json(&body?).map(Self);
             }
             close_after_answer(body);
             let seconds = limits.time.as_secs();
@@ -72,35 +70,45 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
     }
 }
 
-/// All bytes of a body, which are at most `limit`: it is told from `Content-Length`, if there is one, and
-/// else when they have come.
+/// All bytes of a body; 413 if they are more than `limit`, which `Content-Length` tells, if there is one,
+/// before they have come.
 fn read_body(
     request: &HttpRequest,
     payload: Payload,
     limit: usize,
-) -> impl Future<Output = Result<Bytes, JsonPayloadError>> + 'static {
+) -> impl Future<Output = Result<Bytes, ApiError>> + 'static {
     let length = request.headers().get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    let length: Option<usize> = length.and_then(|length| length.to_str().ok()?.parse().ok());
     async move {
-        match length {
-            Some(length) if length > limit => {
-                return Err(JsonPayloadError::OverflowKnownLength { length, limit });
-            }
-            _ => {}
+        let too_large = || {
+            let detail = format!("The body must be at most {limit} bytes.");
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+        };
+        if length.is_some_and(|length| length > limit) {
+            return Err(too_large());
         }
         to_bytes_limited(BodyStream::new(payload), limit)
             .await
-            .map_err(|_| JsonPayloadError::Overflow { limit })?
-            .map_err(JsonPayloadError::Payload)
+            .map_err(|_| too_large())?
+            .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "The body could not be read."))
     }
 }
 
 /// The object that `body` is, after a byte order mark that some editors put there (RFC 8259, section
 /// 8.1, lets a reader ignore it).
-fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, JsonPayloadError> {
+fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let json = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    let Object(read) = serde_json::from_slice(json).map_err(JsonPayloadError::Deserialize)?;
-    Ok(read)
+    let read = if json.trim_ascii_start().starts_with(b"{") {
+        serde_json::from_slice(json)
+    } else {
+        // serde would also take an array, whose elements become the fields of `T` in their order.
+        serde_json::from_slice(json)
+            .and_then(|IgnoredAny| Err(serde_json::Error::custom("expected a JSON object")))
+    };
+    read.map_err(|error| {
+        let detail = format!("The body is not a valid request: {error}.");
+        ApiError::new(StatusCode::BAD_REQUEST, detail)
+    })
 }
 
 /// Makes the server close the connection after the answer, by keeping the `unread` body for a while. If it
@@ -201,35 +209,11 @@ impl IntoDeserializer<'_> for QueryValue<'_> {
     }
 }
 
-/// A JSON object. Reading `T` directly would also accept an array, whose elements become the fields of `T`
-/// in their order.
-#[derive(Debug)]
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(ObjectVisitor(PhantomData))
-    }
-}
-
-struct ObjectVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-    type Value = Object<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
     use proptest::prelude::*;
+    use serde::Deserialize;
     use serde_json::Value;
 
     use super::*;
@@ -303,9 +287,9 @@ mod tests {
 
         #[test]
         fn an_object_is_a_body_and_nothing_else_is(value in json()) {
-            let read = serde_json::from_str::<Object<Anything>>(&value.to_string());
+            let read = read_json::<Anything>(value.to_string().as_bytes());
             prop_assert_eq!(read.is_ok(), value.is_object());
-            if let Ok(Object(read)) = read {
+            if let Ok(read) = read {
                 prop_assert_eq!(read.a, value.get("a").filter(|a| !a.is_null()).cloned());
             }
         }
@@ -315,7 +299,7 @@ mod tests {
             any::<Vec<u8>>(),
             "[{}\\[\\]\",:a0-9eE.\\\\u-]{0,20}".prop_map(String::into_bytes),
         ]) {
-            let read = serde_json::from_slice::<Object<Anything>>(&bytes);
+            let read = read_json::<Anything>(&bytes);
             let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
             prop_assert!(is_object || read.is_err());
         }

@@ -10,9 +10,10 @@
 pub mod http;
 pub mod openapi;
 
-use std::fmt::Display;
+use std::{fmt::Display, sync::LazyLock};
 
 use jiff::{Timestamp, civil::date, tz::TimeZone};
+use regex_lite::Regex;
 use serde_json::Value;
 
 use crate::{
@@ -24,6 +25,15 @@ use crate::{
 /// The years that instants may lie in: those the calendar and the databases agree on.
 const FIRST_YEAR: i16 = 1970;
 const LAST_YEAR: i16 = 2199;
+
+/// The forms that [`instant`] accepts. jiff's parser accepts more, such as second 60, an offset of 25
+/// hours, or no minutes at all.
+static INSTANT: LazyLock<Regex> = LazyLock::new(|| {
+    let date = "[0-9]{4}-[0-9]{2}-[0-9]{2}";
+    let time = r"[0-9]{2}:[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?";
+    let offset = "[Zz]|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?";
+    Regex::new(&format!("^{date}[Tt ]{time}({offset})$")).expect("this is a regular expression")
+});
 
 /// The instants from `from` up to, but not including, `to`; without a bound where it is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -124,7 +134,7 @@ pub fn json_text(raw: &Value) -> Result<&str, &'static str> {
 /// An instant in RFC 3339, with its offset. As in `AlignWork`, the seconds, and the minutes of the
 /// offset or their colon, may be missing, and a space may stand for the `T`.
 pub fn instant(raw: &str) -> Result<UtcTime, String> {
-    let parsed: Option<Timestamp> = is_instant(raw).then(|| raw.parse().ok()).flatten();
+    let parsed: Option<Timestamp> = INSTANT.is_match(raw).then(|| raw.parse().ok()).flatten();
     let (first, last) = range();
     parsed
         .filter(|instant| (first..last).contains(instant))
@@ -145,55 +155,6 @@ fn bound(raw: &str) -> Result<UtcTime, String> {
             .or_else(|_| instant(&format!("{raw}T00:00Z")))
             .map_err(|_| refusal)
     })
-}
-
-/// Whether `raw` has one of the forms that [`instant`] accepts. jiff's parser accepts more, such as second
-/// 60, an offset of 25 hours, or no minutes at all.
-fn is_instant(raw: &str) -> bool {
-    let Some((start, rest)) = raw.as_bytes().split_at_checked(16) else {
-        return false;
-    };
-    let separators: [&[u8]; 3] = [
-        b"0000-00-00T00:50",
-        b"0000-00-00t00:50",
-        b"0000-00-00 00:50",
-    ];
-    let offset = match rest {
-        [b':', seconds @ ..] => match seconds.split_at_checked(2) {
-            Some((digits, rest)) if has_form(digits, b"50") => without_fraction(rest),
-            _ => return false,
-        },
-        offset => Some(offset),
-    };
-    let is_offset = match offset {
-        Some(b"Z" | b"z") => true,
-        Some([b'+' | b'-', rest @ ..]) => {
-            let forms: [&[u8]; 3] = [b"00:50", b"0050", b"00"];
-            forms.iter().any(|form| has_form(rest, form)) && rest[..2] <= b"23"[..]
-        }
-        _ => false,
-    };
-    separators.iter().any(|form| has_form(start, form)) && is_offset
-}
-
-/// What follows a fraction of a second, which may be missing; `None` if it has no digits or too many.
-fn without_fraction(raw: &[u8]) -> Option<&[u8]> {
-    let [b'.', rest @ ..] = raw else {
-        return Some(raw);
-    };
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    (1..=9).contains(&digits).then(|| &rest[digits..])
-}
-
-/// Whether `raw` is `form` with any digit for each 0, and a digit up to 5 for each 5.
-#[must_use]
-pub fn has_form(raw: &[u8], form: &[u8]) -> bool {
-    let fits = |(byte, wanted): (&u8, &u8)| match wanted {
-        b'0' => byte.is_ascii_digit(),
-        b'5' => (b'0'..=b'5').contains(byte),
-        other => byte == other,
-    };
-    raw.len() == form.len() && raw.iter().zip(form).all(fits)
 }
 
 fn range() -> (Timestamp, Timestamp) {

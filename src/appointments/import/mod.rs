@@ -5,7 +5,7 @@
 //! | `cell`, `row`, `statuses` | reading a row of the source, and whether it can be imported |
 //! | `store` | statements |
 //! | `rejects` | the file of the rows that were not imported |
-//! | `report`, `error` | what was done, and why an import stopped |
+//! | `report` | what was done |
 //!
 //! Each batch is written in a transaction of its own, which checks every id again. So a service may run
 //! on the database meanwhile, and a run that was interrupted can be repeated. On
@@ -13,7 +13,6 @@
 //! them at the latest when its cached answers expire.
 
 mod cell;
-mod error;
 mod rejects;
 mod report;
 mod row;
@@ -21,23 +20,23 @@ mod statuses;
 mod store;
 
 use std::{
+    io,
     iter::zip,
     path::{Path, PathBuf},
 };
 
+use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-pub use error::{ImportError, RejectsError, StepError};
-pub use report::Report;
-pub use statuses::InvalidMapping;
-pub use store::SourceError;
+use thiserror::Error;
+
+pub use self::report::Report;
 
 use self::{
-    cell::Cell,
     rejects::Rejects,
-    row::Columns,
+    row::SourceRow,
     statuses::Statuses,
-    store::{Source, Verdict},
+    store::{Source, SourceError, Verdict},
 };
 use super::model::Appointment;
 use crate::{
@@ -52,86 +51,97 @@ const BATCH_ROWS: usize = 500;
 /// The number of rows from which on a progress bar is shown: about a second's work.
 const LONG_IMPORT_ROWS: u64 = 50_000;
 
-/// What to import, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What to import, and how. The comments are the help, too.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Options {
-    /// `AlignWork`'s `SQLite` file. It is not changed.
+    /// AlignWork's SQLite file; it is not changed
+    #[arg(value_name = "FILE")]
     pub source: PathBuf,
-    /// Whether to write nothing but the rejects file.
+
+    /// Check every row and report, but write nothing except the rejects file
+    #[arg(long)]
     pub dry_run: bool,
-    /// The file for the rows that are not imported; by default the source's name with `.rejects.jsonl`,
-    /// in the working directory. An earlier run's file is replaced.
+
+    /// Where to write the rows that are not taken, with the reasons; an earlier run's file is
+    /// replaced [default: FILE.rejects.jsonl in the working directory]
+    #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
-    /// `FROM=TO` each: which status stands for another one of the source. An empty FROM means NULL.
+
+    /// Read the status FROM as TO (pending, confirmed or cancelled); may be repeated. An empty
+    /// FROM is NULL or empty text
+    #[arg(long = "status", value_name = "FROM=TO")]
     pub statuses: Vec<String>,
 }
+
+/// An import that did not run, or not to its end. The message is one line.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct ImportError(String);
 
 /// Imports as `options` say into the database that `settings` name.
 ///
 /// Rows that are not imported do not make it fail: see [`Report::is_complete`]. It blocks its thread while
 /// it reads, so the program must have nothing else to do.
 pub async fn run(settings: &Settings, options: &Options) -> Result<Report, ImportError> {
-    let statuses = Statuses::parse(&options.statuses)?;
+    let statuses = Statuses::parse(&options.statuses).map_err(ImportError)?;
     let database = &settings.database;
     let own = match &database.url {
         DatabaseUrl::Sqlite(own) => Some(own.as_path()),
         DatabaseUrl::Postgres(_) => None,
     };
-    let no_source = |reason| ImportError::Source {
-        path: options.source.clone(),
-        reason,
+    let no_source = |reason: SourceError| {
+        ImportError(format!(
+            "cannot import {}: {reason}",
+            options.source.display()
+        ))
     };
     if own.is_some_and(|own| is_same_file(&options.source, own)) {
         return Err(no_source(SourceError::Itself));
     }
     let rejects = open_rejects(options, own)?;
     let mut source = Source::open(&options.source, database.busy_timeout).map_err(no_source)?;
-    let target =
-        ImportTarget::open(database, options.dry_run).map_err(|source| ImportError::Database {
-            url: database.url.to_string(),
-            source,
-        })?;
+    let target = ImportTarget::open(database, options.dry_run)
+        .map_err(|error| ImportError(format!("database.url: {}: {error}", database.url)))?;
 
     let total = source.total();
-    let report = Report {
-        dry_run: options.dry_run,
-        ..Report::default()
-    };
     let mut run = Run {
         target,
         statuses,
         rejects,
-        report,
+        report: Report {
+            dry_run: options.dry_run,
+            ..Report::default()
+        },
     };
-    let stopped = |done, source| ImportError::Stopped {
-        done,
-        total,
-        source,
+    let stopped = |done, reason| {
+        ImportError(format!(
+            "stopped after {done} of {total} rows: {reason}; run it again to go on"
+        ))
     };
     let progress = progress(total);
     loop {
         let done = run.report.read;
         let rows = source
             .next(BATCH_ROWS)
-            .map_err(|error| stopped(done, error.into()))?;
+            .map_err(|error| stopped(done, format!("cannot read the source: {error}")))?;
         if rows.is_empty() {
             break;
         }
-        run.step(source.columns(), &rows)
+        run.step(&rows)
             .await
-            .map_err(|error| stopped(done, error))?;
+            .map_err(|reason| stopped(done, reason))?;
         progress.set_position(run.report.read);
     }
     progress.finish_and_clear();
-    let Run {
-        rejects,
-        mut report,
-        ..
-    } = run;
-    report.rejects = rejects
-        .finish()
-        .map_err(|error| stopped(total, error.into()))?;
-    Ok(report)
+    let rejects = run.rejects.finish().map_err(|error| no_rejects(&error));
+    Ok(Report {
+        rejects: rejects.map_err(|reason| stopped(total, reason))?,
+        ..run.report
+    })
+}
+
+fn no_rejects(error: &io::Error) -> String {
+    format!("cannot write the rejects file: {error}")
 }
 
 fn open_rejects(options: &Options, own: Option<&Path>) -> Result<Rejects, ImportError> {
@@ -142,11 +152,13 @@ fn open_rejects(options: &Options, own: Option<&Path>) -> Result<Rejects, Import
     });
     let mut taken = [Some(options.source.as_path()), own].into_iter().flatten();
     let opened = if taken.any(|other| is_same_file(&path, other)) {
-        Err(RejectsError::Taken)
+        Err(io::Error::other(
+            "must be another file than the source and the database",
+        ))
     } else {
         Rejects::new(&path)
     };
-    opened.map_err(|reason| ImportError::Rejects { path, reason })
+    opened.map_err(|error| ImportError(format!("--rejects {}: {error}", path.display())))
 }
 
 /// It is drawn only where standard error is a terminal.
@@ -204,15 +216,15 @@ struct Run {
 }
 
 impl Run {
-    /// Imports the next rows.
-    async fn step(&mut self, columns: &Columns, rows: &[Vec<Cell>]) -> Result<(), StepError> {
-        let read: Vec<_> = rows
-            .iter()
-            .map(|cells| row::read(columns, cells, &self.statuses))
-            .collect();
+    /// Imports the next rows; `Err` says why not.
+    async fn step(&mut self, rows: &[SourceRow]) -> Result<(), String> {
+        let read = rows.iter().map(|row| row::read(row, &self.statuses));
+        let read: Vec<_> = read.collect();
         let batch = read.iter().flatten().cloned().collect();
-        let mut verdicts = self.target.take(batch).await?.into_iter();
-        for (cells, read) in zip(rows, read) {
+        let verdicts = self.target.take(batch).await;
+        let verdicts = verdicts.map_err(|error| format!("database.url: {error}"))?;
+        let mut verdicts = verdicts.into_iter();
+        for (row, read) in zip(rows, read) {
             self.report.read += 1;
             let reason = match read {
                 Err(reason) => {
@@ -237,7 +249,9 @@ impl Run {
                     }
                 },
             };
-            self.rejects.add(columns, cells, &reason)?;
+            self.rejects
+                .add(row, &reason)
+                .map_err(|error| no_rejects(&error))?;
         }
         Ok(())
     }

@@ -8,11 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use super::{cell::Cell, error::RejectsError, row::Columns};
+use super::row::SourceRow;
 
 /// The file. It gets its name when it is complete, and is only made if a row is rejected. That of a run
 /// that stopped on its way is removed: the run is repeated, and an incomplete list would only mislead.
@@ -24,34 +24,26 @@ pub(super) struct Rejects {
 
 #[derive(Serialize)]
 struct RejectLine<'a> {
-    id: Value,
+    id: &'a Value,
     reason: &'a str,
-    row: Row<'a>,
-}
-
-/// A row with its columns in their order.
-struct Row<'a>(&'a Columns, &'a [Cell]);
-
-impl Serialize for Row<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_map(self.0.names().iter().zip(self.1.iter().map(Cell::to_json)))
-    }
+    row: &'a SourceRow,
 }
 
 impl Rejects {
     /// The file will be written to `path`, whose folder must exist.
-    pub(super) fn new(path: &Path) -> Result<Self, RejectsError> {
-        let name = path.file_name().ok_or(RejectsError::NotAFile)?;
+    pub(super) fn new(path: &Path) -> io::Result<Self> {
+        let not_a_file = || io::Error::other("must be a file, or not be there yet");
+        let name = path.file_name().ok_or_else(not_a_file)?;
         // Renaming the finished file would also replace a device.
         if path.metadata().is_ok_and(|there| !there.is_file()) {
-            return Err(RejectsError::NotAFile);
+            return Err(not_a_file());
         }
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         };
         if !folder.metadata()?.is_dir() {
-            return Err(io::Error::from(io::ErrorKind::NotADirectory).into());
+            return Err(io::ErrorKind::NotADirectory.into());
         }
         Ok(Self {
             path: path.with_file_name(name),
@@ -60,12 +52,7 @@ impl Rejects {
     }
 
     /// Adds a row.
-    pub(super) fn add(
-        &mut self,
-        columns: &Columns,
-        cells: &[Cell],
-        reason: &str,
-    ) -> io::Result<()> {
+    pub(super) fn add(&mut self, row: &SourceRow, reason: &str) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             none => {
@@ -78,9 +65,9 @@ impl Rejects {
             }
         };
         let line = RejectLine {
-            id: columns.cell(cells, "id").to_json(),
+            id: row.get("id"),
             reason,
-            row: Row(columns, cells),
+            row,
         };
         serde_json::to_writer(&mut *file, &line)?;
         file.write_all(b"\n")

@@ -32,38 +32,33 @@ impl Report {
 impl fmt::Display for Report {
     /// One line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            dry_run,
-            read,
-            imported,
-            already_here,
-            differing,
-            rejected,
-            rejects,
-        } = self;
-        if *dry_run {
+        if self.dry_run {
             f.write_str("dry run, nothing is written: ")?;
         }
-        match (imported, self.is_complete()) {
-            (0, true) if *read == 0 => {
-                return f.write_str("nothing to import: the source has no appointments");
+        if self.imported == 0 {
+            f.write_str("nothing to import: ")?;
+            if self.read == 0 {
+                return f.write_str("the source has no appointments");
             }
-            (0, true) => {
-                return write!(
-                    f,
-                    "nothing to import: all {read} appointments are already here"
-                );
+            if self.is_complete() {
+                return write!(f, "all {} appointments are already here", self.read);
             }
-            (0, false) => f.write_str("nothing to import: ")?,
-            _ => {}
         }
-        let verb = if *dry_run { "would import" } else { "imported" };
         write!(
             f,
-            "read {read}, {verb} {imported}, already here {already_here}, differing {differing}, \
-             rejected {rejected}"
+            "read {}, {} {}, already here {}, differing {}, rejected {}",
+            self.read,
+            if self.dry_run {
+                "would import"
+            } else {
+                "imported"
+            },
+            self.imported,
+            self.already_here,
+            self.differing,
+            self.rejected
         )?;
-        match rejects {
+        match &self.rejects {
             Some(path) => write!(
                 f,
                 "; the differing and the rejected are in {} with the reasons",

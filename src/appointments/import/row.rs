@@ -4,13 +4,17 @@
 //! in what may be NULL. Every value is checked as it is stored, whatever its schema declared, so the
 //! schemas are all read in the same way.
 
-use std::fmt::Display;
+use std::{fmt::Display, sync::LazyLock};
 
-use super::{cell::Cell, statuses::Statuses};
+use regex_lite::Regex;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use super::{cell, statuses::Statuses};
 use crate::{
     appointments::model::{Appointment, InvalidPatient, MAX_ID, MAX_IMPORTED_ID, PatientId},
     db::UtcTime,
-    input::{has_form, instant, json_integer},
+    input::{instant, json_integer},
     tenant::{InvalidTenant, TenantId},
 };
 
@@ -18,8 +22,15 @@ use crate::{
 /// clients may make here, and counted them.
 const MAX_DURATION_MIN: i64 = 24 * 60;
 
+/// The form of a time as `SQLAlchemy` writes it, or `SQLite`'s `CURRENT_TIMESTAMP`, which has no fraction.
+/// A general parser accepts more, such as an offset, and drops what it cannot represent.
+static TIME: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^([0-9]{4}-[0-9]{2}-[0-9]{2}) ([0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?)$")
+        .expect("this is a regular expression")
+});
+
 /// The columns without which a source is not `AlignWork`'s.
-const REQUIRED: [&str; 8] = [
+pub(super) const REQUIRED: [&str; 8] = [
     "id",
     "tenant_id",
     "patient_id",
@@ -30,65 +41,48 @@ const REQUIRED: [&str; 8] = [
     "updated_at",
 ];
 
-/// The names of a source's columns, in its order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Columns(Vec<String>);
+/// A row of the source: the name and the value of each column, in their order.
+#[derive(Debug, Clone)]
+pub(super) struct SourceRow(pub(super) Vec<(String, Value)>);
 
-impl Columns {
-    /// Checks that no required column is missing; `Err` is the first that is.
-    pub(super) fn new(names: Vec<String>) -> Result<Self, &'static str> {
-        let columns = Self(names);
-        match REQUIRED
-            .into_iter()
-            .find(|name| columns.position(name).is_none())
-        {
-            Some(missing) => Err(missing),
-            None => Ok(columns),
-        }
-    }
-
-    /// All of them, in the source's order.
-    pub(super) fn names(&self) -> &[String] {
-        &self.0
-    }
-
-    /// The value of column `name` among `cells`, which are as many as the columns; NULL if the source has
-    /// no such column.
-    pub(super) fn cell<'a>(&self, cells: &'a [Cell], name: &str) -> &'a Cell {
-        self.position(name).map_or(&Cell::Null, |at| &cells[at])
-    }
-
-    /// `SQLite` ignores the case of a column's name.
-    fn position(&self, name: &str) -> Option<usize> {
-        self.0
-            .iter()
-            .position(|column| column.eq_ignore_ascii_case(name))
+impl SourceRow {
+    /// The value of that column; NULL if there is no such column.
+    pub(super) fn get(&self, column: &str) -> &Value {
+        let mut columns = self.0.iter();
+        let found = columns.find(|(name, _)| is_column(name, column));
+        found.map_or(&Value::Null, |(_, value)| value)
     }
 }
 
-/// The appointment in `cells`, which are as many as the columns; `Err` says all that is wrong.
+impl Serialize for SourceRow {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// Whether `name` names that column: `SQLite` ignores the case.
+pub(super) fn is_column(name: &str, column: &str) -> bool {
+    name.eq_ignore_ascii_case(column)
+}
+
+/// The appointment in `row`; `Err` says all that is wrong.
 ///
 /// If `updated_at` is NULL, `created_at` is used. If that is NULL, `updated_at` is used, or else
 /// `starts_at`.
-pub(super) fn read(
-    columns: &Columns,
-    cells: &[Cell],
-    statuses: &Statuses,
-) -> Result<Appointment, String> {
+pub(super) fn read(row: &SourceRow, statuses: &Statuses) -> Result<Appointment, String> {
     let mut row = RowReader {
-        columns,
-        cells,
+        row,
         reasons: Vec::new(),
     };
-    let id = row.read("id", |cell| whole(cell, MAX_IMPORTED_ID));
+    let id = row.read("id", |cell| json_integer(cell, 1, MAX_IMPORTED_ID));
     let tenant = row.read("tenant_id", tenant);
     let patient = row.read("patient_id", patient);
     let consultorio_id = row.read("consultorio_id", |cell| {
-        unless_null(cell, |cell| whole(cell, MAX_ID))
+        unless_null(cell, |cell| json_integer(cell, 1, MAX_ID))
     });
     let starts_at = row.read("starts_at", utc);
     let duration_min = row.read("duration_min", |cell| {
-        let minutes = whole(cell, MAX_DURATION_MIN)?;
+        let minutes = json_integer(cell, 1, MAX_DURATION_MIN)?;
         i32::try_from(minutes).map_err(|error| error.to_string())
     });
     let status = row.read("status", |cell| {
@@ -102,8 +96,7 @@ pub(super) fn read(
     let appointment = || {
         let starts_at = starts_at?;
         let updated_at = updated_at?;
-        let created_at = created_at?;
-        let created_at = created_at.or(updated_at).unwrap_or(starts_at);
+        let created_at = created_at?.or(updated_at).unwrap_or(starts_at);
         Some(Appointment {
             id: id?,
             tenant_id: tenant?.as_str().to_owned(),
@@ -119,87 +112,58 @@ pub(super) fn read(
     appointment().ok_or_else(|| row.reasons.join("; "))
 }
 
-/// Reads the cells of one row, and collects what is wrong with them.
+/// Reads the columns of one row, and collects what is wrong with them.
 struct RowReader<'a> {
-    columns: &'a Columns,
-    cells: &'a [Cell],
+    row: &'a SourceRow,
     reasons: Vec<String>,
 }
 
 impl RowReader<'_> {
-    /// Reads the cell of a column; `None` means that a reason was noted.
+    /// Reads a column; `None` means that a reason was noted.
     fn read<T, E: Display>(
         &mut self,
         column: &str,
-        parse: impl FnOnce(&Cell) -> Result<T, E>,
+        parse: impl FnOnce(&Value) -> Result<T, E>,
     ) -> Option<T> {
-        let cell = self.columns.cell(self.cells, column);
-        parse(cell)
-            .map_err(|error| self.reasons.push(format!("{column} {error}, is {cell}")))
-            .ok()
+        let cell = self.row.get(column);
+        let read = parse(cell);
+        read.map_err(|error| {
+            let reason = format!("{column} {error}, is {}", cell::shown(cell));
+            self.reasons.push(reason);
+        })
+        .ok()
     }
 }
 
 fn unless_null<T, E>(
-    cell: &Cell,
-    parse: impl FnOnce(&Cell) -> Result<T, E>,
+    cell: &Value,
+    parse: impl FnOnce(&Value) -> Result<T, E>,
 ) -> Result<Option<T>, E> {
-    if *cell == Cell::Null {
+    if cell.is_null() {
         Ok(None)
     } else {
         parse(cell).map(Some)
     }
 }
 
-/// A whole number from 1 to `max`.
-fn whole(cell: &Cell, max: i64) -> Result<i64, String> {
-    json_integer(&cell.to_json(), 1, max)
+fn tenant(cell: &Value) -> Result<TenantId, InvalidTenant> {
+    TenantId::parse(cell.as_str().ok_or(InvalidTenant)?)
 }
 
-fn tenant(cell: &Cell) -> Result<TenantId, InvalidTenant> {
+fn patient(cell: &Value) -> Result<PatientId, InvalidPatient> {
     match cell {
-        Cell::Text(text) => TenantId::parse(text),
-        _ => Err(InvalidTenant),
-    }
-}
-
-fn patient(cell: &Cell) -> Result<PatientId, InvalidPatient> {
-    match cell {
-        Cell::Text(text) => PatientId::parse(text),
-        Cell::Integer(number) => PatientId::parse(&number.to_string()),
+        Value::String(text) => PatientId::parse(text),
+        Value::Number(number) if number.is_i64() => PatientId::parse(&number.to_string()),
         _ => Err(InvalidPatient),
     }
 }
 
-/// A time as `SQLAlchemy` writes it, or `SQLite`'s `CURRENT_TIMESTAMP`, which has no fraction.
-fn utc(cell: &Cell) -> Result<UtcTime, &'static str> {
-    const ALLOWED: &str = "must be UTC as text YYYY-MM-DD HH:MM:SS with up to 6 digits of \
+fn utc(cell: &Value) -> Result<UtcTime, &'static str> {
+    const REFUSED: &str = "must be UTC as text YYYY-MM-DD HH:MM:SS with up to 6 digits of \
                            fraction and without offset, from 1970 to 2199";
-    match cell {
-        // A general parser accepts more, such as an offset, and drops what it cannot represent.
-        Cell::Text(text) if is_naive(text) => {
-            instant(&format!("{}T{}Z", &text[..10], &text[11..])).map_err(|_outside| ALLOWED)
-        }
-        _ => Err(ALLOWED),
-    }
-}
-
-/// Whether `text` has the form `YYYY-MM-DD HH:MM:SS`, perhaps with 1 to 6 digits of fraction.
-fn is_naive(text: &str) -> bool {
-    let Some((time, fraction)) = text
-        .as_bytes()
-        .split_at_checked("YYYY-MM-DD HH:MM:SS".len())
-    else {
-        return false;
-    };
-    let is_fraction = match fraction {
-        [] => true,
-        [b'.', digits @ ..] => {
-            (1..=6).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit)
-        }
-        _ => false,
-    };
-    has_form(time, b"0000-00-00 00:00:50") && is_fraction
+    let parts = TIME.captures(cell.as_str().unwrap_or_default());
+    let parts = parts.ok_or(REFUSED)?;
+    instant(&format!("{}T{}Z", &parts[1], &parts[2])).map_err(|_outside| REFUSED)
 }
 
 #[cfg(test)]

@@ -2,41 +2,29 @@
 
 use std::collections::HashMap;
 
-use thiserror::Error;
+use serde_json::Value;
 
-use super::cell::Cell;
 use crate::db::{InvalidStatus, Status};
 
 /// The mappings of `--status`, by FROM; the empty FROM means NULL and empty text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Statuses(HashMap<String, Status>);
 
-/// A `--status` that cannot be used. The message is one line that shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("--status {given:?}: {reason}")]
-pub struct InvalidMapping {
-    given: String,
-    reason: String,
-}
-
 impl Statuses {
-    /// Reads each `FROM=TO`. TO begins after the last `=`.
-    pub(super) fn parse(mappings: &[String]) -> Result<Self, InvalidMapping> {
+    /// Reads each `FROM=TO`. TO begins after the last `=`. `Err` says in one line which cannot be used.
+    pub(super) fn parse(mappings: &[String]) -> Result<Self, String> {
         let mut statuses = HashMap::new();
         for given in mappings {
-            add(&mut statuses, given).map_err(|reason| InvalidMapping {
-                given: given.clone(),
-                reason,
-            })?;
+            add(&mut statuses, given).map_err(|reason| format!("--status {given:?}: {reason}"))?;
         }
         Ok(Self(statuses))
     }
 
     /// The status in `cell`. It must be written exactly so, since `AlignWork` counted no other spelling.
-    pub(super) fn read(&self, cell: &Cell) -> Result<Status, InvalidStatus> {
+    pub(super) fn read(&self, cell: &Value) -> Result<Status, InvalidStatus> {
         let text = match cell {
-            Cell::Text(text) => text,
-            Cell::Null => "",
+            Value::String(text) => text,
+            Value::Null => "",
             _ => return Err(InvalidStatus),
         };
         self.0.get(text).copied().map_or_else(|| text.parse(), Ok)
@@ -63,28 +51,28 @@ fn add(statuses: &mut HashMap<String, Status>, given: &str) -> Result<(), String
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
+    use super::super::cell::{blob, malformed};
     use super::*;
 
-    fn parse(mappings: &[&str]) -> Result<Statuses, InvalidMapping> {
+    fn parse(mappings: &[&str]) -> Result<Statuses, String> {
         Statuses::parse(&mappings.iter().map(ToString::to_string).collect::<Vec<_>>())
     }
 
     #[test]
     fn the_three_are_taken_as_written_and_nothing_else() {
         let statuses = parse(&[]).unwrap();
-        assert_eq!(
-            statuses.read(&Cell::Text("confirmed".into())),
-            Ok(Status::Confirmed)
-        );
+        assert_eq!(statuses.read(&json!("confirmed")), Ok(Status::Confirmed));
         for cell in [
-            Cell::Null,
-            Cell::Text(String::new()),
-            Cell::Text("Confirmed".into()),
-            Cell::Text("confirmed ".into()),
-            Cell::Text("canceled".into()),
-            Cell::Integer(1),
-            Cell::Blob(b"confirmed".into()),
-            Cell::Malformed(b"confirmed\xff".into()),
+            Value::Null,
+            json!(""),
+            json!("Confirmed"),
+            json!("confirmed "),
+            json!("canceled"),
+            json!(1),
+            blob(b"confirmed"),
+            malformed(b"confirmed\xff"),
         ] {
             assert_eq!(statuses.read(&cell), Err(InvalidStatus), "{cell}");
         }
@@ -94,12 +82,12 @@ mod tests {
     fn others_get_their_meaning_from_the_caller() {
         let statuses = parse(&["a=b=confirmed", "Pending=pending", "=cancelled"]).unwrap();
         for (cell, expected) in [
-            (Cell::Text("a=b".into()), Ok(Status::Confirmed)),
-            (Cell::Text("Pending".into()), Ok(Status::Pending)),
-            (Cell::Text(String::new()), Ok(Status::Cancelled)),
-            (Cell::Null, Ok(Status::Cancelled)),
-            (Cell::Text("a".into()), Err(InvalidStatus)),
-            (Cell::Blob(vec![]), Err(InvalidStatus)),
+            (json!("a=b"), Ok(Status::Confirmed)),
+            (json!("Pending"), Ok(Status::Pending)),
+            (json!(""), Ok(Status::Cancelled)),
+            (Value::Null, Ok(Status::Cancelled)),
+            (json!("a"), Err(InvalidStatus)),
+            (blob(&[]), Err(InvalidStatus)),
         ] {
             assert_eq!(statuses.read(&cell), expected, "{cell}");
         }

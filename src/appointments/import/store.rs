@@ -13,14 +13,19 @@ use diesel::{
     SelectableHelper, SqliteConnection,
     connection::SimpleConnection,
     deserialize::{self, FromSql},
+    dsl::sql,
     row::{Field, NamedRow, Row},
     sql_query,
     sql_types::{BigInt, Text},
     sqlite::{Sqlite, SqliteType, SqliteValue},
 };
+use serde_json::Value;
 use thiserror::Error;
 
-use super::{cell::Cell, row::Columns};
+use super::{
+    cell,
+    row::{REQUIRED, SourceRow, is_column},
+};
 use crate::{
     appointments::model::Appointment,
     db::{AnyConn, Dialect, FileError, establish, locate, on_db, schema::appointments},
@@ -30,7 +35,7 @@ use crate::{
 /// An `AlignWork` database as it was when it was opened.
 pub(super) struct Source {
     conn: SqliteConnection,
-    columns: Columns,
+    columns: Vec<String>,
     total: u64,
     /// The number of the last row that was read.
     at: i64,
@@ -38,7 +43,7 @@ pub(super) struct Source {
 
 /// A source that cannot be read.
 #[derive(Debug, Error)]
-pub enum SourceError {
+pub(super) enum SourceError {
     /// There is no such file, or it may not be read.
     #[error(transparent)]
     File(#[from] FileError),
@@ -76,18 +81,20 @@ impl Source {
     pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Self, SourceError> {
         let path = locate(path)?;
         let mut conn = establish(&path, "mode=ro", busy_timeout)?;
-        let columns: Vec<ColumnName> = sql_query(
+        let columns: Vec<String> = sql::<Text>(
             "SELECT name FROM pragma_table_xinfo('appointments', 'main') WHERE hidden <> 1",
         )
         .load(&mut conn)?;
         if columns.is_empty() {
             return Err(SourceError::NoTable);
         }
-        let columns = columns.into_iter().map(|column| column.name).collect();
-        let columns = Columns::new(columns).map_err(SourceError::NoColumn)?;
+        let is_missing = |required: &&str| !columns.iter().any(|name| is_column(name, required));
+        if let Some(missing) = REQUIRED.into_iter().find(is_missing) {
+            return Err(SourceError::NoColumn(missing));
+        }
         conn.batch_execute(&snapshot(&columns))?;
-        let Total { total } =
-            sql_query("SELECT count(*) AS total FROM temp.snapshot").get_result(&mut conn)?;
+        let total: i64 =
+            sql::<BigInt>("SELECT count(*) FROM temp.snapshot").get_result(&mut conn)?;
         Ok(Self {
             conn,
             columns,
@@ -96,25 +103,21 @@ impl Source {
         })
     }
 
-    /// The columns, in the order of each row's cells.
-    pub(super) fn columns(&self) -> &Columns {
-        &self.columns
-    }
-
     /// How many rows there are.
     pub(super) fn total(&self) -> u64 {
         self.total
     }
 
     /// The next rows, at most `count`; none at the end.
-    pub(super) fn next(&mut self, count: usize) -> Result<Vec<Vec<Cell>>, SourceError> {
-        let rows: Vec<SourceRow> =
+    pub(super) fn next(&mut self, count: usize) -> Result<Vec<SourceRow>, SourceError> {
+        let rows: Vec<NumberedRow> =
             sql_query("SELECT rowid, * FROM temp.snapshot WHERE rowid > ? ORDER BY rowid LIMIT ?")
                 .bind::<BigInt, _>(self.at)
                 .bind::<BigInt, _>(i64::try_from(count).unwrap_or(i64::MAX))
                 .load(&mut self.conn)?;
         self.at = rows.last().map_or(self.at, |row| row.at);
-        Ok(rows.into_iter().map(|row| row.cells).collect())
+        let named = |row: NumberedRow| SourceRow(zip(self.columns.clone(), row.cells).collect());
+        Ok(rows.into_iter().map(named).collect())
     }
 }
 
@@ -124,9 +127,8 @@ impl Source {
 /// A read transaction that lasts as long as the import would prevent `AlignWork` from committing. The copy
 /// numbers its rows itself, so that the source needs no key, and renames the columns, so that none can
 /// hide that number.
-fn snapshot(columns: &Columns) -> String {
+fn snapshot(columns: &[String]) -> String {
     let selected: Vec<String> = columns
-        .names()
         .iter()
         .enumerate()
         .map(|(at, name)| format!("a.\"{}\" AS c{at}", name.replace('"', "\"\"")))
@@ -137,29 +139,17 @@ fn snapshot(columns: &Columns) -> String {
     )
 }
 
-#[derive(QueryableByName)]
-struct ColumnName {
-    #[diesel(sql_type = Text)]
-    name: String,
-}
-
-#[derive(QueryableByName)]
-struct Total {
-    #[diesel(sql_type = BigInt)]
-    total: i64,
-}
-
-struct SourceRow {
+struct NumberedRow {
     at: i64,
-    cells: Vec<Cell>,
+    cells: Vec<Value>,
 }
 
-impl QueryableByName<Sqlite> for SourceRow {
+impl QueryableByName<Sqlite> for NumberedRow {
     fn build<'a>(row: &impl NamedRow<'a, Sqlite>) -> deserialize::Result<Self> {
         let at = Row::get(row, 0).ok_or("there is no row number")?;
         let at = <i64 as FromSql<BigInt, Sqlite>>::from_nullable_sql(at.value())?;
         let cells = (1..row.field_count())
-            .map(|at| Row::get(row, at).map_or(Cell::Null, |field| cell(field.value())))
+            .filter_map(|at| Row::get(row, at).map(|field| as_stored(field.value())))
             .collect();
         Ok(Self { at, cells })
     }
@@ -167,26 +157,23 @@ impl QueryableByName<Sqlite> for SourceRow {
 
 /// Reads the value as it is stored: Diesel's own types would convert other types, and replace bytes that are
 /// not UTF-8.
-fn cell(value: Option<SqliteValue<'_, '_, '_>>) -> Cell {
+fn as_stored(value: Option<SqliteValue<'_, '_, '_>>) -> Value {
     let Some(mut value) = value else {
-        return Cell::Null;
+        return Value::Null;
     };
     match value.value_type() {
-        None => Cell::Null,
+        None => Value::Null,
         Some(SqliteType::SmallInt | SqliteType::Integer | SqliteType::Long) => {
-            Cell::Integer(value.read_long())
+            value.read_long().into()
         }
-        Some(SqliteType::Float | SqliteType::Double) => Cell::Real(value.read_double()),
-        Some(SqliteType::Binary) => Cell::Blob(value.read_blob().to_vec()),
+        Some(SqliteType::Float | SqliteType::Double) => cell::real(value.read_double()),
+        Some(SqliteType::Binary) => cell::blob(value.read_blob()),
         Some(SqliteType::Text) => {
             let text = value.read_text().to_owned();
-            if !text.contains(char::REPLACEMENT_CHARACTER) {
-                return Cell::Text(text);
+            if text.contains(char::REPLACEMENT_CHARACTER) && value.read_blob() != text.as_bytes() {
+                return cell::malformed(value.read_blob());
             }
-            match value.read_blob() {
-                bytes if bytes == text.as_bytes() => Cell::Text(text),
-                bytes => Cell::Malformed(bytes.to_vec()),
-            }
+            text.into()
         }
     }
 }
