@@ -4,8 +4,7 @@
 use std::{
     fmt::{self, Display},
     fs, io,
-    path::{Path, PathBuf},
-    time::SystemTime,
+    path::PathBuf,
 };
 
 use jsonwebtoken::{
@@ -13,14 +12,15 @@ use jsonwebtoken::{
     crypto::rust_crypto::DEFAULT_PROVIDER,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse},
 };
+use rsa::{BigUint, RsaPublicKey, traits::PublicKeyParts};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::settings::{AuthSettings, InvalidSecret, Secret};
+use crate::settings::{AuthSettings, Secret};
 
-/// The allowed sizes of RSA keys, in bits: smaller ones are weak (RFC 7518, section 3.3), larger ones are
-/// slow.
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
+/// The smallest RSA key that is not weak, in bits (RFC 7518, section 3.3). The largest that tokens can be
+/// checked with has 4096.
+const MIN_RSA_BITS: usize = 2048;
 
 /// The file of a key is no larger than this, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -44,15 +44,11 @@ pub struct KeyFile {
     /// The setting that names the file.
     setting: &'static str,
     path: PathBuf,
-    parse: fn(&str) -> Result<KeySet, String>,
+    /// The keys in its text; `Err` says why it is not fit.
+    parse: Parse,
 }
 
-/// What tells whether a file has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileVersion {
-    modified: SystemTime,
-    bytes: u64,
-}
+type Parse = fn(&str) -> Result<KeySet, String>;
 
 /// What a file holds.
 struct KeySet {
@@ -70,41 +66,20 @@ impl From<Key> for KeySet {
     }
 }
 
-/// Keys that cannot be used. No message shows a secret.
+/// Keys that cannot be used. The message names the setting, and shows no secret.
 #[derive(Debug, Error)]
-pub enum KeysError {
-    /// There is none.
-    #[error("auth.mode: \"jwt\" needs a key to check tokens with")]
-    Missing,
-    /// The file cannot be read.
-    #[error("{key}: cannot read {file}: {source}")]
-    Unreadable {
-        /// The setting that names the file.
-        key: &'static str,
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// What the file holds is not fit.
-    #[error("{key}: {file}: {problem}")]
-    Unfit {
-        /// The setting that names the file.
-        key: &'static str,
-        /// The file.
-        file: PathBuf,
-        /// Why not, and what is.
-        problem: String,
-    },
-}
+#[error("{0}")]
+pub struct KeysError(String);
 
 impl Keys {
     /// Reads the keys that `settings` have or name.
     pub fn load(settings: &AuthSettings) -> Result<Self, KeysError> {
         match KeyFile::of(settings) {
-            Some(file) => file.read(),
+            Some(file) => file.keys(&file.text()?),
             None if settings.secret.is_set() => Ok(Self(vec![hmac(&settings.secret)])),
-            None => Err(KeysError::Missing),
+            None => Err(KeysError(
+                "auth.mode: \"jwt\" needs a key to check tokens with".to_owned(),
+            )),
         }
     }
 
@@ -129,7 +104,6 @@ impl Keys {
 impl KeyFile {
     /// The file that `settings` name; nothing if they have the secret itself.
     pub(super) fn of(settings: &AuthSettings) -> Option<Self> {
-        type Parse = fn(&str) -> Result<KeySet, String>;
         let files: [(&'static str, &PathBuf, Parse); 3] = [
             ("auth.secret_file", &settings.secret_file, secret_of_file),
             (
@@ -149,31 +123,31 @@ impl KeyFile {
             })
     }
 
-    /// Its version now; `None` if it cannot be told.
-    pub(super) fn version(&self) -> Option<FileVersion> {
-        let metadata = fs::metadata(&self.path).ok()?;
-        Some(FileVersion {
-            modified: metadata.modified().ok()?,
-            bytes: metadata.len(),
-        })
+    /// What it holds now.
+    pub(super) fn text(&self) -> Result<String, KeysError> {
+        let read = || {
+            if fs::metadata(&self.path)?.len() > MAX_FILE_BYTES {
+                let refused = format!("it has more than {MAX_FILE_BYTES} bytes");
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, refused));
+            }
+            fs::read_to_string(&self.path)
+        };
+        let path = self.path.display();
+        read().map_err(|error| self.refused(&format!("cannot read {path}: {error}")))
     }
 
-    /// Reads the keys, and logs which of a set are not used. A set without any other is refused.
-    pub(super) fn read(&self) -> Result<Keys, KeysError> {
-        let (key, file) = (self.setting, self.path.clone());
-        let text = match read_file(&file) {
-            Ok(text) => text,
-            Err(source) => return Err(KeysError::Unreadable { key, file, source }),
-        };
-        match (self.parse)(&text) {
-            Ok(set) => {
-                for reason in set.ignored {
-                    log::warn!("{self}: {reason}. This key is not used.");
-                }
-                Ok(Keys(set.keys))
-            }
-            Err(problem) => Err(KeysError::Unfit { key, file, problem }),
+    /// The keys in its `text`. Logs which of a set are not used; a set without any other is refused.
+    pub(super) fn keys(&self, text: &str) -> Result<Keys, KeysError> {
+        let set = (self.parse)(text)
+            .map_err(|problem| self.refused(&format!("{}: {problem}", self.path.display())))?;
+        for reason in set.ignored {
+            log::warn!("{self}: {reason}. This key is not used.");
         }
+        Ok(Keys(set.keys))
+    }
+
+    fn refused(&self, problem: &str) -> KeysError {
+        KeysError(format!("{}: {problem}", self.setting))
     }
 }
 
@@ -181,14 +155,6 @@ impl Display for KeyFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.setting, self.path.display())
     }
-}
-
-fn read_file(file: &Path) -> io::Result<String> {
-    if fs::metadata(file)?.len() > MAX_FILE_BYTES {
-        let refused = format!("it has more than {MAX_FILE_BYTES} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, refused));
-    }
-    fs::read_to_string(file)
 }
 
 fn hmac(secret: &Secret) -> Key {
@@ -202,7 +168,7 @@ fn hmac(secret: &Secret) -> Key {
 fn secret_of_file(text: &str) -> Result<KeySet, String> {
     let line = text.strip_suffix('\n').unwrap_or(text);
     let line = line.strip_suffix('\r').unwrap_or(line);
-    let secret = Secret::new(line).map_err(|error: InvalidSecret| error.to_string())?;
+    let secret = Secret::new(line).map_err(|error| error.to_string())?;
     Ok(hmac(&secret).into())
 }
 
@@ -230,10 +196,8 @@ fn public_key(text: &str) -> Result<KeySet, String> {
     .into_iter()
     .find_map(|(key, algorithm)| Some((key.ok()?, algorithm)));
     let (decoding, algorithm) = found.ok_or_else(|| format!("it is not understood, {ALLOWED}"))?;
-    match fit(None, decoding, algorithm) {
-        Ok(key) => Ok(key.into()),
-        Err(problem) => Err(format!("{problem}, {ALLOWED}")),
-    }
+    let key = fit(None, decoding, algorithm).map_err(|problem| format!("{problem}, {ALLOWED}"))?;
+    Ok(key.into())
 }
 
 /// The keys of a JWK Set. As RFC 7517, section 5, has it, a key that is not understood or cannot be used
@@ -317,12 +281,13 @@ fn member(raw: &Value) -> Result<Option<Key>, String> {
 fn fit(id: Option<String>, decoding: DecodingKey, algorithm: Algorithm) -> Result<Key, String> {
     if algorithm == Algorithm::RS256 {
         let utils = &DEFAULT_PROVIDER.key_utils;
-        let parts = match decoding.kind() {
+        let (n, e) = match decoding.kind() {
             DecodingKeyKind::SecretOrDer(der) => (utils.rsa_pub_components_from_public_key)(der)
                 .map_err(|_| "it is not an RSA public key of a usual size")?,
             DecodingKeyKind::RsaModulusExponent { n, e } => (n.clone(), e.clone()),
         };
-        if !is_fit_rsa(&parts.0, &parts.1) {
+        let key = RsaPublicKey::new(BigUint::from_bytes_be(&n), BigUint::from_bytes_be(&e));
+        if !key.is_ok_and(|key| key.n().bits() >= MIN_RSA_BITS) {
             return Err("it is an RSA key of another size".to_owned());
         }
     }
@@ -334,26 +299,6 @@ fn fit(id: Option<String>, decoding: DecodingKey, algorithm: Algorithm) -> Resul
         decoding,
         algorithm,
     })
-}
-
-/// Whether these are the modulus and the exponent, in big-endian bytes, of a key in use.
-fn is_fit_rsa(modulus: &[u8], exponent: &[u8]) -> bool {
-    let modulus = without_zeros(modulus);
-    let exponent = without_zeros(exponent);
-    let bits = modulus.first().map_or(0, |first| {
-        modulus.len() * 8 - first.leading_zeros() as usize
-    });
-    let is_odd = |bytes: &[u8]| bytes.last().is_some_and(|last| last % 2 == 1);
-    RSA_BITS.contains(&bits)
-        && is_odd(modulus)
-        && is_odd(exponent)
-        && exponent != [1]
-        && exponent.len() <= 4
-}
-
-fn without_zeros(bytes: &[u8]) -> &[u8] {
-    let first = bytes.iter().position(|byte| *byte != 0);
-    &bytes[first.unwrap_or(bytes.len())..]
 }
 
 #[cfg(test)]

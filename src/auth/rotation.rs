@@ -1,4 +1,4 @@
-//! The rotation of keys: their file is read again whenever it changes, while the service runs.
+//! The rotation of keys: their file is read again and again, and what it holds is used when it has changed.
 
 use std::{
     sync::{Arc, Weak},
@@ -8,7 +8,7 @@ use std::{
 use tokio::task::spawn_blocking;
 
 use super::{
-    keys::{FileVersion, KeyFile, Keys, KeysError},
+    keys::{KeyFile, Keys, KeysError},
     token::Verifier,
 };
 use crate::{clock::Clock, settings::AuthSettings, tasks::Tasks};
@@ -23,19 +23,18 @@ pub(super) fn start(
     clock: Arc<dyn Clock>,
     tasks: &Tasks,
 ) -> Result<Arc<Verifier>, KeysError> {
-    let file = KeyFile::of(settings);
-    // Before it is read, so that a change in the meantime is noticed.
-    let version = file.as_ref().and_then(KeyFile::version);
-    let verifier = Arc::new(Verifier::new(settings, Keys::load(settings)?, clock));
-    if let Some(file) = file {
-        tasks.background(follow(file, version, Arc::downgrade(&verifier)));
-    }
+    let verifier = |keys| Arc::new(Verifier::new(settings, keys, clock));
+    let Some(file) = KeyFile::of(settings) else {
+        return Ok(verifier(Keys::load(settings)?));
+    };
+    let text = file.text()?;
+    let verifier = verifier(file.keys(&text)?);
+    tasks.background(follow(file, text, Arc::downgrade(&verifier)));
     Ok(verifier)
 }
 
-/// Reads `file` whenever it is no longer the `known` version. A file that is refused is read again at
-/// each look, since it may become readable without changing.
-async fn follow(file: KeyFile, mut known: Option<FileVersion>, verifier: Weak<Verifier>) {
+/// Reads `file` again and again, and uses its keys whenever its text is no longer the `known` one.
+async fn follow(file: KeyFile, mut known: String, verifier: Weak<Verifier>) {
     let mut refusal = None;
     loop {
         tokio::time::sleep(PERIOD).await;
@@ -43,31 +42,29 @@ async fn follow(file: KeyFile, mut known: Option<FileVersion>, verifier: Weak<Ve
             return;
         };
         let looked_at = file.clone();
-        let look = spawn_blocking(move || {
-            let version = looked_at.version();
-            let is_new = version.is_none() || version != known;
-            is_new.then(|| (version, looked_at.read()))
-        });
-        match look.await {
-            Ok(Some((version, Ok(keys)))) => {
+        let read = match spawn_blocking(move || looked_at.text()).await {
+            Ok(Ok(text)) if text == known && refusal.is_none() => continue,
+            Ok(read) => read.and_then(|text| Ok((file.keys(&text)?, text))),
+            // The runtime is about to end.
+            Err(_) => continue,
+        };
+        match read {
+            Ok((keys, text)) => {
                 log::info!(
                     "{file} has changed. Keys in use from now on: {}.",
                     keys.count()
                 );
                 verifier.replace_keys(keys);
-                known = version;
+                known = text;
                 refusal = None;
             }
-            Ok(Some((_, Err(error)))) => {
-                known = None;
+            Err(error) => {
                 let error = error.to_string();
                 if refusal.as_ref() != Some(&error) {
                     log::error!("{error}. The keys from before stay in use.");
                     refusal = Some(error);
                 }
             }
-            // Nothing has changed, or the runtime is about to end.
-            Ok(None) | Err(_) => {}
         }
     }
 }

@@ -57,31 +57,29 @@ struct CheckedToken {
 
 /// Why a token is not valid. This is for the log: the client is told only that it is not valid.
 #[derive(Debug, Error)]
-pub enum InvalidToken {
-    /// It is longer than any token here.
-    #[error("it has more than {MAX_BYTES} bytes")]
-    TooLong,
-    /// No key is for its `alg` and its `kid`, or several are.
-    #[error("there is no one key for its alg and kid")]
-    UnknownKey,
-    /// Its form, signature, `iss` or `aud` is not valid.
-    #[error("{}", what(.0))]
-    Jwt(#[from] JwtError),
-    /// Its header has `crit`, which demands extensions that are not supported here.
-    #[error("its header has crit")]
-    CriticalHeader,
-    /// A claim has a form that it cannot have.
-    #[error("its claim {0} is malformed")]
-    Malformed(String),
-    /// It is no access token, but for example one to get new access tokens with.
-    #[error("its type is not access")]
-    WrongType,
-    /// Its `exp` has passed.
-    #[error("it has expired")]
-    Expired,
-    /// Its `nbf` has not come yet.
-    #[error("it is not valid yet")]
-    NotYetValid,
+#[error("{0}")]
+pub struct InvalidToken(String);
+
+impl InvalidToken {
+    fn new(why: &str) -> Self {
+        Self(why.to_owned())
+    }
+
+    fn malformed(claim: &str) -> Self {
+        Self(format!("its claim {claim} is malformed"))
+    }
+}
+
+impl From<JwtError> for InvalidToken {
+    /// Says nothing that the client sent.
+    fn from(error: JwtError) -> Self {
+        match error.kind() {
+            ErrorKind::Json(_) | ErrorKind::Base64(_) | ErrorKind::Utf8(_) => {
+                Self::new("malformed")
+            }
+            _ => Self(error.to_string()),
+        }
+    }
 }
 
 impl From<InvalidToken> for ApiError {
@@ -91,14 +89,6 @@ impl From<InvalidToken> for ApiError {
             Challenge::InvalidToken,
             "The access token is not valid, or has expired. Sign in again.",
         )
-    }
-}
-
-/// What is wrong, without anything that the client sent.
-fn what(error: &JwtError) -> String {
-    match error.kind() {
-        ErrorKind::Json(_) | ErrorKind::Base64(_) | ErrorKind::Utf8(_) => "malformed".to_owned(),
-        _ => error.to_string(),
     }
 }
 
@@ -127,7 +117,8 @@ impl Verifier {
     /// Who presents `token`.
     pub fn verify(&self, token: &str) -> Result<Caller, InvalidToken> {
         if token.len() > MAX_BYTES {
-            return Err(InvalidToken::TooLong);
+            let why = format!("it has more than {MAX_BYTES} bytes");
+            return Err(InvalidToken(why));
         }
         let trusted = self.trusted();
         if let Some(checked) = trusted.checked.get(token) {
@@ -143,10 +134,12 @@ impl Verifier {
         let now = self.clock.now().as_duration().as_secs_f64();
         let leeway = self.settings.leeway.as_secs_f64();
         if now >= token.expires_at + leeway {
-            return Err(InvalidToken::Expired);
+            return Err(InvalidToken::new("it has expired"));
         }
         match token.valid_from {
-            Some(valid_from) if now < valid_from - leeway => Err(InvalidToken::NotYetValid),
+            Some(valid_from) if now < valid_from - leeway => {
+                Err(InvalidToken::new("it is not valid yet"))
+            }
             _ => Ok(()),
         }
     }
@@ -155,13 +148,12 @@ impl Verifier {
     fn read(&self, token: &str, keys: &Keys) -> Result<CheckedToken, InvalidToken> {
         let claims = self.signed(token, keys)?;
         if claims.get("type").is_some_and(|kind| kind != "access") {
-            return Err(InvalidToken::WrongType);
+            return Err(InvalidToken::new("its type is not access"));
         }
         let tenants = strings(&claims, &self.settings.tenant_claim)?;
         let tenants = tenants.iter().map(|name| TenantId::parse(name));
         let tenants = tenants.collect::<Result<_, _>>();
-        let tenants =
-            tenants.map_err(|_| InvalidToken::Malformed(self.settings.tenant_claim.clone()))?;
+        let tenants = tenants.map_err(|_| InvalidToken::malformed(&self.settings.tenant_claim))?;
         let admin = match claim(&claims, &self.settings.admin_claim) {
             Some(Value::Array(list)) => list.iter().any(|one| *one == self.settings.admin_value),
             one => one.is_some_and(|one| *one == self.settings.admin_value),
@@ -170,7 +162,7 @@ impl Verifier {
         Ok(CheckedToken {
             caller: Caller::of(tenants, admin),
             valid_from: seconds(&claims, "nbf")?,
-            expires_at: expires_at.ok_or_else(|| InvalidToken::Malformed("exp".to_owned()))?,
+            expires_at: expires_at.ok_or_else(|| InvalidToken::malformed("exp"))?,
         })
     }
 
@@ -178,9 +170,11 @@ impl Verifier {
     fn signed(&self, token: &str, keys: &Keys) -> Result<Claims, InvalidToken> {
         let header = decode_header(token)?;
         if header.crit.is_some() {
-            return Err(InvalidToken::CriticalHeader);
+            return Err(InvalidToken::new("its header has crit"));
         }
-        let key = keys.find(&header).ok_or(InvalidToken::UnknownKey)?;
+        let key = keys.find(&header);
+        let key =
+            key.ok_or_else(|| InvalidToken::new("there is no one key for its alg and kid"))?;
         Ok(decode(token, &key.decoding, &self.rules(key))?.claims)
     }
 
@@ -229,14 +223,14 @@ fn seconds(claims: &Claims, name: &str) -> Result<Option<f64>, InvalidToken> {
     let seconds = claim.as_f64();
     seconds
         .map(Some)
-        .ok_or_else(|| InvalidToken::Malformed(name.to_owned()))
+        .ok_or_else(|| InvalidToken::malformed(name))
 }
 
 /// The string or the strings of a claim; none if it is missing.
 fn strings<'a>(claims: &'a Claims, name: &str) -> Result<Vec<&'a str>, InvalidToken> {
     let text = |claim: &'a Value| {
         let text = claim.as_str();
-        text.ok_or_else(|| InvalidToken::Malformed(name.to_owned()))
+        text.ok_or_else(|| InvalidToken::malformed(name))
     };
     match claim(claims, name) {
         None | Some(Value::Null) => Ok(Vec::new()),

@@ -11,8 +11,12 @@ use base64::{
 use clap::ValueEnum;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use x509_cert::der::{Decode as _, Tag, Tagged as _, asn1::AnyRef};
 
-use super::{error::SettingsError, value};
+use super::{
+    error::SettingsError,
+    value::{self, Seconds},
+};
 
 /// The fewest bytes that a secret of HS256 may have: as many as its hash has (RFC 7518, section
 /// 3.2).
@@ -52,7 +56,7 @@ pub struct AuthSettings {
     #[serde(deserialize_with = "name")]
     pub audience: String,
     /// By how much the issuer's clock may differ.
-    #[serde(rename = "leeway_seconds", with = "value::Seconds::<0, 300>")]
+    #[serde(rename = "leeway_seconds", with = "Seconds::<0, 300>")]
     pub leeway: Duration,
     /// The claim that has the caller's tenant or the list of them: its name, or the path to it, whose
     /// parts are separated by dots.
@@ -95,25 +99,23 @@ impl AuthSettings {
     /// Refuses what is fine each by itself, but not together.
     pub(super) fn check(&self) -> Result<(), SettingsError> {
         let keys = self.keys();
-        let (keys, problem) = match (self.mode, keys.as_slice()) {
+        let problem = match (self.mode, keys.as_slice()) {
             (AuthMode::None, []) | (AuthMode::Jwt, [_]) => return Ok(()),
             // Whoever has set a key does not mean to let everybody in.
-            (AuthMode::None, [key, ..]) => (
-                *key,
-                "it has no meaning while auth.mode is \"none\"".to_owned(),
-            ),
-            (AuthMode::Jwt, []) => (
-                "auth.mode",
-                "\"jwt\" needs one of auth.secret, auth.secret_file, auth.public_key_file and \
-                 auth.jwks_file"
-                    .to_owned(),
-            ),
-            (AuthMode::Jwt, [first, others @ ..]) => (
-                *first,
-                format!("it cannot be set together with {}", others.join(", ")),
-            ),
+            (AuthMode::None, [key, ..]) => {
+                format!("{key}: it has no meaning while auth.mode is \"none\"")
+            }
+            (AuthMode::Jwt, []) => {
+                "auth.mode: \"jwt\" needs one of auth.secret, auth.secret_file, \
+                                    auth.public_key_file and auth.jwks_file"
+                    .to_owned()
+            }
+            (AuthMode::Jwt, [first, others @ ..]) => {
+                let others = others.join(", ");
+                format!("{first}: it cannot be set together with {others}")
+            }
         };
-        Err(SettingsError::Together { keys, problem })
+        Err(SettingsError(problem))
     }
 }
 
@@ -125,34 +127,26 @@ fn is_set(path: &std::path::Path) -> bool {
 #[derive(Debug, Clone, Default)]
 pub struct Secret(SecretString);
 
-/// No secret for HS256: the message says what is allowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidSecret {
-    /// It could be guessed.
-    #[error("given {0} bytes, allowed are at least {MIN_SECRET_BYTES} bytes of UTF-8")]
-    TooShort(usize),
-    /// It could be guessed.
-    #[error("given {0} different bytes, allowed are at least {MIN_DIFFERENT_BYTES} different ones")]
-    TooUniform(usize),
-    /// Whoever may read a public key could sign with it.
-    #[error("it is a key or a certificate, not a secret")]
-    Key,
-}
-
 impl Secret {
-    /// Takes `raw` as it is: nothing in it is decoded.
-    pub fn new(raw: impl Into<String>) -> Result<Self, InvalidSecret> {
+    /// Takes `raw` as it is: nothing in it is decoded. It must not be easy to guess.
+    pub fn new(raw: impl Into<String>) -> Result<Self, SettingsError> {
         let raw = raw.into();
         let different = raw.bytes().collect::<HashSet<_>>().len();
-        if is_key(&raw) {
-            Err(InvalidSecret::Key)
+        let problem = if is_key(&raw) {
+            // Whoever may read a public key could sign with it.
+            "it is a key or a certificate, not a secret".to_owned()
         } else if raw.len() < MIN_SECRET_BYTES {
-            Err(InvalidSecret::TooShort(raw.len()))
+            let given = raw.len();
+            format!("given {given} bytes, allowed are at least {MIN_SECRET_BYTES} bytes of UTF-8")
         } else if different < MIN_DIFFERENT_BYTES {
-            Err(InvalidSecret::TooUniform(different))
+            format!(
+                "given {different} different bytes, allowed are at least {MIN_DIFFERENT_BYTES} \
+                 different ones"
+            )
         } else {
-            Ok(Self(raw.into()))
-        }
+            return Ok(Self(raw.into()));
+        };
+        Err(SettingsError(problem))
     }
 
     /// The secret itself.
@@ -183,22 +177,13 @@ fn is_key(text: &str) -> bool {
 fn is_der(text: &str) -> bool {
     let text: String = text.split_whitespace().collect();
     let text = text.trim_end_matches('=');
-    let Ok(der) = STANDARD_NO_PAD
+    let decoded = STANDARD_NO_PAD
         .decode(text)
         .or_else(|_| URL_SAFE_NO_PAD.decode(text))
-    else {
-        return false;
-    };
-    let (length, content) = match &*der {
-        [0x30, 0x82, high, low, content @ ..] => {
-            (usize::from(u16::from_be_bytes([*high, *low])), content)
-        }
-        [0x30, 0x81, length, content @ ..] | [0x30, length @ ..=0x7f, content @ ..] => {
-            (usize::from(*length), content)
-        }
-        _ => return false,
-    };
-    length == content.len() && matches!(content, [0x30 | 0x02, ..])
+        .unwrap_or_default();
+    AnyRef::from_der(&decoded).is_ok_and(|whole| {
+        whole.tag() == Tag::Sequence && matches!(whole.value(), [0x30 | 0x02, ..])
+    })
 }
 
 impl Serialize for Secret {
@@ -236,13 +221,12 @@ fn is_name(text: &str) -> bool {
 
 /// Reads a loopback address with its port, or nothing.
 fn loopback<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
-    let parse = |text: &str| match text {
-        "" => Some(None),
-        text => text
-            .parse()
-            .ok()
-            .filter(|a: &SocketAddr| a.ip().is_loopback())
-            .map(Some),
+    let parse = |text: &str| {
+        if text.is_empty() {
+            return Some(None);
+        }
+        let address: SocketAddr = text.parse().ok()?;
+        address.ip().is_loopback().then_some(Some(address))
     };
     let allowed = "a loopback address with its port, such as 127.0.0.1:9000 or [::1]:9000, or \
                    nothing";

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, env, ffi::OsString, fs, path::Path};
 
-use config::{Config, ConfigError, Environment, File, FileFormat, Map, Source, Value, ValueKind};
+use config::{Config, ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
 
 use super::{Settings, error::SettingsError};
 use crate::text::one_line;
@@ -64,21 +64,24 @@ impl Default for Settings {
 
 /// The text of the config file, which is TOML and has no other keys than those that are known.
 fn read_file(path: &Path, name: &str, known: &Values) -> Result<String, SettingsError> {
-    let text = fs::read_to_string(path).map_err(|source| SettingsError::Unreadable {
-        file: name.to_owned(),
-        source,
-    })?;
+    let text = fs::read_to_string(path)
+        .map_err(|error| SettingsError(format!("cannot read the config file {name}: {error}")))?;
     check_syntax(name, &text)?;
     let values = File::from_str(&text, FileFormat::Toml).collect();
     let values = leaves(&values.map_err(|error| fault(error, name, &Values::new()))?);
     match values.keys().find(|key| !known.contains_key(*key)) {
         None => Ok(text),
-        Some(key) => Err(SettingsError::Unknown {
-            hint: hint(key, known, str::to_owned),
-            name: one_line(key),
-            origin: name.to_owned(),
-        }),
+        Some(key) => {
+            let hint = hint(key, known, str::to_owned);
+            Err(unknown(key, name, &hint))
+        }
     }
+}
+
+/// Refuses what is not a setting: a key of the config file, or a variable of the environment.
+fn unknown(name: &str, origin: &str, hint: &str) -> SettingsError {
+    let name = one_line(name);
+    SettingsError(format!("{name} in {origin} is not a setting: {hint}"))
 }
 
 /// Refuses what is not TOML. `config` neither says where an integer is too large, nor where a line is
@@ -90,12 +93,13 @@ fn check_syntax(file: &str, text: &str) -> Result<(), SettingsError> {
     let position = error.span().map_or(0, |span| span.start);
     let before = text.get(..position).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Err(SettingsError::Syntax {
-        file: file.into(),
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
-        problem: one_line(error.message()),
-    })
+    let line = before.matches('\n').count() + 1;
+    let column = before[line_start..].chars().count() + 1;
+    // Without the text of the line, which may hold a secret.
+    let problem = one_line(error.message());
+    Err(SettingsError(format!(
+        "{file}, line {line}, column {column}: {problem}"
+    )))
 }
 
 /// Every key of `table` by its dotted name.
@@ -119,7 +123,7 @@ fn read_environment(
     known: &Values,
 ) -> Result<Values, SettingsError> {
     let variables: BTreeMap<_, _> = known.keys().map(|key| (variable(key), key)).collect();
-    let mut ours = Map::new();
+    let mut ours = Values::new();
     for (name, text) in environment.into_iter().collect::<BTreeMap<_, _>>() {
         let name = name.to_string_lossy().into_owned();
         let start = name.get(..VARIABLE_PREFIX.len()).unwrap_or_default();
@@ -127,31 +131,19 @@ fn read_environment(
             continue;
         }
         let Some(&key) = variables.get(&name) else {
-            return Err(SettingsError::Unknown {
-                hint: format!("{} ({SPELLING})", hint(&name, known, variable)),
-                name: one_line(&name),
-                origin: "the environment".into(),
-            });
+            let hint = format!("{} ({SPELLING})", hint(&name, known, variable));
+            return Err(unknown(&name, "the environment", &hint));
         };
-        let text = text.into_string().map_err(|_| SettingsError::Invalid {
-            key: key.clone(),
-            origin: origin_of(key),
-            problem: "given bytes that are not UTF-8, allowed is UTF-8".into(),
+        let text = text.into_string().map_err(|_| {
+            invalid(
+                key,
+                &origin_of(key),
+                "given bytes that are not UTF-8, allowed is UTF-8",
+            )
         })?;
-        ours.insert(name, text);
+        ours.insert(key.clone(), read_as(&known[key].kind, &text).into());
     }
-    let source = Environment::with_prefix("MEGASTATS")
-        .prefix_separator("__")
-        .separator("__")
-        .source(Some(ours));
-    let values = source
-        .collect()
-        .map_err(|error| fault(error, "the environment", &Values::new()))?;
-    let typed = |(key, text): (String, Value)| {
-        let kind = read_as(&known[&key].kind, &text.to_string());
-        (key, kind.into())
-    };
-    Ok(values.into_iter().map(typed).collect())
+    Ok(ours)
 }
 
 /// How messages name the variable that sets `key`.
@@ -223,18 +215,18 @@ fn fault(error: ConfigError, file: &str, variables: &Values) -> SettingsError {
         } => (key, error.to_string()),
         other => ("settings".into(), other.to_string()),
     };
-    SettingsError::Invalid {
-        origin: if variables.contains_key(&key) {
-            origin_of(&key)
-        } else {
-            file.into()
-        },
-        problem: one_line(&problem),
-        key,
-    }
+    let origin = if variables.contains_key(&key) {
+        origin_of(&key)
+    } else {
+        file.into()
+    };
+    invalid(&key, &origin, &one_line(&problem))
 }
 
-#[cfg(test)]
-mod shipped_files;
+/// Refuses the value of `key`, which came from `origin`.
+fn invalid(key: &str, origin: &str, problem: &str) -> SettingsError {
+    SettingsError(format!("{key} in {origin}: {problem}"))
+}
+
 #[cfg(test)]
 mod tests;

@@ -18,12 +18,13 @@ use std::{num::NonZeroUsize, thread, time::Duration};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use self::value::{Millis, Number, Seconds};
 pub use self::{
-    auth::{AuthMode, AuthSettings, InvalidSecret, Secret},
-    database_url::{DatabaseUrl, InvalidDatabaseUrl},
+    auth::{AuthMode, AuthSettings, Secret},
+    database_url::DatabaseUrl,
     error::SettingsError,
-    postgres_url::{InvalidPostgresUrl, PostgresUrl, SslMode},
-    redis::{InvalidRedisUrl, RELAY_WAIT, RedisSettings, RedisUrl},
+    postgres_url::{PostgresUrl, SslMode},
+    redis::{RELAY_WAIT, RedisSettings, RedisUrl},
 };
 
 /// The effective settings: `config/default.toml`, then the file given, then the environment.
@@ -58,29 +59,26 @@ pub struct ServerSettings {
     #[serde(deserialize_with = "value::host")]
     pub host: String,
     /// The TCP port, where 0 takes any free one.
-    #[serde(with = "value::Number::<0, 65_535>")]
+    #[serde(with = "Number::<0, 65_535>")]
     pub port: u16,
     /// Threads that serve requests, where 0 is one per core. See [`ServerSettings::worker_count`].
-    #[serde(with = "value::Number::<0, 256>")]
+    #[serde(with = "Number::<0, 256>")]
     pub workers: usize,
     /// The largest request body accepted, in bytes.
-    #[serde(with = "value::Number::<1_024, 1_048_576>")]
+    #[serde(with = "Number::<1_024, 1_048_576>")]
     pub max_body_bytes: usize,
     /// The most connections open at once. Further ones wait to be accepted.
-    #[serde(with = "value::Number::<1, 1_000_000>")]
+    #[serde(with = "Number::<1, 1_000_000>")]
     pub max_connections: usize,
     /// How long a client may take to send a request's head, and again its body.
-    #[serde(rename = "request_timeout_seconds", with = "value::Seconds::<1, 300>")]
+    #[serde(rename = "request_timeout_seconds", with = "Seconds::<1, 300>")]
     pub request_timeout: Duration,
     /// How long accepted requests may take to finish once the service is told to stop.
-    #[serde(
-        rename = "shutdown_timeout_seconds",
-        with = "value::Seconds::<1, 3_600>"
-    )]
+    #[serde(rename = "shutdown_timeout_seconds", with = "Seconds::<1, 3_600>")]
     pub shutdown_timeout: Duration,
     /// How long the service goes on as before once it is told to stop, but says that it is not
     /// ready.
-    #[serde(rename = "drain_delay_seconds", with = "value::Seconds::<0, 300>")]
+    #[serde(rename = "drain_delay_seconds", with = "Seconds::<0, 300>")]
     pub drain_delay: Duration,
 }
 
@@ -109,23 +107,23 @@ pub struct DatabaseSettings {
     /// The database; `sqlite://data/megastats.db` by default.
     pub url: DatabaseUrl,
     /// Connections kept open; on `SQLite` there is one more, for the writer.
-    #[serde(with = "value::Number::<1, 256>")]
+    #[serde(with = "Number::<1, 256>")]
     pub pool_size: u32,
     /// How long a request waits for a connection.
-    #[serde(rename = "pool_wait_ms", with = "value::Millis::<1, 60_000>")]
+    #[serde(rename = "pool_wait_ms", with = "Millis::<1, 60_000>")]
     pub pool_wait: Duration,
     /// How many requests may wait for a connection, and on `SQLite` how many more for their turn to
     /// write. Of further ones, those of the tenant that has the most are refused at once.
-    #[serde(with = "value::Number::<0, 100_000>")]
+    #[serde(with = "Number::<0, 100_000>")]
     pub pool_queue: usize,
     /// How long `SQLite` waits for another writer's lock.
-    #[serde(rename = "busy_timeout_ms", with = "value::Millis::<1, 60_000>")]
+    #[serde(rename = "busy_timeout_ms", with = "Millis::<1, 60_000>")]
     pub busy_timeout: Duration,
     /// How long `PostgreSQL` works on one statement before it gives it up.
-    #[serde(rename = "statement_timeout_ms", with = "value::Millis::<1, 60_000>")]
+    #[serde(rename = "statement_timeout_ms", with = "Millis::<1, 60_000>")]
     pub statement_timeout: Duration,
     /// How long a new connection to `PostgreSQL` may take until it can be used.
-    #[serde(rename = "connect_timeout_ms", with = "value::Millis::<1, 60_000>")]
+    #[serde(rename = "connect_timeout_ms", with = "Millis::<1, 60_000>")]
     pub connect_timeout: Duration,
 }
 
@@ -147,17 +145,14 @@ pub struct CacheSettings {
     #[serde(deserialize_with = "value::choice")]
     pub backend: CacheBackend,
     /// How long an entry lives. A hit does not extend it.
-    #[serde(rename = "ttl_seconds", with = "value::Seconds::<1, 3_600>")]
+    #[serde(rename = "ttl_seconds", with = "Seconds::<1, 3_600>")]
     pub ttl: Duration,
     /// How long after that an entry may still be answered while the database cannot, where 0 is
     /// never.
-    #[serde(
-        rename = "stale_if_error_seconds",
-        with = "value::Seconds::<0, 86_400>"
-    )]
+    #[serde(rename = "stale_if_error_seconds", with = "Seconds::<0, 86_400>")]
     pub stale_if_error: Duration,
     /// The most entries kept in memory, and the most polls kept warm.
-    #[serde(with = "value::Number::<1, 10_000_000>")]
+    #[serde(with = "Number::<1, 10_000_000>")]
     pub max_entries: usize,
     /// Computing what is polled before it expires.
     pub warming: WarmingSettings,
@@ -174,7 +169,7 @@ pub struct WarmingSettings {
     pub enabled: bool,
     /// How long after its last read an entry is kept warm. Shorter than the time between two polls
     /// it does nothing.
-    #[serde(rename = "window_seconds", with = "value::Seconds::<1, 86_400>")]
+    #[serde(rename = "window_seconds", with = "Seconds::<1, 86_400>")]
     pub window: Duration,
 }
 
@@ -271,25 +266,24 @@ pub enum LogFormat {
 impl Settings {
     /// Refuses settings that are fine each by itself, but not together.
     fn check(self) -> Result<Self, SettingsError> {
-        let refuse = |keys, problem: String| Err(SettingsError::Together { keys, problem });
         let redis = &self.cache.redis;
         if self.cache.backend == CacheBackend::Redis && !redis.is_set() {
-            let problem = "the backend \"redis\" needs the URL of a Redis".to_owned();
-            return refuse("cache.redis.url", problem);
+            return Err(SettingsError(
+                "cache.redis.url: the backend \"redis\" needs the URL of a Redis".to_owned(),
+            ));
         }
         let database = &self.database;
         let longest_write = 2 * (database.pool_wait + redis.invalidation_wait)
             + database.longest_transaction()
             + RELAY_WAIT;
         if redis.is_set() && redis.fence_life <= longest_write {
-            let problem = format!(
-                "a fence must outlast the longest write, which may take {} ms by \
-                 2 x (database.pool_wait_ms + cache.redis.invalidation_wait_ms + 1000 + the larger of \
-                 database.busy_timeout_ms and database.statement_timeout_ms) + {}",
+            return Err(SettingsError(format!(
+                "cache.redis.fence_seconds: a fence must outlast the longest write, which may take \
+                 {} ms by 2 x (database.pool_wait_ms + cache.redis.invalidation_wait_ms + 1000 + \
+                 the larger of database.busy_timeout_ms and database.statement_timeout_ms) + {}",
                 longest_write.as_millis(),
                 RELAY_WAIT.as_millis()
-            );
-            return refuse("cache.redis.fence_seconds", problem);
+            )));
         }
         redis.check()?;
         self.auth.check()?;

@@ -4,13 +4,15 @@
 use std::{collections::BTreeMap, error::Error, fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use percent_encoding::percent_decode_str;
-use thiserror::Error;
 use tokio_postgres::{
     Config,
     config::{Host, SslNegotiation, TargetSessionAttrs},
 };
 
-use super::url_parts::{is_host, parameter};
+use super::{
+    error::SettingsError,
+    url_parts::{is_host, parameter},
+};
 use crate::text::{breaks_line, is_percent_encoded};
 
 /// What is asked for unless the URL says otherwise. The first is the name in `pg_stat_activity`. The
@@ -26,28 +28,10 @@ const DEFAULTS: [&str; 3] = [
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The parameters of libpq that are understood.
-const PARAMETERS: [&str; 20] = [
-    "application_name",
-    "channel_binding",
-    "connect_timeout",
-    "dbname",
-    "host",
-    "hostaddr",
-    "keepalives",
-    "keepalives_count",
-    "keepalives_idle",
-    "keepalives_interval",
-    "load_balance_hosts",
-    "options",
-    "password",
-    "port",
-    "sslmode",
-    "sslnegotiation",
-    "sslrootcert",
-    "target_session_attrs",
-    "tcp_user_timeout",
-    "user",
-];
+const PARAMETERS: &str = "application_name, channel_binding, connect_timeout, dbname, host, hostaddr, \
+                          keepalives, keepalives_count, keepalives_idle, keepalives_interval, \
+                          load_balance_hosts, options, password, port, sslmode, sslnegotiation, \
+                          sslrootcert, target_session_attrs, tcp_user_timeout, user";
 
 /// A database of a `PostgreSQL` server, and how to reach it. `Display` and `Debug` show no password.
 #[derive(Clone, PartialEq, Eq)]
@@ -97,15 +81,15 @@ impl PostgresUrl {
 }
 
 impl FromStr for PostgresUrl {
-    type Err = InvalidPostgresUrl;
+    type Err = SettingsError;
 
     /// Reads `postgres://[user[:password]@]host[:port][,host[:port]…]/database[?parameters]`, or
     /// `postgresql://`.
-    fn from_str(raw: &str) -> Result<Self, InvalidPostgresUrl> {
-        use InvalidPostgresUrl as Invalid;
-
+    fn from_str(raw: &str) -> Result<Self, SettingsError> {
         if !is_percent_encoded(raw) || raw.contains("%00") || raw.contains(breaks_line) {
-            return Err(Invalid::Escape);
+            return Err(given(
+                "a control character, or a \"%\" that begins no escape of UTF-8 text",
+            ));
         }
         let (scheme, rest) = raw.split_once("://").unwrap_or(("postgres", raw));
         let (credentials, at, place) = match rest.split_once('@') {
@@ -120,19 +104,25 @@ impl FromStr for PostgresUrl {
         let has_one_path = place.matches('/').count() <= 1;
         if user.contains(['/', '?']) || !has_one_path || place.contains('#') || query.contains('#')
         {
-            return Err(Invalid::Reserved);
+            return Err(given(
+                "a \"#\", \"?\" or \"/\" where it must be percent-encoded",
+            ));
         }
 
-        let mut given = BTreeMap::new();
+        let mut parameters = BTreeMap::new();
         let mut kept = Vec::from(DEFAULTS.map(str::to_owned));
         let mut shown = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let known = PARAMETERS.into_iter().find(|&known| known == name);
-            let name = known.ok_or_else(|| Invalid::Unknown(parameter(name)))?;
+            if !PARAMETERS.split(", ").any(|known| known == name) {
+                return Err(SettingsError(format!(
+                    "given {} that is not known, allowed are {PARAMETERS}",
+                    parameter(name)
+                )));
+            }
             let decoded = percent_decode_str(value).decode_utf8_lossy();
-            if given.insert(name, decoded).is_some() {
-                return Err(Invalid::Twice(name));
+            if parameters.insert(name, decoded).is_some() {
+                return Err(SettingsError(format!("given {name} twice")));
             }
             match name {
                 "password" => shown.push("password=***"),
@@ -146,33 +136,48 @@ impl FromStr for PostgresUrl {
                 _ => kept.push(format!("{name}={value}")),
             }
         }
-        if !password.is_empty() && given.contains_key("password") {
-            return Err(Invalid::Twice("password"));
+        if !password.is_empty() && parameters.contains_key("password") {
+            return Err(SettingsError("given password twice".to_owned()));
         }
 
         let url = format!("postgres://{credentials}{at}{place}?{}", kept.join("&"));
-        let mut config: Config = url
-            .parse()
-            .map_err(|error: tokio_postgres::Error| Invalid::Config(with_cause(&error)))?;
+        let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
+            // The cause is what names the parameter; it shows nothing of its value.
+            let cause = error.source().map(ToString::to_string);
+            let cause = cause.unwrap_or_else(|| error.to_string());
+            SettingsError(format!("{cause}, {ALLOWED}"))
+        })?;
         let uses_tcp = check(&config)?;
-        match given.get("tcp_user_timeout").map(|value| value.parse()) {
+        let text = |name| parameters.get(name).map(AsRef::as_ref);
+        match text("tcp_user_timeout").map(str::parse) {
             None => drop(config.tcp_user_timeout(TCP_USER_TIMEOUT)),
             Some(Ok(0)) => {}
             Some(Ok(time)) => drop(config.tcp_user_timeout(Duration::from_millis(time))),
-            Some(Err(_)) => return Err(Invalid::TcpUserTimeout),
+            Some(Err(_)) => {
+                return Err(SettingsError(
+                    "given a tcp_user_timeout that is not a number of milliseconds".to_owned(),
+                ));
+            }
         }
         // After a failover the old primary, or a name that still leads to it, is no use.
-        match given.get("target_session_attrs").map(AsRef::as_ref) {
+        match text("target_session_attrs") {
             None | Some("any" | "read-write" | "primary") => {
                 config.target_session_attrs(TargetSessionAttrs::ReadWrite);
             }
-            Some(_) => return Err(Invalid::ReadOnly),
+            Some(_) => {
+                return Err(SettingsError(
+                    "given another target_session_attrs than any, read-write and primary: only a \
+                     server that accepts writes is of use, and each of these means that"
+                        .to_owned(),
+                ));
+            }
         }
-        let text = |name| given.get(name).map(AsRef::as_ref);
         let (ssl_mode, ssl_root_cert) = ssl(text("sslmode"), text("sslrootcert"), uses_tcp)?;
         let is_weak = matches!(ssl_mode, SslMode::Disable | SslMode::Prefer);
         if config.get_ssl_negotiation() == SslNegotiation::Direct && is_weak {
-            return Err(Invalid::WeakDirect);
+            return Err(SettingsError(format!(
+                "given sslnegotiation=direct without {STRICT_MODES}"
+            )));
         }
 
         let question = if shown.is_empty() { "" } else { "?" };
@@ -187,31 +192,33 @@ impl FromStr for PostgresUrl {
 }
 
 /// Refuses what libpq would read otherwise than ops may expect; returns whether TCP is used.
-fn check(config: &Config) -> Result<bool, InvalidPostgresUrl> {
+fn check(config: &Config) -> Result<bool, SettingsError> {
     let (hosts, addresses) = (config.get_hosts(), config.get_hostaddrs());
     let is_fit = |host: &Host| !matches!(host, Host::Tcp(name) if !is_host(name));
     if (hosts.is_empty() && addresses.is_empty()) || !hosts.iter().all(is_fit) {
-        return Err(InvalidPostgresUrl::Host);
+        return Err(given(
+            "no host name, address or percent-encoded path of a socket",
+        ));
     }
     if config.get_ports().contains(&0) {
-        return Err(InvalidPostgresUrl::Port);
+        return Err(given("the port 0"));
     }
     let servers = hosts.len().max(addresses.len());
     let differs = |count: usize| count != 0 && count != servers;
     let ports = config.get_ports().len();
     // One port is that of every host.
     if differs(hosts.len()) || differs(addresses.len()) || (ports != 1 && differs(ports)) {
-        return Err(InvalidPostgresUrl::Counts);
+        return Err(given("different numbers of hosts, addresses and ports"));
     }
     if config.get_dbname().is_none_or(str::is_empty) {
-        return Err(InvalidPostgresUrl::NoDatabase);
+        return Err(given("no database"));
     }
     // On a socket the server knows who runs this program.
     let is_tcp = |host: &Host| matches!(host, Host::Tcp(_));
     let uses_tcp = !addresses.is_empty() || hosts.iter().any(is_tcp);
     let user = config.get_user();
     if user.is_some_and(str::is_empty) || (user.is_none() && uses_tcp) {
-        return Err(InvalidPostgresUrl::NoUser);
+        return Err(given("no user"));
     }
     Ok(uses_tcp)
 }
@@ -221,7 +228,8 @@ fn ssl(
     mode: Option<&str>,
     roots: Option<&str>,
     uses_tcp: bool,
-) -> Result<(SslMode, Option<PathBuf>), InvalidPostgresUrl> {
+) -> Result<(SslMode, Option<PathBuf>), SettingsError> {
+    let refuse = |why: &str| Err(SettingsError(format!("given {why}")));
     let mode = match mode {
         None => None,
         Some("disable") => Some(SslMode::Disable),
@@ -229,28 +237,33 @@ fn ssl(
         Some("require") => Some(SslMode::Require),
         Some("verify-ca") => Some(SslMode::VerifyCa),
         Some("verify-full") => Some(SslMode::VerifyFull),
-        Some(_) => return Err(InvalidPostgresUrl::SslMode),
+        Some(_) => {
+            return refuse(
+                "an unknown sslmode, allowed is disable, allow, prefer, require, verify-ca or \
+                 verify-full",
+            );
+        }
     };
     let file = roots.map(PathBuf::from);
     match (mode, roots) {
-        (_, Some("")) => Err(InvalidPostgresUrl::NoRoots),
+        (_, Some("")) => {
+            refuse("an empty sslrootcert, allowed is the path of a PEM file or system")
+        }
         (None | Some(SslMode::VerifyFull), Some("system")) => Ok((SslMode::VerifyFull, None)),
-        (_, Some("system")) => Err(InvalidPostgresUrl::SystemRoots),
+        // The authorities that everybody trusts vouch for any host.
+        (_, Some("system")) => refuse("sslrootcert=system with another sslmode than verify-full"),
         (Some(SslMode::VerifyFull), _) => Ok((SslMode::VerifyFull, file)),
         (Some(SslMode::VerifyCa), _) | (Some(SslMode::Require), Some(_)) => {
             Ok((SslMode::VerifyCa, file))
         }
-        (_, Some(_)) => Err(InvalidPostgresUrl::RootsUnused),
+        (_, Some(_)) => refuse(&format!("an sslrootcert without {STRICT_MODES}")),
         _ if !uses_tcp => Ok((SslMode::Disable, None)),
         (mode, None) => Ok((mode.unwrap_or(SslMode::Prefer), None)),
     }
 }
 
-/// The cause is what names the parameter; it shows nothing of its value.
-fn with_cause(error: &tokio_postgres::Error) -> String {
-    error
-        .source()
-        .map_or_else(|| error.to_string(), ToString::to_string)
+fn given(what: &str) -> SettingsError {
+    SettingsError(format!("given {what}, {ALLOWED}"))
 }
 
 impl fmt::Display for PostgresUrl {
@@ -265,72 +278,8 @@ impl fmt::Debug for PostgresUrl {
     }
 }
 
-/// Not the URL of a `PostgreSQL` database. Shows nothing of what was given but a parameter's name.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum InvalidPostgresUrl {
-    /// It names no user.
-    #[error("given no user, {ALLOWED}")]
-    NoUser,
-    /// It names no database.
-    #[error("given no database, {ALLOWED}")]
-    NoDatabase,
-    /// It names no host, or something that is none.
-    #[error("given no host name, address or percent-encoded path of a socket, {ALLOWED}")]
-    Host,
-    /// Its port is none.
-    #[error("given the port 0, {ALLOWED}")]
-    Port,
-    /// Every connection would fail.
-    #[error("given different numbers of hosts, addresses and ports, {ALLOWED}")]
-    Counts,
-    /// It has a character that means something else.
-    #[error("given a \"#\", \"?\" or \"/\" where it must be percent-encoded, {ALLOWED}")]
-    Reserved,
-    /// It has a control character, or an escape that is none or that stands for no text.
-    #[error("given a control character, or a \"%\" that begins no escape of UTF-8 text, {ALLOWED}")]
-    Escape,
-    /// It has a parameter that is not known.
-    #[error("given {0} that is not known, allowed are {known}", known = PARAMETERS.join(", "))]
-    Unknown(String),
-    /// It has a parameter twice.
-    #[error("given {0} twice")]
-    Twice(&'static str),
-    /// A parameter or a port is not understood.
-    #[error("{0}, {ALLOWED}")]
-    Config(String),
-    /// Its `tcp_user_timeout` is none.
-    #[error("given a tcp_user_timeout that is not a number of milliseconds")]
-    TcpUserTimeout,
-    /// Its `target_session_attrs` asks for a server that cannot be written to.
-    #[error(
-        "given another target_session_attrs than any, read-write and primary: only a server that \
-         accepts writes is of use, and each of these means that"
-    )]
-    ReadOnly,
-    /// Its `sslmode` is none.
-    #[error(
-        "given an unknown sslmode, allowed is disable, allow, prefer, require, verify-ca or \
-         verify-full"
-    )]
-    SslMode,
-    /// Its `sslrootcert` would do nothing.
-    #[error(
-        "given an sslrootcert without sslmode=require, sslmode=verify-ca or sslmode=verify-full"
-    )]
-    RootsUnused,
-    /// Its `sslrootcert` names no file.
-    #[error("given an empty sslrootcert, allowed is the path of a PEM file or system")]
-    NoRoots,
-    /// The authorities that everybody trusts vouch for any host.
-    #[error("given sslrootcert=system with another sslmode than verify-full")]
-    SystemRoots,
-    /// TLS from the first byte cannot be left to the server.
-    #[error(
-        "given sslnegotiation=direct without sslmode=require, sslmode=verify-ca or \
-         sslmode=verify-full"
-    )]
-    WeakDirect,
-}
+/// With which TLS cannot be left to the server.
+const STRICT_MODES: &str = "sslmode=require, sslmode=verify-ca or sslmode=verify-full";
 
 const ALLOWED: &str = "allowed is postgres://user:password@host:port/database?sslmode=verify-full";
 

@@ -4,13 +4,13 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, parse_redis_url};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use thiserror::Error;
-use url::{
-    Position::{BeforeHost, BeforeUsername},
-    Url,
-};
+use url::Url;
 
-use super::{error::SettingsError, url_parts::parameter, value};
+use super::{
+    error::SettingsError,
+    url_parts::parameter,
+    value::{self, Millis, Seconds},
+};
 use crate::text::{breaks_line, is_percent_encoded};
 
 /// How long a write whose fence Redis does not take from this instance waits for another one to raise
@@ -36,24 +36,21 @@ pub struct RedisSettings {
     #[serde(deserialize_with = "value::key_prefix")]
     pub key_prefix: String,
     /// How long an attempt to connect may take.
-    #[serde(rename = "connect_timeout_ms", with = "value::Millis::<10, 10_000>")]
+    #[serde(rename = "connect_timeout_ms", with = "Millis::<10, 10_000>")]
     pub connect_timeout: Duration,
     /// How long a read waits for Redis before it asks the database.
-    #[serde(rename = "response_timeout_ms", with = "value::Millis::<5, 10_000>")]
+    #[serde(rename = "response_timeout_ms", with = "Millis::<5, 10_000>")]
     pub response_timeout: Duration,
     /// How long a write waits for a Redis that does not take its invalidation. Every instance notices
     /// a silence of one second.
-    #[serde(
-        rename = "invalidation_wait_ms",
-        with = "value::Millis::<1_000, 10_000>"
-    )]
+    #[serde(rename = "invalidation_wait_ms", with = "Millis::<1_000, 10_000>")]
     pub invalidation_wait: Duration,
     /// How long the fence of a writer that died stays raised. It must outlast the longest write.
-    #[serde(rename = "fence_seconds", with = "value::Seconds::<1, 600>")]
+    #[serde(rename = "fence_seconds", with = "Seconds::<1, 600>")]
     pub fence_life: Duration,
     /// How long an instance that computes keeps others from computing the same. Those wait for its
     /// result, for several holders in turn up to 5 seconds.
-    #[serde(rename = "lease_ms", with = "value::Millis::<50, 5_000>")]
+    #[serde(rename = "lease_ms", with = "Millis::<50, 5_000>")]
     pub lease: Duration,
 }
 
@@ -70,12 +67,11 @@ impl RedisSettings {
             info.redis_settings().db() == 0 && !matches!(info.addr(), ConnectionAddr::Unix(_))
         };
         if self.cluster && !self.url.info.as_ref().is_none_or(fits_cluster) {
-            return Err(SettingsError::Together {
-                keys: "cache.redis.url",
-                problem: "with cache.redis.cluster it cannot be a Unix socket or have a database \
-                          number: a Redis Cluster has only the number 0"
+            return Err(SettingsError(
+                "cache.redis.url: with cache.redis.cluster it cannot be a Unix socket or have a \
+                 database number: a Redis Cluster has only the number 0"
                     .to_owned(),
-            });
+            ));
         }
         Ok(())
     }
@@ -97,7 +93,8 @@ impl RedisUrl {
     /// # Errors
     /// For everything else, and for a parameter or a fragment that would be ignored, such as one that
     /// was to switch the check of certificates off.
-    pub fn parse(raw: &str) -> Result<Self, InvalidRedisUrl> {
+    pub fn parse(raw: &str) -> Result<Self, SettingsError> {
+        let refused = |what: &str| SettingsError(format!("{what}, {ALLOWED}"));
         if raw.is_empty() {
             return Ok(Self {
                 info: None,
@@ -107,29 +104,26 @@ impl RedisUrl {
         let is_shown_as_read =
             is_percent_encoded(raw) && !raw.contains(|c| breaks_line(c) || c == ' ');
         let url = parse_redis_url(raw).filter(|_| is_shown_as_read);
-        let url = url.ok_or(InvalidRedisUrl::NotRedis)?;
+        let url = url.ok_or_else(|| refused("given something else"))?;
         let parameters: &[_] = match url.scheme() {
             "redis" | "rediss" | "valkey" | "valkeys" => &["protocol"],
             _ => &["db", "user", "pass", "protocol"],
         };
-        if let Some((name, _)) = url
-            .query_pairs()
-            .find(|(name, _)| !parameters.contains(&name.as_ref()))
-        {
-            return Err(InvalidRedisUrl::Unknown(
+        let is_unknown = |name: &str| !parameters.contains(&name);
+        if let Some((name, _)) = url.query_pairs().find(|(name, _)| is_unknown(name)) {
+            return Err(SettingsError(format!(
+                "given {} that is not known, allowed are {}",
                 parameter(&name),
-                parameters.join(", "),
-            ));
+                parameters.join(", ")
+            )));
         }
         if url.fragment().is_some() {
-            return Err(InvalidRedisUrl::Fragment);
+            return Err(refused("given a \"#\", which must be percent-encoded"));
         }
-        let shown = shown(url.clone(), raw);
-        let info = url
-            .into_connection_info()
-            .map_err(|error| InvalidRedisUrl::Unfit(error.to_string()))?;
+        let shown = shown(url.clone());
+        let info = url.into_connection_info();
         Ok(Self {
-            info: Some(info),
+            info: Some(info.map_err(|error| refused(&error.to_string()))?),
             shown,
         })
     }
@@ -141,29 +135,19 @@ impl RedisUrl {
     }
 }
 
-/// `raw` without what may be a secret.
-fn shown(mut url: Url, raw: &str) -> String {
-    let is_secret = |name: &str| ["user", "pass"].contains(&name);
-    let has_secret = url.query_pairs().any(|(name, _)| is_secret(&name));
-    if url.username().is_empty() && url.password().is_none() && !has_secret {
-        return raw.to_owned();
-    }
-    // These fail for a URL without a host only, which has no user either.
-    let _ = url.set_password(None);
-    if !url[BeforeUsername..BeforeHost].is_empty() || !has_secret {
+/// `url` without what may be a secret.
+fn shown(mut url: Url) -> String {
+    if !url.username().is_empty() || url.password().is_some() {
+        // These fail for a URL without a host only, which has no user either.
+        let _ = url.set_password(None);
         let _ = url.set_username(value::MASK);
     }
-    if has_secret {
-        let pairs = url.query_pairs().into_owned();
-        let pairs: Vec<_> = pairs
-            .map(|(name, value)| {
-                if is_secret(&name) {
-                    (name, value::MASK.to_owned())
-                } else {
-                    (name, value)
-                }
-            })
-            .collect();
+    let is_secret = |name: &str| ["user", "pass"].contains(&name);
+    let mut pairs: Vec<_> = url.query_pairs().into_owned().collect();
+    if pairs.iter().any(|(name, _)| is_secret(name)) {
+        for (_, secret) in pairs.iter_mut().filter(|(name, _)| is_secret(name)) {
+            value::MASK.clone_into(secret);
+        }
         url.query_pairs_mut().clear().extend_pairs(pairs);
     }
     url.into()
@@ -191,23 +175,6 @@ impl Serialize for RedisUrl {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
-}
-
-/// Not the URL of a Redis. Shows nothing of what was given but a parameter's name.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum InvalidRedisUrl {
-    /// It is something else altogether.
-    #[error("given something else, {ALLOWED}")]
-    NotRedis,
-    /// It has a parameter that is not known; the second names those that are.
-    #[error("given {0} that is not known, allowed are {1}")]
-    Unknown(String, String),
-    /// It has a fragment.
-    #[error("given a \"#\", which must be percent-encoded, {ALLOWED}")]
-    Fragment,
-    /// A part of it is not understood.
-    #[error("{0}, {ALLOWED}")]
-    Unfit(String),
 }
 
 const ALLOWED: &str = "allowed is redis://[user:password@]host[:port][/number], rediss:// for TLS, \
@@ -278,29 +245,33 @@ mod tests {
 
     #[test]
     fn only_redis_is_redis() {
-        use InvalidRedisUrl as E;
-        let unknown = |name: &str, allowed: &str| {
-            E::Unknown(format!("the parameter \"{name}\""), allowed.into())
-        };
-        for (raw, error) in [
-            ("http://h", E::NotRedis),
-            ("h:6379", E::NotRedis),
-            ("redis://h\n", E::NotRedis),
-            (" redis://h", E::NotRedis),
-            ("redis://ana:hunter2", E::NotRedis),
-            ("redis://:a/b@h", E::NotRedis),
-            ("redis://:a?b@h", E::NotRedis),
-            ("redis://:100%@h", E::NotRedis),
-            ("redis://h/1?password=x", unknown("password", "protocol")),
-            ("redis://h?db=1", unknown("db", "protocol")),
+        for (raw, wrong) in [
+            ("http://h", "something else, "),
+            ("h:6379", "something else, "),
+            ("redis://h\n", "something else, "),
+            (" redis://h", "something else, "),
+            ("redis://ana:hunter2", "something else, "),
+            ("redis://:a/b@h", "something else, "),
+            ("redis://:a?b@h", "something else, "),
+            ("redis://:100%@h", "something else, "),
+            (
+                "redis://h/1?password=x",
+                "the parameter \"password\" that is not known, allowed are protocol",
+            ),
+            (
+                "redis://h?db=1",
+                "the parameter \"db\" that is not known, allowed are protocol",
+            ),
             (
                 "unix:///s?number=1",
-                unknown("number", "db, user, pass, protocol"),
+                "the parameter \"number\" that is not known, allowed are db, user, pass, protocol",
             ),
-            ("redis://h#insecure", E::Fragment),
-            ("rediss://h#insecure", E::Fragment),
+            ("redis://h#insecure", "a \"#\", "),
+            ("rediss://h#insecure", "a \"#\", "),
         ] {
-            assert_eq!(RedisUrl::parse(raw).unwrap_err(), error, "{raw:?}");
+            let message = RedisUrl::parse(raw).unwrap_err().to_string();
+            let start = format!("given {wrong}");
+            assert!(message.starts_with(&start), "{raw:?}: {message}");
         }
         for raw in [
             "redis://",

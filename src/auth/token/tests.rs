@@ -94,7 +94,7 @@ fn the_tenants_are_those_of_the_claim() {
         json!(true),
     ] {
         let refused = verify(&verifier, &json!({ "tenants": malformed })).unwrap_err();
-        assert!(matches!(refused, InvalidToken::Malformed(claim) if claim == "tenants"));
+        assert_eq!(refused.to_string(), "its claim tenants is malformed");
     }
 }
 
@@ -152,7 +152,7 @@ fn a_claim_may_be_within_another_but_its_whole_name_comes_first() {
         assert_eq!(caller.may_administer().is_ok(), admin, "{claims}");
     }
     let malformed = verify(&verifier, &json!({ "clinic": { "ids": 7 } })).unwrap_err();
-    assert!(matches!(malformed, InvalidToken::Malformed(claim) if claim == "clinic.ids"));
+    assert_eq!(malformed.to_string(), "its claim clinic.ids is malformed");
 }
 
 #[test]

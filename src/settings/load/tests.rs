@@ -9,6 +9,7 @@ mod auth;
 mod files;
 mod redis;
 mod secrets;
+mod shipped_files;
 
 fn load(file: Option<&str>, variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
     let environment = variables
