@@ -106,17 +106,18 @@ fn day(
         8..=20 => (0.50, 0.20),
         _ => (0.30, 0.08),
     };
-    let mut minutes = 8 * 60;
-    while minutes < closes * 60 {
+    let mut next = date.at(8, 0, 0, 0);
+    while next.hour() < closes {
+        let starts_at = next;
         let duration_min = *[30, 30, 30, 45, 60].choose(rng).unwrap_or(&30);
-        let (hour, minute) = (minutes / 60, minutes % 60);
-        minutes += i64::from(duration_min);
-        let is_lunch = (12..13).contains(&hour);
+        next = starts_at.saturating_add(duration_min.minutes());
+        let is_lunch = starts_at.hour() == 12;
         if is_lunch || !rng.random_bool(booked) {
             continue;
         }
-        let starts_at = date.at(i8(hour), i8(minute), 0, 0).to_zoned(zone.clone());
-        let Ok(starts_at) = starts_at else { continue };
+        let Ok(starts_at) = zone.to_timestamp(starts_at) else {
+            continue;
+        };
         let status = if rng.random_bool(0.08) {
             Status::Cancelled
         } else if rng.random_bool(confirmed) {
@@ -128,13 +129,9 @@ fn day(
             tenant: TenantId::parse(clinic.tenant).expect("the clinics' names are short"),
             patient: patient(rng),
             consultorio_id: Some(room),
-            starts_at: starts_at.timestamp().into(),
+            starts_at: starts_at.into(),
             duration_min,
             status,
         });
     }
-}
-
-fn i8(number: i64) -> i8 {
-    i8::try_from(number).expect("hours and minutes are small")
 }

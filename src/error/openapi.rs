@@ -13,62 +13,37 @@ use utoipa::{
 
 use super::{ApiError, RETRY_AFTER_SECONDS};
 
-/// The errors of a route that takes a query.
-pub struct BadQuery;
+/// Makes groups of errors that a route may answer with.
+macro_rules! groups {
+    ($($(#[$about:meta])* $group:ident: $($status:ident),+;)+) => {
+        $(
+            $(#[$about])*
+            pub struct $group;
 
-/// The errors of a route that takes a body.
-pub struct BadBody;
+            impl IntoResponses for $group {
+                fn responses() -> BTreeMap<String, RefOr<Response>> {
+                    references(&[$(StatusCode::$status),+])
+                }
+            }
+        )+
+    };
+}
 
-/// The errors of a route that takes the id of an appointment.
-pub struct BadId;
-
-/// The errors of a route that asks the database or the cache.
-pub struct Failed;
-
-/// The errors of a route that needs an access token, unless `auth.mode` is `none`.
-pub struct Guarded;
+groups! {
+    /// The errors of a route that takes a query.
+    BadQuery: BAD_REQUEST, UNPROCESSABLE_ENTITY;
+    /// The errors of a route that takes a body.
+    BadBody: BAD_REQUEST, REQUEST_TIMEOUT, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, UNPROCESSABLE_ENTITY;
+    /// The errors of a route that takes the id of an appointment.
+    BadId: NOT_FOUND, UNPROCESSABLE_ENTITY;
+    /// The errors of a route that asks the database or the cache.
+    Failed: INTERNAL_SERVER_ERROR, SERVICE_UNAVAILABLE;
+    /// The errors of a route that needs an access token, unless `auth.mode` is `none`.
+    Guarded: UNAUTHORIZED, FORBIDDEN;
+}
 
 /// The header `Retry-After`.
 pub struct RetryAfter;
-
-impl IntoResponses for BadQuery {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        references(&[StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY])
-    }
-}
-
-impl IntoResponses for BadBody {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        references(&[
-            StatusCode::BAD_REQUEST,
-            StatusCode::REQUEST_TIMEOUT,
-            StatusCode::PAYLOAD_TOO_LARGE,
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            StatusCode::UNPROCESSABLE_ENTITY,
-        ])
-    }
-}
-
-impl IntoResponses for BadId {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        references(&[StatusCode::NOT_FOUND, StatusCode::UNPROCESSABLE_ENTITY])
-    }
-}
-
-impl IntoResponses for Failed {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        references(&[
-            StatusCode::INTERNAL_SERVER_ERROR,
-            StatusCode::SERVICE_UNAVAILABLE,
-        ])
-    }
-}
-
-impl IntoResponses for Guarded {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        references(&[StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN])
-    }
-}
 
 impl PartialSchema for RetryAfter {
     fn schema() -> RefOr<Schema> {
@@ -173,15 +148,19 @@ fn problem(status: StatusCode, meaning: &str, detail: &str) -> (String, Response
             .schema_type(Type::String)
             .pattern(Some("^Bearer"))
             .examples(["Bearer error=\"invalid_token\""]);
-        let mut header = Header::new(challenge);
-        header.description =
-            Some("What is wrong with the token, as RFC 6750 defines it.".to_owned());
-        response = response.header("WWW-Authenticate", header);
+        let about = "What is wrong with the token, as RFC 6750 defines it.";
+        response = response.header("WWW-Authenticate", header(challenge, about));
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        let mut header = Header::new(RetryAfter::schema());
-        header.description = Some("After how many seconds to try again.".to_owned());
-        response = response.header("Retry-After", header);
+        let about = "After how many seconds to try again.";
+        response = response.header("Retry-After", header(RetryAfter::schema(), about));
     }
     (name(status), response.build())
+}
+
+/// A header with that value, and what is said about it.
+pub fn header(value: impl Into<RefOr<Schema>>, about: &str) -> Header {
+    let mut header = Header::new(value);
+    header.description = Some(about.to_owned());
+    header
 }

@@ -38,7 +38,8 @@ fn write_line(
     match format {
         LogFormat::Text => {
             write!(line, "[{time} {level:<5} {target}] ")?;
-            write!(MessageWriter(line), "{message}")?;
+            let is_special = breaks_line;
+            write!(EscapingWriter { line, is_special }, "{message}")?;
         }
         LogFormat::Json => {
             write!(line, r#"{{"timestamp":"{time}","level":"{level}""#)?;
@@ -56,7 +57,8 @@ fn write_line(
 fn quote(line: &mut String, text: impl Display) -> fmt::Result {
     line.push('"');
     // The quote is closed even if `text` fails.
-    let written = write!(QuotedWriter(line), "{text}");
+    let is_special = |c| breaks_line(c) || c == '"' || c == '\\';
+    let written = write!(EscapingWriter { line, is_special }, "{text}");
     line.push('"');
     written
 }
@@ -121,36 +123,26 @@ impl VisitValue<'_> for FieldWriter<'_> {
     }
 }
 
-/// Escapes what would end the line.
-struct MessageWriter<'a>(&'a mut String);
-
-impl Write for MessageWriter<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        escape(self.0, text, breaks_line)
-    }
+/// Writes text to a line, and escapes what is special.
+struct EscapingWriter<'a> {
+    line: &'a mut String,
+    is_special: fn(char) -> bool,
 }
 
-/// Escapes what would end the line or the quotes.
-struct QuotedWriter<'a>(&'a mut String);
-
-impl Write for QuotedWriter<'_> {
+impl Write for EscapingWriter<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        escape(self.0, text, |c| breaks_line(c) || c == '"' || c == '\\')
-    }
-}
-
-fn escape(line: &mut String, text: &str, is_special: fn(char) -> bool) -> fmt::Result {
-    for part in text.split_inclusive(is_special) {
-        let plain = part.trim_end_matches(is_special);
-        line.push_str(plain);
-        match part[plain.len()..].chars().next() {
-            None => {}
-            Some('\n') => line.push_str("\\n"),
-            Some(c @ ('"' | '\\')) => line.extend(['\\', c]),
-            Some(c) => write!(line, "\\u{:04x}", u32::from(c))?,
+        for part in text.split_inclusive(self.is_special) {
+            let plain = part.trim_end_matches(self.is_special);
+            self.line.push_str(plain);
+            match part[plain.len()..].chars().next() {
+                None => {}
+                Some('\n') => self.line.push_str("\\n"),
+                Some(c @ ('"' | '\\')) => self.line.extend(['\\', c]),
+                Some(c) => write!(self.line, "\\u{:04x}", u32::from(c))?,
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,21 +1,22 @@
 //! The routes of the description: `/openapi.json`, and `/docs`, a page to browse it that loads
 //! nothing from other servers. Links are relative, so that they hold behind a proxy that adds a path.
 
-use std::{
-    borrow::Cow,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{borrow::Cow, sync::Arc};
 
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{CONTENT_SECURITY_POLICY, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS},
     web::{self, Bytes},
 };
-use jiff::{civil::Date, tz::TimeZone};
+use jiff::tz::TimeZone;
 use utoipa_swagger_ui::{Config, SwaggerFile};
 
 use super::describe;
-use crate::{clock::Clock, error::ApiError, http::StaticFile};
+use crate::{
+    clock::Clock,
+    error::ApiError,
+    http::{StaticFile, read_resource},
+};
 
 const DESCRIPTION: &str = "/openapi.json";
 
@@ -32,16 +33,8 @@ const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self'
 #[derive(Clone)]
 pub(crate) struct Docs {
     description: Arc<str>,
-    /// The one that was served last.
-    served: Arc<Mutex<Option<DatedDescription>>>,
     clock: Arc<dyn Clock>,
     page: Arc<Config<'static>>,
-}
-
-/// The description whose examples are of that day.
-struct DatedDescription {
-    day: Date,
-    json: Bytes,
 }
 
 impl Docs {
@@ -54,7 +47,6 @@ impl Docs {
         let page = Config::from(format!("..{DESCRIPTION}")).validator_url("none");
         Self {
             description: description.into(),
-            served: Arc::default(),
             clock,
             page: Arc::new(page),
         }
@@ -63,38 +55,17 @@ impl Docs {
     /// The description, with today for the day of its examples.
     fn description(&self) -> Bytes {
         let today = self.clock.now().to_zoned(TimeZone::UTC).date();
-        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
-        let dated = served
-            .take_if(|dated| dated.day == today)
-            .unwrap_or_else(|| DatedDescription {
-                day: today,
-                json: self
-                    .description
-                    .replace(EXAMPLE_DAY, &today.to_string())
-                    .into(),
-            });
-        served.insert(dated).json.clone()
+        let dated = self.description.replace(EXAMPLE_DAY, &today.to_string());
+        dated.into()
     }
 }
 
 /// Adds the routes.
 pub(crate) fn routes(config: &mut web::ServiceConfig) {
     config
-        .service(
-            web::resource(DESCRIPTION)
-                .get(description)
-                .route(web::head().to(description)),
-        )
-        .service(
-            web::resource("/docs")
-                .get(to_page)
-                .route(web::head().to(to_page)),
-        )
-        .service(
-            web::resource("/docs/{file:.*}")
-                .get(page)
-                .route(web::head().to(page)),
-        );
+        .service(read_resource(DESCRIPTION, description))
+        .service(read_resource("/docs", to_page))
+        .service(read_resource("/docs/{file:.*}", page));
 }
 
 async fn description(request: HttpRequest, docs: web::Data<Docs>) -> HttpResponse {

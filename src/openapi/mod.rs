@@ -14,7 +14,10 @@ use utoipa::{
 
 use crate::{
     appointments::{self, PREFIX},
-    error::{self, ApiError, FieldError, openapi::Guarded},
+    error::{
+        self, ApiError, FieldError,
+        openapi::{Guarded, header},
+    },
     health,
     input::openapi::{Instant, Tenant},
     metrics, stats,
@@ -136,9 +139,7 @@ fn no_store() -> Header {
         .schema_type(Type::String)
         .enum_values(Some(["no-store"]))
         .examples(["no-store"]);
-    let mut header = Header::new(value);
-    header.description = Some("No cache but the service's own may keep it.".to_owned());
-    header
+    header(value, "No cache but the service's own may keep it.")
 }
 
 fn request_id() -> Header {
@@ -146,7 +147,5 @@ fn request_id() -> Header {
         .schema_type(Type::String)
         .pattern(Some("^[A-Za-z0-9_.:/+=-]{1,128}$"))
         .examples(["b0a3c62e5d5f4b7f9f4f6f0f6d1f1c1e"]);
-    let mut header = Header::new(value);
-    header.description = Some("The id of the request in the log.".to_owned());
-    header
+    header(value, "The id of the request in the log.")
 }

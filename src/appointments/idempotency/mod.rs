@@ -12,6 +12,7 @@ pub(super) mod openapi;
 pub mod store;
 
 use jiff::SignedDuration;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -32,10 +33,16 @@ impl IdempotencyKey {
     /// draft has it, or plain, as most clients send it. Both are the same key.
     pub fn parse(raw: &[u8]) -> Result<Self, InvalidKey> {
         let raw = std::str::from_utf8(raw).map_err(|_binary| InvalidKey)?;
-        let key = match raw.strip_prefix('"') {
-            Some(rest) => unescape(rest.strip_suffix('"').ok_or(InvalidKey)?)?,
-            None if raw.contains('"') => return Err(InvalidKey),
-            None => raw.to_owned(),
+        let key = if raw.starts_with('"') {
+            // Of visible ASCII characters, JSON's strings are those of RFC 8941 if nothing is escaped
+            // but what must be.
+            let key: String = serde_json::from_str(raw).map_err(|_other| InvalidKey)?;
+            let is_written_so = serde_json::to_string(&key).is_ok_and(|json| json == raw);
+            is_written_so.then_some(key).ok_or(InvalidKey)?
+        } else if raw.contains('"') {
+            return Err(InvalidKey);
+        } else {
+            raw.to_owned()
         };
         let is_valid = (1..=MAX_KEY_CHARS).contains(&key.len())
             && key.chars().all(|character| character.is_ascii_graphic());
@@ -49,46 +56,23 @@ impl IdempotencyKey {
     }
 }
 
-/// What stands between the quotes of a string (RFC 8941, section 3.3.3).
-fn unescape(quoted: &str) -> Result<String, InvalidKey> {
-    let mut key = String::with_capacity(quoted.len());
-    let mut characters = quoted.chars();
-    while let Some(character) = characters.next() {
-        key.push(match character {
-            '\\' => characters
-                .next()
-                .filter(|escaped| matches!(escaped, '"' | '\\'))
-                .ok_or(InvalidKey)?,
-            '"' => return Err(InvalidKey),
-            plain => plain,
-        });
-    }
-    Ok(key)
-}
-
 /// Not a key: the message says what is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("must be 1 to {MAX_KEY_CHARS} visible ASCII characters, plain or in double quotes")]
 pub struct InvalidKey;
 
-/// A hash of everything that a create asks for, except its tenant. Instances of different versions must
-/// agree on it for as long as keys are [`KEPT`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fingerprint([u8; 32]);
-
-impl Fingerprint {
-    /// Of the request as it was understood: the same instant at another offset is no difference.
-    #[must_use]
-    pub fn of(new: &NewAppointment) -> Self {
-        let asked = serde_json::json!([
-            new.patient.as_str(),
-            new.consultorio_id,
-            new.starts_at,
-            new.duration_min,
-            new.status,
-        ]);
-        Self(Sha256::digest(asked.to_string()).into())
-    }
+/// A hash of everything that a create asks for, except its tenant, as it was understood: the same instant
+/// at another offset is no difference. Instances of different versions must agree on it for as long as
+/// keys are [`KEPT`].
+fn fingerprint(new: &NewAppointment) -> [u8; 32] {
+    let asked = json!([
+        new.patient.as_str(),
+        new.consultorio_id,
+        new.starts_at,
+        new.duration_min,
+        new.status,
+    ]);
+    Sha256::digest(asked.to_string()).into()
 }
 
 #[cfg(test)]

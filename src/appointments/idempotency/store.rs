@@ -8,7 +8,7 @@ use diesel::{
 };
 use jiff::Timestamp;
 
-use super::{Fingerprint, IdempotencyKey, KEPT};
+use super::{IdempotencyKey, KEPT, fingerprint};
 use crate::{
     appointments::{
         model::{Appointment, NewAppointment},
@@ -72,7 +72,7 @@ fn attempt(
     earliest_start: UtcTime,
     now: UtcTime,
 ) -> QueryResult<CreateOutcome> {
-    let Fingerprint(fingerprint) = Fingerprint::of(new);
+    let fingerprint = fingerprint(new);
     let oldest = now.timestamp().checked_sub(KEPT).unwrap_or(Timestamp::MIN);
     let oldest = UtcTime::from(oldest);
     on_db!(conn, |c| c.write_transaction(|c| {
