@@ -1,15 +1,13 @@
 //! Checking a token, and which caller its claims make.
 
-use std::{
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{fmt, sync::Arc};
 
 use cached::ShardedLruCache;
 use jsonwebtoken::{
     Validation, decode, decode_header,
     errors::{Error as JwtError, ErrorKind},
 };
+use parking_lot::RwLock;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -107,11 +105,11 @@ impl Verifier {
 
     /// From now on tokens are checked with `keys`, those too that were checked before.
     pub(super) fn replace_keys(&self, keys: Keys) {
-        *self.trusted.write().unwrap_or_else(PoisonError::into_inner) = Trusted::new(keys);
+        *self.trusted.write() = Trusted::new(keys);
     }
 
     fn trusted(&self) -> Arc<Trusted> {
-        Arc::clone(&self.trusted.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.trusted.read())
     }
 
     /// Who presents `token`.

@@ -142,7 +142,7 @@ impl Heartbeat {
     }
 
     /// Whether reads do without Redis.
-    pub(super) fn is_open(&self) -> bool {
+    pub(super) fn is_breaker_open(&self) -> bool {
         self.0.lock().breaker.is_open()
     }
 
@@ -173,8 +173,8 @@ impl Heartbeat {
         })
     }
 
-    /// Whether Redis has not served this instance for `wait`, so that a write may go on without it. It does not
-    /// suffice that this instance heard nothing, since it may have been stopped itself: several of its
+    /// Whether Redis has not served this instance for `wait`, so that a write may go on without it. It does
+    /// not suffice that this instance heard nothing, since it may have been stopped itself: several of its
     /// heartbeats must have failed, one after the other, for all of `wait` but the first
     /// [`HEARTBEAT_PERIOD`].
     pub(super) fn is_silent_for(&self, wait: Duration, now: Instant) -> bool {

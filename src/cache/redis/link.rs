@@ -158,7 +158,7 @@ impl RedisLink {
 
     /// Why this instance does not trust what Redis says about `tenant`.
     pub(super) fn distrust(&self, tenant: &TenantId) -> BypassReason {
-        if self.heartbeat.is_open() {
+        if self.heartbeat.is_breaker_open() {
             BypassReason::Unreachable
         } else if self.pending.must_bypass(tenant, Instant::now()) {
             BypassReason::PendingInvalidation

@@ -15,13 +15,10 @@ mod known;
 mod listener;
 mod store;
 
-use std::{
-    mem,
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::{mem, sync::Arc, time::Instant};
 
 use log::Level;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::{known::Known, listener::RelayListener, store::RowLives};
@@ -166,7 +163,7 @@ impl Relay {
     }
 
     fn log_change(&self, route: FenceRoute) {
-        let mut last = self.route.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.route.lock();
         if mem::replace(&mut *last, route) == route {
             return;
         }
