@@ -39,16 +39,17 @@ pub(crate) enum Command {
     },
     /// Copy the appointments of an AlignWork SQLite file into the configured database
     ///
-    /// Ids are kept: import before clients create appointments here (database.url), which would take
-    /// the same ids. A row that is here already is not touched, so a second run changes nothing; a row
-    /// whose id is here with other content is left. Such rows, and those that cannot be taken, are
-    /// written to the rejects file with the reason, one JSON object a line.
+    /// That database is the one that database.url names. Ids are kept: import before clients create
+    /// appointments there, which would take the same ids. A row that is there already is not touched, so
+    /// a second run changes nothing; a row whose id is there with other content is left. Such rows, and
+    /// those that cannot be taken, are written to the rejects file with the reason, one JSON object a
+    /// line.
     ///
     /// The file is opened read-only and may be in use: what it holds at the start is imported. A service
     /// that runs on a PostgreSQL database hears of the new appointments and counts them at once. One
     /// that runs on a SQLite file counts them when its cached answers have expired (cache.ttl_seconds).
     ///
-    /// Exits with 0 when all that was read is here, and with 1 when rows were rejected or differ, or
+    /// Exits with 0 when all that was read is there, and with 1 when rows were rejected or differ, or
     /// when it failed.
     Import(import::Options),
     /// Write a copy of the SQLite database to a new file

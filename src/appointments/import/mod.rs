@@ -27,11 +27,9 @@ use std::{
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
 use thiserror::Error;
 
 pub use self::report::Report;
-
 use self::{
     rejects::Rejects,
     row::SourceRow,
