@@ -15,7 +15,6 @@ use actix_web::{
     http::{StatusCode, header},
     web::Bytes,
 };
-use percent_encoding::percent_decode_str;
 use serde::{
     Deserializer,
     de::{
@@ -24,6 +23,7 @@ use serde::{
     },
     forward_to_deserialize_any,
 };
+use url::form_urlencoded;
 
 use crate::{error::ApiError, text::is_percent_encoded};
 
@@ -158,27 +158,15 @@ fn read_query<T: DeserializeOwned>(raw: &str) -> Result<T, ApiError> {
         let detail = format!("The query cannot be read: {reason}.");
         ApiError::new(StatusCode::BAD_REQUEST, detail)
     };
-    let mut fields = Vec::new();
-    for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (Some(field), Some(value)) = (decoded(name), decoded(value)) else {
-            let reason = format_args!("{name} must be percent-encoded UTF-8");
-            return Err(unreadable(reason));
-        };
-        fields.push((field, QueryValue(value)));
+    if let Some(pair) = raw.split('&').find(|pair| !is_percent_encoded(pair)) {
+        let name = pair.split('=').next().unwrap_or_default();
+        let reason = format_args!("{name} must be percent-encoded UTF-8");
+        return Err(unreadable(reason));
     }
-    T::deserialize(MapDeserializer::new(fields.into_iter()))
+    let fields = form_urlencoded::parse(raw.as_bytes());
+    let fields = fields.map(|(name, value)| (name, QueryValue(value)));
+    T::deserialize(MapDeserializer::new(fields))
         .map_err(|error| unreadable(format_args!("{error}")))
-}
-
-/// The text that a part of a query stands for, if it is well encoded.
-fn decoded(part: &str) -> Option<Cow<'_, str>> {
-    if !part.contains(['%', '+']) {
-        return Some(part.into());
-    }
-    let spaced = part.replace('+', " ");
-    let text = percent_decode_str(&spaced).decode_utf8().ok()?;
-    is_percent_encoded(part).then(|| text.into_owned().into())
 }
 
 /// A text that is there, where a field may have one or none.
@@ -211,7 +199,7 @@ impl IntoDeserializer<'_> for QueryValue<'_> {
 
 #[cfg(test)]
 mod tests {
-    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
     use proptest::prelude::*;
     use serde::Deserialize;
     use serde_json::Value;
