@@ -63,6 +63,20 @@ pub(crate) enum Command {
         #[arg(value_name = "FILE")]
         target: PathBuf,
     },
+    /// Count all appointments again, and correct the counts that are wrong
+    ///
+    /// They are those of the configured database (database.url). It counts by triggers, so counts are
+    /// wrong only after somebody has changed rows while the triggers were off, or has changed the counts.
+    /// A service may run meanwhile; what it has cached by wrong counts it answers until that expires
+    /// (cache.ttl_seconds).
+    ///
+    /// Exits with 0 when all counts are right, or are now.
+    Recount {
+        /// Change nothing, name the tenants and periods whose counts are wrong, and exit with 1 if
+        /// there are any
+        #[arg(long)]
+        check: bool,
+    },
     /// Print the effective settings as a config file, without secrets
     Config,
 }

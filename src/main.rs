@@ -15,6 +15,7 @@ use megastats::{
     db, demo, logging,
     server::{self, StopSignal},
     settings::{LogSettings, Settings},
+    stats::recount,
     text::one_line,
 };
 use tokio::runtime::Runtime;
@@ -63,6 +64,17 @@ fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
             if !report.is_complete() {
                 return Ok(ExitCode::FAILURE);
             }
+        }
+        Command::Recount { check: true } => {
+            let differences = runtime()?.block_on(recount::check(&settings))?;
+            print(&format!("{differences}\n"))?;
+            if !differences.is_empty() {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Recount { check: false } => {
+            let corrected = runtime()?.block_on(recount::recount(&settings))?;
+            print(&format!("corrected {corrected} counts\n"))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -4,13 +4,13 @@ use diesel::{
     Connection, QueryResult, RunQueryDsl, SqliteConnection,
     connection::{SimpleConnection, TransactionManager},
     sql_query,
-    sql_types::BigInt,
+    sql_types::{BigInt, Nullable, Text},
 };
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection, async_connection_wrapper::BlockOn};
 
 use super::postgres::{Blocking, PgConn};
 
-/// Transactions by their purpose, identifiers that an import brings, and locking.
+/// Transactions by their purpose, identifiers that an import brings, counts, and locking.
 pub(crate) trait Dialect: Connection {
     /// Runs `work`, which only reads, in a transaction whose statements all see the same moment.
     fn snapshot<T>(&mut self, work: impl FnOnce(&mut Self) -> QueryResult<T>) -> QueryResult<T>;
@@ -26,6 +26,10 @@ pub(crate) trait Dialect: Connection {
     /// `last` is the largest. Until the transaction ends nobody else inserts, and after it new
     /// appointments get larger ids.
     fn reserve_ids(&mut self, last: i64) -> QueryResult<()>;
+
+    /// Adds [`appointment_count_changes`](super::schema::appointment_count_changes) of one tenant, or of all,
+    /// to the counts: 10,000 at most. What is counted does not change.
+    fn merge_count_changes(&mut self, tenant: Option<&str>) -> QueryResult<()>;
 
     /// The end of a SELECT that skips rows which another transaction has locked.
     fn skip_locked(&self) -> &'static str;
@@ -45,6 +49,11 @@ impl Dialect for SqliteConnection {
 
     /// There is one writer, and a new id is larger than all existing ones.
     fn reserve_ids(&mut self, _last: i64) -> QueryResult<()> {
+        Ok(())
+    }
+
+    /// There are none.
+    fn merge_count_changes(&mut self, _tenant: Option<&str>) -> QueryResult<()> {
         Ok(())
     }
 
@@ -81,6 +90,31 @@ impl Dialect for PgConn {
              WHERE $1 > coalesce(pg_sequence_last_value(ids), 0)",
         )
         .bind::<BigInt, _>(last)
+        .execute(self)?;
+        Ok(())
+    }
+
+    fn merge_count_changes(&mut self, tenant: Option<&str>) -> QueryResult<()> {
+        // Of several that do this at once each merges other changes, and all change counts in one order:
+        // so none of them waits for another that waits for it.
+        sql_query(
+            "WITH merged AS (\
+                 DELETE FROM appointment_count_changes WHERE ctid = ANY (ARRAY(\
+                     SELECT ctid FROM appointment_count_changes \
+                     WHERE $1 IS NULL OR tenant_id = $1 LIMIT 10000 FOR UPDATE SKIP LOCKED)) \
+                 RETURNING *) \
+             INSERT INTO appointment_counts AS counts \
+             SELECT tenant_id, minutes, start_of_period(starts_at, 1440) AS day, \
+                    start_of_period(starts_at, minutes) AS starts_at, \
+                    sum(confirmed), sum(pending), sum(cancelled) \
+             FROM merged, (VALUES (15), (1440)) AS period (minutes) \
+             GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4 \
+             ON CONFLICT (tenant_id, minutes, day, starts_at) DO UPDATE \
+             SET confirmed = counts.confirmed + excluded.confirmed, \
+                 pending = counts.pending + excluded.pending, \
+                 cancelled = counts.cancelled + excluded.cancelled",
+        )
+        .bind::<Nullable<Text>, _>(tenant)
         .execute(self)?;
         Ok(())
     }

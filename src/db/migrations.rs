@@ -44,6 +44,11 @@ fn run(conn: &mut AnyConn) -> Result<usize, MigrationError> {
 
 fn run_on_sqlite(conn: &mut SqliteConnection) -> Result<usize, MigrationError> {
     conn.immediate_transaction(|conn| {
+        let pending = conn.pending_migrations(SQLITE).map_err(MigrationError)?;
+        announce(
+            pending.len(),
+            conn.applied_migrations().map_err(MigrationError)?.len(),
+        );
         conn.run_pending_migrations(SQLITE)
             .map(|ran| ran.len())
             .map_err(MigrationError)
@@ -57,6 +62,11 @@ fn run_on_postgres(conn: &mut PgConn) -> Result<usize, MigrationError> {
          SET idle_in_transaction_session_timeout = 0",
     )?;
     lock(conn)?;
+    let pending = conn.pending_migrations(POSTGRES).map_err(MigrationError)?;
+    announce(
+        pending.len(),
+        conn.applied_migrations().map_err(MigrationError)?.len(),
+    );
     let ran = conn
         .run_pending_migrations(POSTGRES)
         .map(|ran| ran.len())
@@ -68,6 +78,13 @@ fn run_on_postgres(conn: &mut PgConn) -> Result<usize, MigrationError> {
     let ran = ran?;
     unlocked?;
     Ok(ran)
+}
+
+/// Says before it begins what takes minutes where there are many appointments. A new database has none.
+fn announce(pending: usize, applied: usize) {
+    if pending > 0 && applied > 0 {
+        log::info!("database: running {pending} migration(s), which takes a while if it is large");
+    }
 }
 
 /// Whether all migrations of this build have run; a later build's may have, too.

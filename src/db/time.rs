@@ -65,6 +65,15 @@ impl UtcTime {
             .map(Self)
     }
 
+    /// When the period that this instant is in begins. Periods of `minutes` follow each other from the
+    /// beginning of 1970, by UTC, in both directions.
+    pub(crate) fn start_of_period(self, minutes: i32) -> Self {
+        let length = i64::from(minutes) * 60_000_000;
+        let micros = self.0.as_microsecond();
+        let start = Timestamp::from_microsecond(micros - micros.rem_euclid(length));
+        Self(start.unwrap_or(Timestamp::MIN))
+    }
+
     /// The instant itself.
     #[must_use]
     pub fn timestamp(self) -> Timestamp {

@@ -5,9 +5,10 @@
 //! | [`http`], `openapi` | routes; what describes them beside their types |
 //! | [`service`] | reading and writing through the cache |
 //! | [`events`] | telling viewers at once when counts change |
-//! | [`store`] | the counting statement |
+//! | [`store`] | the counting statement, and checking what it sums |
 //! | [`model`] | the answers |
 //! | `polls` | what dashboards poll, and when each poll is due |
+//! | [`recount`] | comparing the database's counts with its appointments |
 //! | [`warm`] | computing what is polled before it expires |
 //! | [`windows`] | which instants a bucket covers: pure |
 //! | [`zones`] | time zones by name |
@@ -17,6 +18,7 @@ pub mod http;
 pub mod model;
 mod openapi;
 mod polls;
+pub mod recount;
 pub mod service;
 pub mod store;
 pub mod warm;

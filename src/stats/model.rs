@@ -1,12 +1,11 @@
 //! The statistics as they are sent.
 
-use diesel::prelude::Queryable;
 use jiff::civil::Date;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 /// The answer of `/mega-stats`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Queryable, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({
     "today": { "confirmed": 3, "pending": 1 },
     "week": { "confirmed": 14, "pending": 6 },
@@ -26,17 +25,15 @@ pub struct MegaStats {
 }
 
 /// The answer of `/summary`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Queryable, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({
     "today": { "total": 4, "confirmed": 3, "pending": 1 },
     "tomorrow": { "total": 5, "confirmed": 2, "pending": 3 }
 }))]
 pub struct Summary {
     /// From this local midnight to the next.
-    #[diesel(deserialize_as = Counts)]
     pub today: Day,
     /// The day after.
-    #[diesel(deserialize_as = Counts)]
     pub tomorrow: Day,
 }
 
@@ -65,7 +62,7 @@ pub struct DayOfMonth {
 }
 
 /// The appointments of one window. Cancelled ones count nowhere.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Queryable, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Counts {
     /// Those the patient has confirmed.
     #[schema(minimum = 0)]

@@ -1,6 +1,14 @@
 //! The statistics, through the cache: which computation answers which request, and under which key.
 
-use std::{fmt::Display, iter, sync::Arc, time::Duration};
+use std::{
+    fmt::Display,
+    iter,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -27,6 +35,10 @@ use crate::{
     tenant::TenantId,
 };
 
+/// So many writes of an instance are followed by one merge of what the triggers of PostgreSQL have counted, so
+/// that few changes wait, also of tenants that nobody reads.
+const WRITES_PER_MERGE: u64 = 500;
+
 /// Computes statistics, or has the cache answer.
 pub struct StatsService {
     db: Db,
@@ -37,6 +49,8 @@ pub struct StatsService {
     zones: Zones,
     metrics: Arc<Metrics>,
     ttl: Duration,
+    tasks: Tasks,
+    writes: AtomicU64,
     /// Nothing if nothing is kept warm.
     polls: Option<Arc<Polls>>,
 }
@@ -60,13 +74,21 @@ impl StatsService {
         let counters = &metrics.cache;
         Self {
             reader: Reader::new(Arc::clone(&cache), Arc::clone(counters), tasks.clone()),
-            writer: Writer::new(db.clone(), cache, relay, Arc::clone(counters), tasks),
+            writer: Writer::new(
+                db.clone(),
+                cache,
+                relay,
+                Arc::clone(counters),
+                tasks.clone(),
+            ),
             db,
             keys,
             clock,
             zones,
             metrics,
             ttl: settings.ttl,
+            tasks,
+            writes: AtomicU64::new(1),
             polls: warms.then(|| Arc::new(Polls::new(settings))),
         }
     }
@@ -113,7 +135,22 @@ impl StatsService {
         T: Send + 'static,
         F: FnOnce(&mut AnyConn) -> QueryResult<T> + Send + 'static,
     {
-        self.writer.write(tenant, transaction).await
+        let written = self.writer.write(tenant, transaction).await;
+        let writes = self.writes.fetch_add(1, Ordering::Relaxed);
+        if writes.is_multiple_of(WRITES_PER_MERGE) {
+            let db = self.db.clone();
+            self.tasks.background(async move {
+                // If there is no turn, a later one merges more.
+                if let Ok(turn) = db.write_turn(None).await {
+                    let merged = db.write(turn, None, |conn| {
+                        store::merge_changes(conn, None);
+                        Ok(())
+                    });
+                    let _ = merged.await;
+                }
+            });
+        }
+        written
     }
 
     /// A page of the keys that would be hit: see [`ListKeys::keys`].

@@ -39,6 +39,12 @@ pub struct Window {
 }
 
 impl Window {
+    /// Whether `instant` is inside.
+    #[must_use]
+    pub fn contains(self, instant: Timestamp) -> bool {
+        (self.start..self.end).contains(&instant)
+    }
+
     /// The instants that are inside both; an empty window if they do not overlap.
     #[must_use]
     pub fn intersect(self, other: Self) -> Self {

@@ -13,6 +13,7 @@ mod idempotency;
 pub mod import;
 pub mod life;
 mod purge;
+mod recount;
 mod seed;
 mod stale;
 mod warming;

@@ -9,6 +9,7 @@
 
 mod access;
 mod cost;
+mod counts;
 mod database;
 mod idempotency;
 mod import;

@@ -211,32 +211,23 @@ impl Verdict {
 
 /// Inserts the appointments of `batch` whose ids are free; returns a verdict for each, in order.
 pub(super) fn take(conn: &mut AnyConn, batch: &[Appointment]) -> QueryResult<Vec<Verdict>> {
-    let last = batch.iter().map(|appointment| appointment.id).max();
+    let Some(last) = batch.iter().map(|appointment| appointment.id).max() else {
+        return Ok(Vec::new());
+    };
+    let ids: Vec<i64> = batch.iter().map(|appointment| appointment.id).collect();
     on_db!(conn, |c| c.write_transaction(|c| {
-        if let Some(last) = last {
-            c.reserve_ids(last)?;
-        }
-        let mut is_new = Vec::with_capacity(batch.len());
-        for appointment in batch {
-            let inserted = diesel::insert_into(appointments::table)
-                .values(appointment)
-                .on_conflict(appointments::id)
-                .do_nothing()
-                .execute(c)?;
-            is_new.push(inserted == 1);
-        }
-        let met: Vec<i64> = zip(batch, &is_new)
-            .filter(|(_, is_new)| !**is_new)
-            .map(|(appointment, _)| appointment.id)
+        c.reserve_ids(last)?;
+        let mut stored = by_id(stored_query!(&ids).load(c)?);
+        let verdicts = verdicts(&mut stored, batch);
+        let new: Vec<&Appointment> = zip(batch, &verdicts)
+            .filter(|(_, verdict)| **verdict == Verdict::New)
+            .map(|(appointment, _)| appointment)
             .collect();
-        let stored = by_id(stored_query!(&met).load(c)?);
-        zip(batch, is_new)
-            .map(|(appointment, is_new)| match stored.get(&appointment.id) {
-                _ if is_new => Ok(Verdict::New),
-                Some(stored) => Ok(Verdict::compare(appointment, stored)),
-                None => Err(diesel::NotFound),
-            })
-            .collect()
+        diesel::insert_into(appointments::table)
+            .values(new)
+            .execute(c)?;
+        c.merge_count_changes(None)?;
+        Ok(verdicts)
     }))
 }
 
@@ -257,7 +248,16 @@ pub(super) fn compare(
     if let Some(last) = carried.clone() {
         stored.entry(last.id).or_insert(last);
     }
-    let verdicts = batch
+    let verdicts = verdicts(&mut stored, batch);
+    if let Some(last) = ids.last() {
+        *carried = stored.remove(last);
+    }
+    Ok(verdicts)
+}
+
+/// A verdict for each appointment of `batch`, in order. Those that are new join `stored`.
+fn verdicts(stored: &mut HashMap<i64, Appointment>, batch: &[Appointment]) -> Vec<Verdict> {
+    batch
         .iter()
         .map(|appointment| match stored.entry(appointment.id) {
             Entry::Occupied(stored) => Verdict::compare(appointment, stored.get()),
@@ -266,11 +266,7 @@ pub(super) fn compare(
                 Verdict::New
             }
         })
-        .collect();
-    if let Some(last) = ids.last() {
-        *carried = stored.remove(last);
-    }
-    Ok(verdicts)
+        .collect()
 }
 
 fn by_id(stored: Vec<Appointment>) -> HashMap<i64, Appointment> {

@@ -61,21 +61,22 @@ fn fill(conn: &mut AnyConn, all: &[Appointment]) {
     });
 }
 
-/// A few seconds, so that many start at the same one; ids in no order of theirs.
-fn booked() -> impl Strategy<Value = Vec<Appointment>> {
+/// A few instants, so that many start at the same one; ids in no order of theirs. `step` seconds are
+/// between two.
+fn booked(step: i64) -> impl Strategy<Value = Vec<Appointment>> {
     let one = (0..TENANTS.len(), 0i64..10);
     proptest::collection::vec(one, 1..40)
-        .prop_map(|all| {
+        .prop_map(move |all| {
             let numbered = all.into_iter().zip(1..);
             numbered
-                .map(|((owner, second), id)| appointment(id, TENANTS[owner], instant(second)))
+                .map(|((owner, at), id)| appointment(id, TENANTS[owner], instant(at * step)))
                 .collect::<Vec<_>>()
         })
         .prop_shuffle()
 }
 
-fn filters() -> impl Strategy<Value = ListFilter> {
-    let bound = || proptest::option::of((-1i64..12).prop_map(instant));
+fn filters(step: i64) -> impl Strategy<Value = ListFilter> {
+    let bound = move || proptest::option::of((-1i64..12).prop_map(move |at| instant(at * step)));
     (bound(), bound(), 1i64..8, 1i64..12).prop_map(|(from, to, page, page_size)| ListFilter {
         tenant: tenant(0),
         range: TimeRange { from, to },
@@ -109,7 +110,10 @@ fn naive(all: &[Appointment], filter: &ListFilter) -> Page {
 
 fn pages_are_those_of_a_naive_model(database: TestDb) {
     let database = RefCell::new(database);
-    proptest!(|(all in booked(), filter in filters())| {
+    // Within a quarter of an hour, over several of them, over the hours of two days, over days.
+    let steps = proptest::sample::select(vec![1i64, 600, 10_000, 86_400]);
+    let cases = steps.prop_flat_map(|step| (booked(step), filters(step)));
+    proptest!(|((all, filter) in cases)| {
         let page = database.borrow_mut().run(|conn| {
             fill(conn, &all);
             list(conn, &filter).unwrap()

@@ -1,5 +1,7 @@
 //! The counting statements: how they are answered, and that they count as a naive model does.
 
+mod counts;
+
 use std::cell::RefCell;
 
 use diesel::{
@@ -48,25 +50,46 @@ macro_rules! sqlite_plan {
     }};
 }
 
+/// Of a zone whose midnights divide days.
+fn windows_of_recife() -> Windows {
+    windows(
+        Timestamp::UNIX_EPOCH,
+        &TimeZone::get("America/Recife").unwrap(),
+    )
+}
+
 #[test]
-fn sqlite_answers_the_statements_from_the_index_alone() {
-    let (now, zone) = (Timestamp::UNIX_EPOCH, TimeZone::UTC);
+fn sqlite_searches_the_counts_by_their_key_or_the_appointments_by_their_index() {
     let tenant = tenant("clinic");
-    let expected = [
-        "SEARCH appointments USING COVERING INDEX appointments_by_tenant_and_start \
-         (tenant_id=? AND starts_at>? AND starts_at<?)",
-    ];
+    let at = windows_of_recife();
     TestDb::sqlite().run(|conn| {
         let AnyConn::Sqlite(conn) = conn else {
             panic!("not SQLite")
         };
+        let plan = sqlite_plan!(
+            conn,
+            periods_query!(&tenant, at.span(), &[at.today, at.month])
+        );
+        let searches: Vec<_> = plan
+            .iter()
+            .filter(|step| step.contains("appointment_counts"))
+            .collect();
         assert_eq!(
-            sqlite_plan!(conn, mega_stats_query!(&tenant, &windows(now, &zone))),
-            expected
+            searches,
+            [
+                "SEARCH appointment_counts USING PRIMARY KEY \
+                 (tenant_id=? AND minutes=? AND day>? AND day<?)",
+                "SEARCH appointment_counts USING PRIMARY KEY \
+                 (tenant_id=? AND minutes=? AND day=?)",
+            ],
+            "{plan:#?}"
         );
         assert_eq!(
-            sqlite_plan!(conn, summary_query!(&tenant, &two_days(now, &zone))),
-            expected
+            sqlite_plan!(conn, instants_query!(&tenant, at.span())),
+            [
+                "SEARCH appointments USING COVERING INDEX appointments_by_tenant_and_start \
+                 (tenant_id=? AND starts_at>? AND starts_at<?)"
+            ]
         );
     });
 }
@@ -89,42 +112,54 @@ impl<Q: Query> Query for Explain<Q> {
 impl<Q> RunQueryDsl<PgConn> for Explain<Q> {}
 
 #[test]
-fn postgresql_answers_the_statements_from_the_index_alone() {
-    let (now, zone) = (Timestamp::UNIX_EPOCH, TimeZone::UTC);
+fn postgresql_searches_the_counts_by_their_key_or_the_appointments_by_their_index() {
     let tenant = tenant("tenant-7");
+    let at = windows_of_recife();
     TestDb::postgres().run(|conn| {
-        let AnyConn::Pg(conn) = conn else {
-            panic!("not PostgreSQL")
-        };
-        // Enough rows for the index to be worth it, seen by a vacuum, as they are in service.
-        conn.batch_execute(
+        // Enough rows for an index to be worth it, seen by a vacuum, as they are in service.
+        on_db!(&mut *conn, |c| c.batch_execute(
             "INSERT INTO appointments (tenant_id, patient_id, starts_at, duration_min, status, \
              created_at, updated_at) \
              SELECT 'tenant-' || n % 20, n, to_timestamp(n * 60), 30, \
              (ARRAY['pending', 'confirmed', 'cancelled'])[1 + n % 3], now(), now() \
              FROM generate_series(1, 40000) AS n",
-        )
+        ))
         .unwrap();
-        conn.batch_execute("VACUUM ANALYZE appointments").unwrap();
-        let plans: [Vec<String>; 2] = [
-            Explain(mega_stats_query!(&tenant, &windows(now, &zone)))
-                .load(conn)
-                .unwrap(),
-            Explain(summary_query!(&tenant, &two_days(now, &zone)))
-                .load(conn)
-                .unwrap(),
-        ];
-        for plan in plans {
-            let [aggregate, scan, condition, fetches] = &plan[..] else {
-                panic!("{plan:#?}")
-            };
-            assert!(aggregate.starts_with("Aggregate"), "{plan:#?}");
-            let step = "->  Index Only Scan using appointments_by_tenant_and_start on appointments";
-            assert!(scan.trim().starts_with(step), "{plan:#?}");
-            for part in ["tenant_id = ", "starts_at >= ", "starts_at < "] {
-                assert!(condition.contains(part), "{plan:#?}");
-            }
-            assert_eq!(fetches.trim(), "Heap Fetches: 0", "{plan:#?}");
+        // These are 40,000 changes.
+        for _ in 0..4 {
+            on_db!(&mut *conn, |c| c.merge_count_changes(None)).unwrap();
+        }
+        let AnyConn::Pg(conn) = conn else {
+            panic!("not PostgreSQL")
+        };
+        conn.batch_execute("VACUUM ANALYZE appointments, appointment_counts")
+            .unwrap();
+        let plan: Vec<String> = Explain(periods_query!(&tenant, at.span(), &[at.today, at.month]))
+            .load(conn)
+            .unwrap();
+        let conditions = plan.iter().filter(|line| {
+            line.contains("Index Cond: ((tenant_id = ") && line.contains("(minutes = ")
+        });
+        assert_eq!(conditions.count(), 2, "{plan:#?}");
+        assert!(
+            !plan
+                .iter()
+                .any(|line| line.contains("Scan on appointments")),
+            "{plan:#?}"
+        );
+
+        let plan: Vec<String> = Explain(instants_query!(&tenant, at.span()))
+            .load(conn)
+            .unwrap();
+        let plan = plan.join("\n");
+        for part in [
+            "Index Only Scan using appointments_by_tenant_and_start on appointments",
+            "tenant_id = ",
+            "starts_at >= ",
+            "starts_at < ",
+            "Heap Fetches: 0",
+        ] {
+            assert!(plan.contains(part), "{plan}");
         }
     });
 }
@@ -202,8 +237,9 @@ fn starts(now: Timestamp, zone: &TimeZone) -> impl Strategy<Value = Timestamp> +
     prop_oneof![beside, anywhere]
 }
 
-fn cases() -> impl Strategy<Value = (TimeZone, Timestamp, Vec<Booked>)> {
-    let now = (0i64..4_000_000_000).prop_map(|second| Timestamp::from_second(second).unwrap());
+/// A zone, a moment, all appointments, and how many seconds of today `/summary` leaves out.
+fn cases() -> impl Strategy<Value = (TimeZone, Timestamp, Vec<Booked>, i64)> {
+    let now = (0i64..250_000_000_000).prop_map(|second| Timestamp::from_second(second).unwrap());
     (zones(), now).prop_flat_map(|(zone, now)| {
         let status = prop_oneof![
             Just(Status::Pending),
@@ -215,20 +251,25 @@ fn cases() -> impl Strategy<Value = (TimeZone, Timestamp, Vec<Booked>)> {
             Just(zone),
             Just(now),
             proptest::collection::vec(booked, 1..60),
+            0i64..86_400,
         )
     })
 }
 
 fn statements_count_as_a_naive_model_does(database: TestDb) {
     let database = RefCell::new(database);
-    proptest!(|((zone, now, booked) in cases())| {
+    proptest!(|((zone, now, booked, left_out) in cases())| {
         let at = windows(now, &zone);
         let days = two_days(now, &zone);
-        let (counted, summed) = database.borrow_mut().run(|conn| {
+        let start = days.today.start + SignedDuration::from_secs(left_out);
+        let later = TwoDays { today: days.today.intersect(Window { start, ..days.today }), ..days };
+        let (counted, summed, summed_later) = database.borrow_mut().run(|conn| {
             fill(conn, &booked);
             let tenant = tenant(TENANTS[0]);
             let counted = mega_stats(conn, &tenant, &at).unwrap();
-            (counted, summary(conn, &tenant, &days).unwrap())
+            let [summed, summed_later] =
+                [days, later].map(|days| summary(conn, &tenant, &days).unwrap());
+            (counted, summed, summed_later)
         });
         prop_assert_eq!(counted, MegaStats {
             today: naive(&booked, at.today),
@@ -240,6 +281,8 @@ fn statements_count_as_a_naive_model_does(database: TestDb) {
             today: naive(&booked, days.today).into(),
             tomorrow: naive(&booked, days.tomorrow).into(),
         });
+        prop_assert_eq!(summed_later.today, naive(&booked, later.today).into());
+        prop_assert_eq!(summed_later.tomorrow, summed.tomorrow);
         prop_assert_eq!(summed.today, Day::from(counted.today), "{}", local_date(now, &zone));
     });
 }

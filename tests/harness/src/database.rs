@@ -63,8 +63,9 @@ impl Database {
         Lock { _held: held }
     }
 
-    /// Has the services' reads of appointments go on until the service ends or, on PostgreSQL, the
-    /// lock is dropped. `SQLite` has no lock that keeps readers out: theirs find rows without end.
+    /// Has the services' reads of appointments and of their counts go on until the service ends or, on
+    /// PostgreSQL, the lock is dropped. `SQLite` has no lock that keeps readers out: theirs find
+    /// rows without end.
     pub fn hold_reads(folder: &Path) -> Lock {
         let held: Box<dyn Send> = match Shared::of_this_binary() {
             None => {
@@ -74,12 +75,16 @@ impl Database {
                      CREATE VIEW appointments (id, tenant_id, patient_id, consultorio_id,
                          starts_at, duration_min, status, created_at, updated_at) AS
                      WITH RECURSIVE rows(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM rows)
-                     SELECT n, n, n, n, n, n, n, n, n FROM rows",
+                     SELECT n, n, n, n, n, n, n, n, n FROM rows;
+                     ALTER TABLE appointment_counts RENAME TO hidden_counts;
+                     CREATE VIEW appointment_counts (tenant_id, minutes, day, starts_at, confirmed,
+                         pending, cancelled) AS
+                     SELECT id, -id, -id, -id, id, id, id FROM appointments",
                 );
                 Box::new(sqlite)
             }
             Some(shared) => {
-                let lock = "LOCK TABLE appointments IN ACCESS EXCLUSIVE MODE";
+                let lock = "LOCK TABLE appointments, appointment_counts IN ACCESS EXCLUSIVE MODE";
                 Box::new(shared.postgres.hold(name(folder), lock))
             }
         };
@@ -157,13 +162,19 @@ impl Database {
         )
     }
 
-    /// Takes the appointments away: whatever reads or writes them fails.
+    /// Takes the appointments and their counts away: whatever reads or writes them fails.
     pub fn hide_appointments(&mut self) {
-        self.execute("ALTER TABLE appointments RENAME TO hidden");
+        self.execute(
+            "ALTER TABLE appointments RENAME TO hidden;
+             ALTER TABLE appointment_counts RENAME TO hidden_counts",
+        );
     }
 
-    /// Brings the appointments back.
+    /// Brings them back.
     pub fn show_appointments(&mut self) {
-        self.execute("ALTER TABLE hidden RENAME TO appointments");
+        self.execute(
+            "ALTER TABLE hidden RENAME TO appointments;
+             ALTER TABLE hidden_counts RENAME TO appointment_counts",
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use harness::{Folder, Process, eventually};
+use harness::{Folder, Process, command, eventually, run};
 use reqwest::StatusCode;
 
 use super::{ROUTE, appointment, patients};
@@ -60,6 +60,8 @@ async fn no_acknowledged_write_is_lost_or_doubled_by_kill_9() {
         })
         .await;
         process.kill();
+        let check = run(command(folder.path()).args(["recount", "--check"]));
+        assert!(check.status.success(), "round {round}: {check:?}");
         for writer in join_all(writers).await {
             writer.unwrap();
         }

@@ -1,0 +1,9 @@
+DROP VIEW appointment_count_differences;
+DROP TRIGGER appointments_renumbered;
+DROP TRIGGER appointments_replaced;
+DROP TRIGGER appointments_updated;
+DROP TRIGGER appointments_deleted;
+DROP TRIGGER appointments_inserted;
+DROP TABLE replaced_appointment;
+DROP VIEW appointment_count_changes;
+DROP TABLE appointment_counts;
