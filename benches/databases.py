@@ -5,6 +5,9 @@ import pathlib
 import sqlite3
 import subprocess
 
+# The triggers by which the database counts appointments.
+COUNT_TRIGGERS = ["inserted", "replaced", "updated", "deleted", "renumbered", "truncated"]
+
 # Quarters of an hour in this month and the next, which are 59 days at least.
 QUARTERS = 59 * 24 * 4
 
@@ -22,6 +25,11 @@ class Sqlite:
         connection = sqlite3.connect(self.file)
         connection.executescript(sql)
         connection.close()
+
+    def stop_counting(self) -> None:
+        """Drops the triggers that count appointments."""
+        for name in COUNT_TRIGGERS:
+            self.execute(f"DROP TRIGGER IF EXISTS appointments_{name}")
 
     def fill(self, tenant: str, number: int) -> None:
         """Adds appointments; `tenant` is SQL of their number `n`."""
@@ -53,6 +61,11 @@ class Postgresql:
         command = [self.psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", self.url]
         quietly = os.environ | {"PGOPTIONS": "-c client_min_messages=warning"}
         subprocess.run(command, env=quietly, input=sql, text=True, check=True, stdout=subprocess.DEVNULL)
+
+    def stop_counting(self) -> None:
+        """Drops the triggers that count appointments."""
+        for name in COUNT_TRIGGERS:
+            self.execute(f"DROP TRIGGER IF EXISTS appointments_{name} ON appointments")
 
     def fill(self, tenant: str, number: int) -> None:
         """Adds appointments; `tenant` is SQL of their number `n`."""

@@ -11,6 +11,7 @@ class Extent:
     connections: tuple[int, ...] = (1, 64, 512)
     # Appointments of one clinic.
     appointments: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
+    imported: int = 100_000
     clinics: tuple[int, ...] = (1_000, 100_000)
     entries: tuple[int, ...] = (100, 1_000, 10_000, 100_000, 1_000_000)
 
@@ -21,6 +22,7 @@ QUICK = Extent(
     rounds_of_hits=2,
     connections=(1, 64),
     appointments=(1_000, 10_000, 100_000),
+    imported=20_000,
     clinics=(1_000, 10_000),
     entries=(100, 1_000, 10_000, 100_000),
 )

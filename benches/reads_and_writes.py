@@ -1,15 +1,19 @@
-"""What a MISS, a create and an update take on both databases."""
+"""What a MISS, a create and an update take on both databases, and what the database's counts bring and cost."""
 
 import json
+import os
+import subprocess
+import time
 import zoneinfo
 
 from databases import Postgresql, Sqlite
 from extent import Extent
 from load import Case, connections_in_words, in_turns
 from report import Section, Target
-from servers import Servers, Service, get, program
+from servers import SERVER_CORE, Servers, Service, get, program
 
 API = "/api/v1/appointments"
+WRITERS = (1, 8)
 
 
 def measure(servers: Servers, extent: Extent) -> list[Section]:
@@ -27,20 +31,23 @@ def measure(servers: Servers, extent: Extent) -> list[Section]:
         requests = [database.miss, database.create, database.update]
         in_turns(extent.rounds, requests, extent.connections)
         in_turns(extent.rounds, database.growing(), (1,))
+        in_turns(extent.rounds, database.writes(), WRITERS)
+    imports = [import_ratio(servers, new, extent.imported) for new in (sqlite, postgresql)]
     return [
         all_requests(measured, extent),
         growing_clinic(measured, extent),
         growing_tenants(measured, extent),
+        cost_of_counts(measured, imports),
     ]
 
 
 class Measured:
-    """One kind of database: one to read from, and one to write to."""
+    """One kind of database: one to read from, and two to write to, the second without counts."""
 
     def __init__(self, servers: Servers, new, extent: Extent):
-        reads, writes = new("reads"), new("writes")
+        reads, counted, uncounted = new("reads"), new("counted"), new("uncounted")
         self.kind = reads.kind
-        for database in (reads, writes):
+        for database in (reads, counted, uncounted):
             servers.service("migration", DATABASE__URL=database.url).stop()
         # Two clinics of the smallest size: as many keys as there are connections at once.
         for clinic in ("a", "b"):
@@ -48,11 +55,14 @@ class Measured:
         for size in extent.appointments:
             reads.fill(f"'clinic-{size}'", size)
         reads.fill(f"'tenant-' || (n % {extent.clinics[-1]} + 1)", 2 * extent.clinics[-1])
-        writes.fill("'default-tenant'", 1_000)
+        for database in (counted, uncounted):
+            database.fill("'default-tenant'", 1_000)
+        uncounted.stop_counting()
 
         # It keeps next to nothing, so that requests for many zones or tenants miss.
         reader = servers.service(f"{self.kind}-reads", DATABASE__URL=reads.url, CACHE__MAX_ENTRIES=1)
-        writer = servers.service(f"{self.kind}-writes", DATABASE__URL=writes.url)
+        writer = servers.service(f"{self.kind}-counted", DATABASE__URL=counted.url)
+        uncounting = servers.service(f"{self.kind}-uncounted", DATABASE__URL=uncounted.url)
         zones = known_zones(reader)
 
         def miss(*clinics: str) -> Case:
@@ -74,9 +84,14 @@ class Measured:
         self.misses_of_clinics = [miss_of_clinics(number) for number in extent.clinics]
         self.create = create(writer)
         self.update = update(writer)
+        self.create_uncounted = create(uncounting)
+        self.update_uncounted = update(uncounting)
 
     def growing(self) -> list[Case]:
         return [*self.misses, *self.last_pages, *self.misses_of_clinics]
+
+    def writes(self) -> list[Case]:
+        return [self.create, self.create_uncounted, self.update, self.update_uncounted]
 
 
 def known_zones(service: Service) -> list[str]:
@@ -105,6 +120,29 @@ def update(service: Service) -> Case:
     ]
     headers = {"Content-Type": "application/json"}
     return Case("update", service.port, headers=headers, requests=requests, numbers=1_000)
+
+
+def import_ratio(servers: Servers, new, appointments: int) -> float:
+    """The speed of an import of so many appointments, as a multiple of that without counts."""
+    source = Sqlite(servers.folder / f"alignwork-{new.__name__}.db")
+    source.execute("""CREATE TABLE appointments (id INTEGER PRIMARY KEY, tenant_id, patient_id,
+        consultorio_id, starts_at, duration_min, status, created_at, updated_at)""")
+    source.fill("'clinic'", appointments)
+    seconds = []
+    for name in ("import_counted", "import_uncounted"):
+        database = new(name)
+        servers.service("migration", DATABASE__URL=database.url).stop()
+        if name == "import_uncounted":
+            database.stop_counting()
+        began = time.monotonic()
+        subprocess.run(
+            ["taskset", "-c", SERVER_CORE, os.environ["MEGASTATS"], "import", str(source.file)],
+            env=os.environ | {"MEGASTATS__DATABASE__URL": database.url},
+            check=True, cwd=servers.folder, stdout=subprocess.DEVNULL,
+        )
+        seconds.append(time.monotonic() - began)
+    counted, uncounted = seconds
+    return uncounted / counted
 
 
 def all_requests(measured: list[Measured], extent: Extent) -> Section:
@@ -163,4 +201,32 @@ def growing_tenants(measured: list[Measured], extent: Extent) -> Section:
         "The same by the number of clinics that ask at random.",
         ["", *(f"{number:,} clinics" for number in extent.clinics)],
         rows,
+    )
+
+
+def cost_of_counts(measured: list[Measured], imports: list[float]) -> Section:
+    rows, targets = [], []
+    for what in ("create", "update"):
+        for writers in WRITERS:
+            name = f"{what}, {writers} " + ("writer" if writers == 1 else "writers")
+            rows.append([name])
+            for database in measured:
+                counted, uncounted = getattr(database, what), getattr(database, f"{what}_uncounted")
+                ratio = counted.figure(writers) / uncounted.figure(writers)
+                rows[-1].append(f"{ratio:.2f}")
+                text = f"{name}, with counts / without, {database.kind}"
+                targets.append(Target(text, ratio, at_least=0.7))
+    rows.append(["import", *(f"{ratio:.2f}" for ratio in imports)])
+    for database, ratio in zip(measured, imports):
+        text = f"import, with counts / without, {database.kind}"
+        targets.append(Target(text, ratio, at_least=0.5))
+    return Section(
+        "What counting costs a write",
+        """
+The database keeps counts of the appointments, from which a MISS is answered. Writes per second, as multiples
+of those to a database whose triggers do not count.
+""",
+        ["", *(database.kind for database in measured)],
+        rows,
+        targets,
     )
