@@ -153,7 +153,8 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
     }
 }
 
-fn read_query<T: DeserializeOwned>(raw: &str) -> Result<T, ApiError> {
+/// As [`Query`], of the text of a query.
+pub fn read_query<T: DeserializeOwned>(raw: &str) -> Result<T, ApiError> {
     let unreadable = |reason: fmt::Arguments<'_>| {
         let detail = format!("The query cannot be read: {reason}.");
         ApiError::new(StatusCode::BAD_REQUEST, detail)

@@ -49,8 +49,10 @@ fn write_line(
     }
     let mut fields = FieldWriter { line, format };
     record.key_values().visit(&mut fields)?;
-    request::current(|id| fields.visit_pair(Key::from_str("request_id"), Value::from(id)))
-        .unwrap_or(Ok(()))
+    request::current_request_id(|id| {
+        fields.visit_pair(Key::from_str("request_id"), Value::from(id))
+    })
+    .unwrap_or(Ok(()))
 }
 
 /// Writes text between quotes, as JSON has it.
@@ -131,6 +133,11 @@ struct EscapingWriter<'a> {
 
 impl Write for EscapingWriter<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        let is_plain = |byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+        if text.bytes().all(is_plain) {
+            self.line.push_str(text);
+            return Ok(());
+        }
         for part in text.split_inclusive(self.is_special) {
             let plain = part.trim_end_matches(self.is_special);
             self.line.push_str(plain);

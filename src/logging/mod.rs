@@ -19,7 +19,7 @@ use std::{io::Write, panic};
 use log::{Level, Log, Metadata, Record, SetLoggerError};
 
 pub use self::{
-    request::{RequestId, with_request_id},
+    request::{RequestId, current_request_id, with_request_id},
     writer::{LogGuard, dropped_lines},
 };
 use crate::settings::LogSettings;

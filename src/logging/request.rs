@@ -6,8 +6,6 @@ use std::future::Future;
 const ALLOWED: &[u8] = b"-_.:/+=";
 const MAX_LENGTH: usize = 128;
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
 tokio::task_local! {
     static CURRENT: RequestId;
 }
@@ -31,13 +29,7 @@ impl RequestId {
     /// A new id: 128 random bits in 32 hexadecimal digits.
     #[must_use]
     pub fn random() -> Self {
-        let bytes: [u8; 16] = rand::random();
-        let nibbles = bytes.into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        Self(
-            nibbles
-                .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
-                .collect(),
-        )
+        Self(format!("{:032x}", rand::random::<u128>()))
     }
 
     /// The id.
@@ -53,7 +45,8 @@ pub fn with_request_id<F: Future>(id: RequestId, work: F) -> impl Future<Output 
 }
 
 /// What `read` makes of the id of the request in progress, if there is one.
-pub(super) fn current<T>(read: impl FnOnce(&str) -> T) -> Option<T> {
+#[must_use]
+pub fn current_request_id<T>(read: impl FnOnce(&str) -> T) -> Option<T> {
     CURRENT.try_with(|id| read(id.as_str())).ok()
 }
 
@@ -92,12 +85,12 @@ mod tests {
         let seen = |id: &RequestId| {
             with_request_id(id.clone(), async {
                 tokio::task::yield_now().await;
-                current(str::to_owned)
+                current_request_id(str::to_owned)
             })
         };
         let (first, second) = tokio::join!(seen(&one), seen(&two));
         assert_eq!(first.as_deref(), Some(one.as_str()));
         assert_eq!(second.as_deref(), Some(two.as_str()));
-        assert_eq!(current(str::to_owned), None);
+        assert_eq!(current_request_id(str::to_owned), None);
     }
 }

@@ -24,7 +24,7 @@ use super::request_metrics::{RequestMetrics, RouteMetrics, method_name};
 use crate::{
     error::ApiError,
     health,
-    logging::{RequestId, with_request_id},
+    logging::{RequestId, current_request_id, with_request_id},
     stats::http::X_CACHE,
 };
 
@@ -37,7 +37,6 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// has left, or the service has panicked.
 #[derive(Debug)]
 pub(super) struct LoggedRequest {
-    id: RequestId,
     method: &'static str,
     route: Rc<RouteMetrics>,
     began: Instant,
@@ -55,10 +54,7 @@ impl LoggedRequest {
     ) -> Self {
         let route = metrics.route(request);
         route.begin();
-        let given = request.headers().get(X_REQUEST_ID);
-        let given = given.and_then(|id| RequestId::parse(id.as_bytes()));
         Self {
-            id: given.unwrap_or_else(RequestId::random),
             method: method_name(request.method()),
             route,
             began: Instant::now(),
@@ -67,16 +63,17 @@ impl LoggedRequest {
         }
     }
 
-    /// Adds the id to the answer of `call`; counts and logs the request. Every line that is logged
+    /// Adds `id` to the answer of `call`; counts and logs the request. Every line that is logged
     /// meanwhile has the id.
     pub(super) fn follow<B: MessageBody>(
         mut self,
+        id: RequestId,
         call: impl Future<Output = Result<ServiceResponse<B>, Error>>,
     ) -> impl Future<Output = Result<ServiceResponse<B>, Error>> {
-        with_request_id(self.id.clone(), async move {
+        with_request_id(id, async move {
             match call.await {
                 Ok(mut answer) => {
-                    self.add_id(answer.headers_mut());
+                    add_id(answer.headers_mut());
                     let response = answer.response();
                     self.answered(response.status(), response.headers(), response.error());
                     Ok(answer)
@@ -84,17 +81,12 @@ impl LoggedRequest {
                 // A middleware failed.
                 Err(error) => {
                     let mut response = error.error_response();
-                    self.add_id(response.headers_mut());
+                    add_id(response.headers_mut());
                     self.answered(response.status(), response.headers(), Some(&error));
                     Err(InternalError::from_response(error, response).into())
                 }
             }
         })
-    }
-
-    fn add_id(&self, headers: &mut HeaderMap) {
-        let id = HeaderValue::from_str(self.id.as_str());
-        headers.insert(X_REQUEST_ID, id.expect("an id is visible ASCII"));
     }
 
     /// Counts and logs the request, whose answer has `status` and `headers`.
@@ -161,6 +153,20 @@ impl Drop for LoggedRequest {
     }
 }
 
+/// The id that the client gave `request`, or a new one.
+pub(super) fn id_of(request: &ServiceRequest) -> RequestId {
+    let given = request.headers().get(X_REQUEST_ID);
+    given
+        .and_then(|id| RequestId::parse(id.as_bytes()))
+        .unwrap_or_else(RequestId::random)
+}
+
+/// Adds the id of the request in progress.
+fn add_id(headers: &mut HeaderMap) {
+    let id = current_request_id(HeaderValue::from_str).and_then(Result::ok);
+    headers.insert(X_REQUEST_ID, id.expect("there is one, of visible ASCII"));
+}
+
 /// The client left before it was answered. nginx has the same number for it.
 fn status_client_left() -> StatusCode {
     StatusCode::from_u16(499).expect("three digits")
@@ -201,7 +207,7 @@ mod tests {
         let begin = || LoggedRequest::begin(&request, &counted, false);
         let handler =
             poll_fn::<Result<ServiceResponse<BoxBody>, Error>, _>(|_| panic!("as a handler may"));
-        let ended = spawn(begin().follow(handler)).await;
+        let ended = spawn(begin().follow(RequestId::random(), handler)).await;
         assert!(ended.unwrap_err().is_panic());
         drop(begin());
         let text = metrics.text();

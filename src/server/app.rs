@@ -11,7 +11,7 @@ use std::{
 use actix_cors::Cors;
 use actix_web::{
     App, Error, HttpRequest, HttpResponse, ResponseError,
-    body::{EitherBody, MessageBody},
+    body::BoxBody,
     dev::{Service as _, ServiceFactory, ServiceRequest, ServiceResponse},
     guard::fn_guard,
     http::{
@@ -23,7 +23,9 @@ use actix_web::{
 };
 
 use super::{
-    access_log::LoggedRequest, pieces::in_pieces, request_metrics::RequestMetrics,
+    access_log::{LoggedRequest, id_of},
+    pieces::in_pieces,
+    request_metrics::RequestMetrics,
     tcp::RequestInProgress,
 };
 
@@ -38,7 +40,7 @@ use crate::{
     metrics::{self, Metrics},
     openapi::{self, http::Docs},
     settings::CorsSettings,
-    stats::{self, events::LiveCounts, service::StatsService},
+    stats::{self, events::LiveCounts, recent::RecentPolls, service::StatsService},
 };
 
 /// What the routes and the middleware work with. Each worker has a clone.
@@ -64,7 +66,7 @@ pub(super) fn app(
     impl ServiceFactory<
         ServiceRequest,
         Config = (),
-        Response = ServiceResponse<impl MessageBody>,
+        Response = ServiceResponse<BoxBody>,
         Error = Error,
         InitError = (),
     >,
@@ -78,22 +80,18 @@ pub(super) fn app(
         .wrap_fn(move |mut request, service| {
             let in_progress = RequestInProgress::begin(&mut request);
             let logged = LoggedRequest::begin(&request, &request_metrics, logs_all);
+            let id = id_of(&request);
             let is_draining = Arc::clone(&is_draining);
             let answer = service.call(request);
-            let answer = logged.follow(async move { answer.await.map(complete) });
-            async move {
-                let mut answer = answer.await;
+            logged.follow(id, async move {
+                let mut answer = complete(answer.await?);
                 // While the service drains, the client's next request may go to another instance.
-                let is_last = in_progress.is_last() || is_draining.load(Ordering::Relaxed);
-                if let Ok(answer) = &mut answer
-                    && is_last
-                {
+                if in_progress.is_last() || is_draining.load(Ordering::Relaxed) {
                     let head = answer.response_mut().head_mut();
                     head.set_connection_type(ConnectionType::Close);
                 }
-                drop(in_progress);
-                answer.map(|answer| answer.map_body(|_, body| in_pieces(body)))
-            }
+                Ok(answer)
+            })
         })
 }
 
@@ -109,6 +107,7 @@ fn routes(config: &mut web::ServiceConfig, state: AppState) {
         .app_data(web::Data::new(state.health))
         .app_data(web::Data::new(state.docs))
         .app_data(state.body_limits)
+        .app_data(RecentPolls::default())
         // The same routes once more, for requests of browsers from a page of another origin: only their
         // answers have the headers of CORS.
         .service(
@@ -172,15 +171,15 @@ fn cross_origin(settings: &CorsSettings) -> Cors {
 }
 
 /// Adds to an answer what all answers have: how it may be cached, and the reason in JSON where the
-/// method was wrong.
-fn complete<B: MessageBody>(mut answer: ServiceResponse<B>) -> ServiceResponse<EitherBody<B>> {
+/// method was wrong. A long one will be taken in pieces.
+fn complete(mut answer: ServiceResponse) -> ServiceResponse {
     let status = answer.status();
     let headers = answer.headers_mut();
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     if status != StatusCode::METHOD_NOT_ALLOWED {
-        return answer.map_into_left_body();
+        return answer.map_body(|_, body| in_pieces(body));
     }
     let allowed = headers.get(ALLOW).and_then(|allow| allow.to_str().ok());
     let detail = match allowed {
@@ -191,5 +190,5 @@ fn complete<B: MessageBody>(mut answer: ServiceResponse<B>) -> ServiceResponse<E
     if let Some(content_type) = explained.headers_mut().remove(CONTENT_TYPE).next() {
         headers.insert(CONTENT_TYPE, content_type);
     }
-    answer.map_body(|_, _| EitherBody::right(explained.into_body()))
+    answer.map_body(|_, _| explained.into_body())
 }

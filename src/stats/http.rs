@@ -1,9 +1,9 @@
 //! The routes of the statistics.
 
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{
-    HttpResponse,
+    HttpRequest, HttpResponse,
     http::header::{AGE, CONTENT_TYPE, HeaderName, HeaderValue},
     middleware::from_fn,
     web,
@@ -14,7 +14,8 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use super::{
     model::{Days, MegaStats, Summary},
     openapi::{Counted, TimeZone},
-    polls::{Poll, Statistic},
+    polls::{DatedPoll, Poll, Statistic},
+    recent::RecentPolls,
     service::StatsService,
     zones::DEFAULT_ZONE,
 };
@@ -28,7 +29,7 @@ use crate::{
     http::{SLASH_OR_NOT, read_resource},
     input::{
         FieldReader,
-        http::Query,
+        http::{Query, read_query},
         integer,
         openapi::{Instant, Tenant},
     },
@@ -79,13 +80,8 @@ pub(super) struct MegaStatsQuery {
 }
 
 impl MegaStatsQuery {
-    /// What the query asks for of `statistic`, if `caller` may see it.
-    pub(super) fn read(
-        self,
-        statistic: Statistic,
-        caller: &Caller,
-        stats: &StatsService,
-    ) -> Result<Poll, ApiError> {
+    /// What the query asks for of `statistic`.
+    pub(super) fn read(self, statistic: Statistic, stats: &StatsService) -> Result<Poll, ApiError> {
         let mut fields = FieldReader::default();
         let poll = poll(
             &mut fields,
@@ -94,9 +90,7 @@ impl MegaStatsQuery {
             self.tz.as_deref(),
             stats,
         );
-        let poll = fields.finish(|| poll)?;
-        caller.may_touch(&poll.tenant)?;
-        Ok(poll)
+        fields.finish(|| poll)
     }
 }
 
@@ -113,11 +107,35 @@ impl MegaStatsQuery {
 )]
 async fn mega_stats(
     caller: Caller,
-    Query(query): Query<MegaStatsQuery>,
+    request: HttpRequest,
     stats: web::Data<Arc<StatsService>>,
 ) -> Result<HttpResponse, ApiError> {
-    let poll = query.read(Statistic::MegaStats, &caller, &stats)?;
-    Ok(respond(stats.answer(&poll).await?, stats.ttl()))
+    answer(Statistic::MegaStats, &caller, &request, &stats).await
+}
+
+/// Answers `request`, which has a [`MegaStatsQuery`], for `statistic`.
+async fn answer(
+    statistic: Statistic,
+    caller: &Caller,
+    request: &HttpRequest,
+    stats: &StatsService,
+) -> Result<HttpResponse, ApiError> {
+    let recent: &RecentPolls = request.app_data().expect("the server keeps them");
+    let target = request.uri().path_and_query();
+    let target = target.map_or("", |target| target.as_str());
+    let now = stats.now();
+    let poll = if let Some(poll) = recent.get(target, now) {
+        poll
+    } else {
+        let query: MegaStatsQuery = read_query(request.query_string())?;
+        let poll = query.read(statistic, stats)?;
+        let poll = Rc::new(DatedPoll::new(poll, now));
+        recent.keep(target, &poll, now);
+        poll
+    };
+    caller.may_touch(&poll.poll.tenant)?;
+    let answer = stats.answer_dated(&poll, now).await?;
+    Ok(respond(answer, stats.ttl()))
 }
 
 /// Reads `tenantId` and `tz`, which is [`DEFAULT_ZONE`] if it is missing.
@@ -197,11 +215,10 @@ async fn summary(
 )]
 async fn days(
     caller: Caller,
-    Query(query): Query<MegaStatsQuery>,
+    request: HttpRequest,
     stats: web::Data<Arc<StatsService>>,
 ) -> Result<HttpResponse, ApiError> {
-    let poll = query.read(Statistic::Days, &caller, &stats)?;
-    Ok(respond(stats.answer(&poll).await?, stats.ttl()))
+    answer(Statistic::Days, &caller, &request, &stats).await
 }
 
 /// The header `X-Cache`.

@@ -8,6 +8,7 @@
 //! | [`store`] | the counting statement, and checking what it sums |
 //! | [`model`] | the answers |
 //! | `polls` | what dashboards poll, and when each poll is due |
+//! | `recent` | what the requests of the last while ask for |
 //! | [`recount`] | comparing the database's counts with its appointments |
 //! | [`warm`] | computing what is polled before it expires |
 //! | [`windows`] | which instants a bucket covers: pure |
@@ -18,6 +19,7 @@ pub mod http;
 pub mod model;
 mod openapi;
 mod polls;
+pub(crate) mod recent;
 pub mod recount;
 pub mod service;
 pub mod store;

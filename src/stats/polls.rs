@@ -1,14 +1,19 @@
 //! What dashboards poll, and when each poll is due to be computed anew.
 
 use std::{
+    fmt::Display,
     hash::{Hash, Hasher},
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 
 use super::{windows, zones::Zone};
-use crate::{cache::Warming, settings::CacheSettings, tenant::TenantId};
+use crate::{
+    cache::{StatsKey, Warming},
+    settings::CacheSettings,
+    tenant::TenantId,
+};
 
 /// A statistic that is cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,6 +56,30 @@ impl Eq for Poll {}
 impl Hash for Poll {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.statistic, &self.tenant, self.zone.name()).hash(state);
+    }
+}
+
+/// A poll on one local date, and the key of its entry.
+#[derive(Debug)]
+pub(super) struct DatedPoll {
+    pub(super) poll: Poll,
+    pub(super) key: StatsKey,
+    date: Date,
+}
+
+impl DatedPoll {
+    /// `poll` at `now`. Every window follows from the local date, so the date stands for them in the key;
+    /// at midnight the key is another.
+    pub(super) fn new(poll: Poll, now: Timestamp) -> Self {
+        let date = windows::local_date(now, poll.zone.rules());
+        let segments: [&dyn Display; 2] = [&poll.zone.name(), &date];
+        let key = StatsKey::new(poll.statistic.name(), &poll.tenant, &segments);
+        Self { poll, key, date }
+    }
+
+    /// Whether its date is that of `now`.
+    pub(super) fn is_at(&self, now: Timestamp) -> bool {
+        self.date == windows::local_date(now, self.poll.zone.rules())
     }
 }
 

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::{
     model::{DayOfMonth, Days},
-    polls::{Poll, Polls, Statistic},
+    polls::{DatedPoll, Poll, Polls, Statistic},
     store,
     windows::{self, TwoDays, Window},
     zones::{UnknownZone, Zone, Zones},
@@ -109,12 +109,12 @@ impl StatsService {
         let now = self.clock.now();
         if range == TimeRange::default() {
             // Its days need not be worked out for a hit.
-            return self.cached(poll, now).await;
+            return self.answer(poll, now).await;
         }
         let days = windows::two_days(now, poll.zone.rules());
         let wanted = part(days, range);
         if wanted == days {
-            return self.cached(poll, now).await;
+            return self.answer(poll, now).await;
         }
         let TwoDays { today, tomorrow } = wanted;
         let bounds: [&dyn Display; 4] = [&today.start, &today.end, &tomorrow.start, &tomorrow.end];
@@ -123,9 +123,24 @@ impl StatsService {
         self.reader.compute(&key, compute).await
     }
 
-    /// The answer that `poll` gets now.
-    pub(super) async fn answer(&self, poll: &Poll) -> Result<Answer, ReadError> {
-        self.cached(poll, self.clock.now()).await
+    /// The answer that `poll` gets at `now`, which is the present.
+    pub(super) async fn answer(&self, poll: &Poll, now: Timestamp) -> Result<Answer, ReadError> {
+        self.answer_dated(&DatedPoll::new(poll.clone(), now), now)
+            .await
+    }
+
+    /// The answer that `poll`, which is at `now`, gets at that moment, the present.
+    pub(super) async fn answer_dated(
+        &self,
+        DatedPoll { poll, key, .. }: &DatedPoll,
+        now: Timestamp,
+    ) -> Result<Answer, ReadError> {
+        let compute = || compute(self.db.clone(), poll, now);
+        let answer = self.reader.read(key, compute).await?;
+        if let Some(polls) = &self.polls {
+            polls.read(poll, answer.age, now);
+        }
+        Ok(answer)
     }
 
     /// Runs `transaction`, which writes to `tenant`'s appointments, so that no statistics asked for
@@ -196,7 +211,8 @@ impl StatsService {
     ) -> Result<Refreshed, ReadError> {
         let now = self.clock.now();
         let compute = compute(self.db.clone(), poll, now);
-        self.reader.refresh(&key(poll, now), young, compute).await
+        let DatedPoll { key, .. } = DatedPoll::new(poll.clone(), now);
+        self.reader.refresh(&key, young, compute).await
     }
 
     /// Whether a request, or one that is gone, waits for a computation.
@@ -206,15 +222,6 @@ impl StatsService {
 
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
-    }
-
-    async fn cached(&self, poll: &Poll, now: Timestamp) -> Result<Answer, ReadError> {
-        let compute = || compute(self.db.clone(), poll, now);
-        let answer = self.reader.read(&key(poll, now), compute).await?;
-        if let Some(polls) = &self.polls {
-            polls.read(poll, answer.age, now);
-        }
-        Ok(answer)
     }
 }
 
@@ -228,14 +235,6 @@ fn part(days: TwoDays, range: TimeRange) -> TwoDays {
         today: days.today.intersect(wanted),
         tomorrow: days.tomorrow.intersect(wanted),
     }
-}
-
-/// Every window follows from the local date, so the date stands for them; at midnight the key is
-/// another.
-fn key(poll: &Poll, now: Timestamp) -> StatsKey {
-    let date = windows::local_date(now, poll.zone.rules());
-    let segments: [&dyn Display; 2] = [&poll.zone.name(), &date];
-    StatsKey::new(poll.statistic.name(), &poll.tenant, &segments)
 }
 
 /// Counts what `poll` asks for at `now`.

@@ -87,7 +87,7 @@ impl Zones {
 
     /// The machine's tzdb: `TZDIR` or else `/usr/share/zoneinfo`.
     ///
-    /// Files that change later are noticed within five minutes, without a restart. Some machines lack the
+    /// Files that change later are noticed within six minutes, without a restart. Some machines lack the
     /// older names, such as Asia/Calcutta: such a name has the machine's rules of a zone which is the same
     /// by the bundled tzdb.
     ///

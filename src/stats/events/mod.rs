@@ -156,7 +156,7 @@ impl View {
             return;
         }
         let began = Instant::now();
-        let update = match stats.answer(poll).await {
+        let update = match stats.answer(poll, stats.now()).await {
             Ok(answer) => Update::Counts(answer),
             Err(error) => Update::Failed(error.into()),
         };

@@ -1,0 +1,115 @@
+//! What the requests that a worker was sent lately ask for. A dashboard sends the same one again and
+//! again, and to read its query takes longer than to find its entry in memory.
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::polls::DatedPoll;
+
+/// How many requests a worker knows, at most.
+const MAX_TARGETS: usize = 1_000;
+
+/// The longest target that is kept, in bytes.
+const LONGEST_TARGET: usize = 256;
+
+/// How long targets are kept: the rules of a zone may change meanwhile.
+const KEPT: SignedDuration = SignedDuration::from_mins(1);
+
+/// What requests ask for, by their targets: the path and the query. Each worker has its own.
+#[derive(Debug, Default)]
+pub(crate) struct RecentPolls(RefCell<Recent>);
+
+#[derive(Debug, Default)]
+struct Recent {
+    polls: HashMap<Box<str>, Rc<DatedPoll>>,
+    /// When the first of them was kept.
+    since: Timestamp,
+}
+
+impl RecentPolls {
+    /// What `target` asks for at `now`, if that was kept.
+    pub(super) fn get(&self, target: &str, now: Timestamp) -> Option<Rc<DatedPoll>> {
+        let recent = self.0.borrow();
+        let poll = recent.polls.get(target)?;
+        (!recent.is_old(now) && poll.is_at(now)).then(|| Rc::clone(poll))
+    }
+
+    /// Keeps that `target` asks for `poll` at `now`.
+    pub(super) fn keep(&self, target: &str, poll: &Rc<DatedPoll>, now: Timestamp) {
+        if target.len() > LONGEST_TARGET {
+            return;
+        }
+        let mut recent = self.0.borrow_mut();
+        if recent.polls.len() == MAX_TARGETS || recent.is_old(now) {
+            recent.polls.clear();
+        }
+        if recent.polls.is_empty() {
+            recent.since = now;
+        }
+        recent.polls.insert(target.into(), Rc::clone(poll));
+    }
+}
+
+impl Recent {
+    fn is_old(&self, now: Timestamp) -> bool {
+        !(SignedDuration::ZERO..KEPT).contains(&now.duration_since(self.since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::polls::Statistic, *};
+    use crate::{
+        stats::{polls::Poll, zones::Zones},
+        tenant::TenantId,
+    };
+
+    fn kept(recent: &RecentPolls, target: &str, now: &str) {
+        let now = now.parse().unwrap();
+        let poll = Poll {
+            statistic: Statistic::MegaStats,
+            tenant: TenantId::parse("clinic").unwrap(),
+            zone: Zones::bundled().get("America/Recife").unwrap(),
+        };
+        recent.keep(target, &Rc::new(DatedPoll::new(poll, now)), now);
+    }
+
+    #[test]
+    fn a_target_is_known_for_a_minute_of_its_day() {
+        let recent = RecentPolls::default();
+        let key = |now: &str| {
+            let poll = recent.get("/a?b", now.parse().unwrap())?;
+            Some(poll.key.as_str().to_owned())
+        };
+        kept(&recent, "/a?b", "2025-11-01T02:59:30Z");
+        let first = "mega_stats:clinic:America/Recife:2025-10-31";
+        assert_eq!(key("2025-11-01T02:59:59Z").as_deref(), Some(first));
+        assert_eq!(key("2025-11-01T02:59:29Z"), None, "the clock was set back");
+        assert_eq!(key("2025-11-01T03:00:00Z"), None, "it is another day");
+        kept(&recent, "/a?b", "2025-11-01T03:00:00Z");
+        let second = "mega_stats:clinic:America/Recife:2025-11-01";
+        assert_eq!(key("2025-11-01T03:00:29Z").as_deref(), Some(second));
+        assert_eq!(key("2025-11-01T03:00:30Z"), None, "a minute has passed");
+        assert!(
+            recent
+                .get("/a?c", "2025-11-01T03:00:00Z".parse().unwrap())
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_flood_of_targets_is_bounded() {
+        let recent = RecentPolls::default();
+        kept(
+            &recent,
+            &"x".repeat(LONGEST_TARGET + 1),
+            "2025-10-31T12:00:00Z",
+        );
+        assert_eq!(recent.0.borrow().polls.len(), 0);
+        for number in 0..3 * MAX_TARGETS {
+            kept(&recent, &number.to_string(), "2025-10-31T12:00:00Z");
+            assert!(recent.0.borrow().polls.len() <= MAX_TARGETS);
+        }
+    }
+}
