@@ -110,7 +110,6 @@ fn as_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, 
 
 impl ApiError {
     /// An error of `status`, which is a 4xx or 5xx. `detail` is sent to the client.
-    #[must_use]
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         // RFC 9457, section 4.2.1: with "about:blank" the title is that of the status.
         let title = status.canonical_reason().unwrap_or("Error");
@@ -135,13 +134,11 @@ impl ApiError {
     }
 
     /// See [`ApiError::because`].
-    #[must_use]
     pub fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
     }
 
     /// 401, with the challenge of RFC 6750.
-    #[must_use]
     pub fn unauthorized(challenge: Challenge, detail: impl Into<String>) -> Self {
         Self {
             challenge: Some(challenge),
@@ -150,13 +147,11 @@ impl ApiError {
     }
 
     /// 403: the client is known, but not allowed to do this.
-    #[must_use]
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, detail)
     }
 
     /// 422: these fields have no allowed value.
-    #[must_use]
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         let each: Vec<_> = errors
             .iter()
@@ -169,13 +164,11 @@ impl ApiError {
     }
 
     /// 422: this one field has no allowed value.
-    #[must_use]
     pub fn invalid_field(field: &'static str, message: impl fmt::Display) -> Self {
         Self::invalid(vec![FieldError::new(field, message)])
     }
 
     /// 404: there is no such thing.
-    #[must_use]
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
@@ -186,7 +179,6 @@ impl ApiError {
     }
 
     /// 503: the same request may succeed in a moment. `cause` is for the log.
-    #[must_use]
     pub fn unavailable(cause: &dyn fmt::Display) -> Self {
         let detail = "The service is busy. Try again in a moment.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).because(cause)

@@ -45,7 +45,6 @@ where
 ///
 /// Anybody can send the header. It changes nothing but the `Location` of the answer to the request
 /// that has it, and cannot make that lead to another host.
-#[must_use]
 pub fn forwarded_prefix(request: &HttpRequest) -> &str {
     let header = request.headers().get(FORWARDED_PREFIX);
     let prefix = header.and_then(|value| value.to_str().ok());
@@ -77,7 +76,6 @@ impl StaticFile<'_> {
     ///
     /// The next version may have another file under this name, so browsers keep it and ask each time
     /// whether theirs is still the right one.
-    #[must_use]
     pub fn answer(self, request: &HttpRequest) -> HttpResponse {
         // Weak: with gzip and without it, it is the same file.
         let tag = EntityTag::new_weak(format!("{:08x}", crc32fast::hash(&self.bytes)));

@@ -14,7 +14,6 @@ pub const PATTERN: &str = concat!(
 /// The identifier that `raw` holds: without the white space at its ends, which is part of no identifier,
 /// as in `AlignWork`. `None` unless it has 1 to `max_chars` characters and none of them is a control
 /// character.
-#[must_use]
 pub fn parse(raw: &str, max_chars: usize) -> Option<&str> {
     let inner = raw.trim_matches(|char: char| char.is_whitespace() && !char.is_control());
     let is_valid = (1..=max_chars).contains(&inner.chars().count());

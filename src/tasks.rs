@@ -16,7 +16,6 @@ pub struct Tasks {
 
 impl Tasks {
     /// Tasks will run on `runtime`.
-    #[must_use]
     pub fn new(runtime: Handle) -> Self {
         Self {
             runtime: Some(runtime),
@@ -26,7 +25,6 @@ impl Tasks {
 
     /// Each task will run on the runtime that starts it, and end with it. Whoever waits for it there is woken
     /// without a system call.
-    #[must_use]
     pub fn beside_their_callers() -> Self {
         Self {
             runtime: None,
@@ -53,7 +51,6 @@ impl Tasks {
     }
 
     /// How many tasks run that a drain would wait for.
-    #[must_use]
     pub fn running(&self) -> usize {
         self.running.len()
     }

@@ -25,7 +25,6 @@ impl TenantId {
     }
 
     /// The identifier.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -3,13 +3,11 @@
 use percent_encoding::percent_decode_str;
 
 /// Whether `c` would end a line, for any program that reads it, or could be a command to a terminal.
-#[must_use]
 pub fn breaks_line(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// `text` with one space instead of each line break and what surrounds it.
-#[must_use]
 pub fn one_line(text: &str) -> String {
     let parts = text.split(breaks_line).map(str::trim);
     parts
@@ -19,7 +17,6 @@ pub fn one_line(text: &str) -> String {
 }
 
 /// Whether every `%` in `raw` begins an escape, and the escapes stand for UTF-8.
-#[must_use]
 pub fn is_percent_encoded(raw: &str) -> bool {
     if !raw.contains('%') {
         return true;

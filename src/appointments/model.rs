@@ -90,7 +90,7 @@ pub(super) struct NewRow<'a> {
 }
 
 /// What changes in an appointment; `None` leaves a column as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, AsChangeset)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, AsChangeset)]
 #[diesel(table_name = appointments)]
 pub struct Changes {
     /// The new status.
@@ -103,14 +103,8 @@ pub struct Changes {
 
 impl Changes {
     /// Whether nothing would change.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
-        *self
-            == Self {
-                status: None,
-                starts_at: None,
-                duration_min: None,
-            }
+        *self == Self::default()
     }
 }
 
@@ -127,7 +121,6 @@ impl PatientId {
     }
 
     /// The identifier.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

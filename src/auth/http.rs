@@ -74,7 +74,6 @@ impl Auth {
     }
 
     /// Whether callers need a token.
-    #[must_use]
     pub fn is_required(&self) -> bool {
         self.verifier.is_some()
     }
@@ -167,34 +166,33 @@ fn is_loopback(host: &str) -> bool {
     name == "localhost" || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
-/// The token of a request, if it has one. Two tokens of one kind are an error, since either could be
-/// meant.
+/// The token of a request, if it has one.
 fn find_token(headers: &HeaderMap) -> Result<Option<(&str, TokenSource)>, ApiError> {
-    let ambiguous = || {
-        ApiError::unauthorized(
-            Challenge::InvalidRequest,
-            "The request has several access tokens.",
-        )
-    };
-    let mut found = headers
+    let in_headers = headers
         .get_all(AUTHORIZATION)
         .filter_map(|value| bearer(value.to_str().ok()?));
-    if let Some(token) = found.next() {
-        return match found.next() {
-            None => Ok(Some((token, TokenSource::Header))),
-            Some(_) => Err(ambiguous()),
-        };
+    if let Some(token) = the_only(in_headers)? {
+        return Ok(Some((token, TokenSource::Header)));
     }
-    let mut found = headers
+    let in_cookies = headers
         .get_all(COOKIE)
         // Other cookies may hold bytes that are not ASCII.
         .flat_map(|cookies| cookies.as_bytes().split(|byte| *byte == b';'))
         .filter_map(|cookie| std::str::from_utf8(cookie).ok()?.trim().split_once('='))
-        .filter(|(name, _)| *name == COOKIE_NAME);
-    match (found.next(), found.next()) {
-        (None, _) => Ok(None),
-        (Some((_, token)), None) => Ok(Some((token, TokenSource::Cookie))),
-        (Some(_), Some(_)) => Err(ambiguous()),
+        .filter(|(name, _)| *name == COOKIE_NAME)
+        .map(|(_, token)| token);
+    Ok(the_only(in_cookies)?.map(|token| (token, TokenSource::Cookie)))
+}
+
+/// The token among `tokens`, if there is one. Two are an error, since either could be meant.
+fn the_only<'a>(mut tokens: impl Iterator<Item = &'a str>) -> Result<Option<&'a str>, ApiError> {
+    let first = tokens.next();
+    match tokens.next() {
+        None => Ok(first),
+        Some(_) => Err(ApiError::unauthorized(
+            Challenge::InvalidRequest,
+            "The request has several access tokens.",
+        )),
     }
 }
 

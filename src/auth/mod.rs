@@ -34,7 +34,6 @@ pub enum Scope {
 
 impl Caller {
     /// The caller of a service that asks for no token.
-    #[must_use]
     pub fn anyone() -> Self {
         Self {
             scope: Scope::All,
@@ -43,7 +42,6 @@ impl Caller {
     }
 
     /// A caller who may touch these tenants, and with `admin` also use what is not about one tenant.
-    #[must_use]
     pub fn of(tenants: Vec<TenantId>, admin: bool) -> Self {
         Self {
             scope: Scope::Tenants(tenants.into()),
@@ -61,13 +59,11 @@ impl Caller {
     }
 
     /// Whose appointments the caller may touch.
-    #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
 
     /// The tenant whose appointments the caller may touch, if it is one.
-    #[must_use]
     pub fn tenant(&self) -> Option<&TenantId> {
         match &self.scope {
             Scope::Tenants(tenants) if tenants.len() == 1 => tenants.first(),

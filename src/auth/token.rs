@@ -94,7 +94,6 @@ type Claims = Map<String, Value>;
 
 impl Verifier {
     /// Checks with `keys`, at the time of `clock`.
-    #[must_use]
     pub fn new(settings: &AuthSettings, keys: Keys, clock: Arc<dyn Clock>) -> Self {
         Self {
             settings: settings.clone(),
@@ -215,13 +214,8 @@ fn claim<'a>(claims: &'a Claims, name: &str) -> Option<&'a Value> {
 
 /// The instant of a claim, in seconds since 1970; `None` if the claim is missing.
 fn seconds(claims: &Claims, name: &str) -> Result<Option<f64>, InvalidToken> {
-    let Some(claim) = claims.get(name) else {
-        return Ok(None);
-    };
-    let seconds = claim.as_f64();
-    seconds
-        .map(Some)
-        .ok_or_else(|| InvalidToken::malformed(name))
+    let seconds = |claim: &Value| claim.as_f64().ok_or_else(|| InvalidToken::malformed(name));
+    claims.get(name).map(seconds).transpose()
 }
 
 /// The string or the strings of a claim; none if it is missing.

@@ -37,7 +37,7 @@ impl StatsCache for DisabledCache {
         Ok(Released::Everywhere)
     }
 
-    async fn forget(&self) -> Result<(), CacheError> {
+    async fn purge(&self) -> Result<(), CacheError> {
         Ok(())
     }
 }

@@ -39,7 +39,7 @@ type FlightResultReceiver<T> = watch::Receiver<Option<T>>;
 
 /// What a request gets from a flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Landed<T> {
+pub(super) struct FlightResult<T> {
     /// The result of the computation.
     pub(super) value: T,
     /// Whether the request joined a computation that another had brought.
@@ -73,7 +73,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         key: &StatsKey,
         generation: Generation,
         compute: impl Future<Output = T> + Send + 'static,
-    ) -> impl Future<Output = Result<Landed<T>, NoResult>> + Send {
+    ) -> impl Future<Output = Result<FlightResult<T>, NoResult>> + Send {
         let mut table = self.table.lock();
         let place = (key.clone(), generation);
         let running = table.by_generation.get(&place).cloned();
@@ -85,7 +85,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
             receiver
         });
         drop(table);
-        land(receiver, joined)
+        flight_result(receiver, joined)
     }
 
     /// Whether anything is computed now.
@@ -100,14 +100,14 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         &self,
         key: &StatsKey,
         compute: impl Future<Output = T> + Send + 'static,
-    ) -> impl Future<Output = Result<Landed<T>, NoResult>> + Send {
+    ) -> impl Future<Output = Result<FlightResult<T>, NoResult>> + Send {
         let mut table = self.table.lock();
         let flights = table.in_turn.get(key);
         let next = flights.and_then(|flights| flights.next.clone());
         let joined = next.is_some();
         let receiver = next.unwrap_or_else(|| self.start_next(&mut table, key, compute));
         drop(table);
-        land(receiver, joined)
+        flight_result(receiver, joined)
     }
 
     /// Starts `compute` once the computation of `key` that runs now, if any, has ended.
@@ -172,12 +172,12 @@ async fn next_becomes_running<T: Clone>(
 }
 
 /// Waits for the result of a flight, which the request has joined or begun.
-async fn land<T: Clone>(
+async fn flight_result<T: Clone>(
     receiver: FlightResultReceiver<T>,
     joined: bool,
-) -> Result<Landed<T>, NoResult> {
+) -> Result<FlightResult<T>, NoResult> {
     let value = result(receiver).await?;
-    Ok(Landed { value, joined })
+    Ok(FlightResult { value, joined })
 }
 
 async fn result<T: Clone>(mut receiver: FlightResultReceiver<T>) -> Result<T, NoResult> {

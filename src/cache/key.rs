@@ -28,7 +28,6 @@ pub struct StatsKey {
 
 impl StatsKey {
     /// Writes the key of `kind` for `tenant` and the further `segments`.
-    #[must_use]
     pub fn new(kind: &'static str, tenant: &TenantId, segments: &[&dyn fmt::Display]) -> Self {
         let mut text = String::with_capacity(64);
         text.push_str(kind);
@@ -52,13 +51,11 @@ impl StatsKey {
     }
 
     /// The key as it is stored and shown.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Whose entry it is.
-    #[must_use]
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }

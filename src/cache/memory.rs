@@ -59,10 +59,6 @@ struct Stored {
 
 impl MemoryCache {
     /// Holds at most `max_entries`, each for `life`.
-    ///
-    /// # Panics
-    /// If `max_entries` or the time in which entries are hit is zero, which the settings rule out.
-    #[must_use]
     pub fn new(life: Lifetime, max_entries: usize) -> Self {
         let shards = (max_entries / ENTRIES_PER_SHARD).clamp(1, MAX_SHARDS);
         let shards = 1 << shards.ilog2();
@@ -107,7 +103,7 @@ impl Inner {
         page.finish()
     }
 
-    fn forget(&self) {
+    fn purge(&self) {
         for slot in &self.slots {
             slot.invalidate();
         }
@@ -117,7 +113,6 @@ impl Inner {
 
 impl MemoryCache {
     /// How many entries are kept, those included that no lookup will find any more.
-    #[must_use]
     pub fn entries(&self) -> usize {
         self.inner.entries.len()
     }
@@ -169,9 +164,9 @@ impl StatsCache for MemoryCache {
         Ok(Released::Everywhere)
     }
 
-    async fn forget(&self) -> Result<(), CacheError> {
+    async fn purge(&self) -> Result<(), CacheError> {
         let inner = Arc::clone(&self.inner);
-        off_the_workers(move || inner.forget()).await
+        off_the_workers(move || inner.purge()).await
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::tenant::TenantId;
 
-/// Reads and stores in `selected`; fences, releases and forgets in both.
+/// Reads and stores in `selected`; fences, releases and purges in both.
 #[derive(Debug)]
 pub struct Mirrored {
     selected: Arc<dyn StatsCache>,
@@ -20,7 +20,6 @@ pub struct Mirrored {
 
 impl Mirrored {
     /// `mirror` is told of every write, and never read.
-    #[must_use]
     pub fn new(selected: Arc<dyn StatsCache>, mirror: Arc<dyn StatsCache>) -> Self {
         Self { selected, mirror }
     }
@@ -46,11 +45,11 @@ impl StatsCache for Mirrored {
         // The mirror comes first, since it may fail: then no fence is left standing in the other.
         let mirror = self.mirror.fence(tenant).await?;
         let selected = self.selected.fence(tenant).await?;
-        let until = [mirror.until(), selected.until()].into_iter().flatten();
-        let until = until.min();
-        let is_delivered = mirror.is_delivered() && selected.is_delivered();
-        let both = Fence::new(BothFences { selected, mirror }, until);
-        Ok(both.delivered(is_delivered))
+        let until = [mirror.until, selected.until].into_iter().flatten().min();
+        let is_delivered = mirror.is_delivered && selected.is_delivered;
+        let mut both = Fence::new(BothFences { selected, mirror }, until);
+        both.is_delivered = is_delivered;
+        Ok(both)
     }
 
     async fn release(&self, fence: Fence) -> Result<Released, CacheError> {
@@ -64,10 +63,10 @@ impl StatsCache for Mirrored {
         })
     }
 
-    async fn forget(&self) -> Result<(), CacheError> {
-        // Both forget, even if the first fails.
-        let mirror = self.mirror.forget().await;
-        let selected = self.selected.forget().await;
+    async fn purge(&self) -> Result<(), CacheError> {
+        // Both are purged, even if the first fails.
+        let mirror = self.mirror.purge().await;
+        let selected = self.selected.purge().await;
         mirror.and(selected)
     }
 }

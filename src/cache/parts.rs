@@ -18,7 +18,6 @@ use crate::{
 };
 
 /// The cache of a service, and what only some of its backends have.
-#[expect(missing_debug_implementations, reason = "backends have none")]
 pub struct CacheParts {
     /// What statistics are read and written through.
     pub cache: Arc<dyn StatsCache>,

@@ -10,7 +10,7 @@ use std::{
 use super::{
     answer::{Answer, Outcome, ReadError, Refreshed},
     fill::{Computation, FillResult, Filler},
-    flights::{Flights, Landed, NoResult},
+    flights::{FlightResult, Flights, NoResult},
     key::StatsKey,
     stats_cache::{BypassReason, Entry, Lookup, Permit, StatsCache},
 };
@@ -61,17 +61,17 @@ impl Reader {
         Ok(answer)
     }
 
-    /// Computes and stores anew what is under `key`, unless the entry there is younger than `young`,
+    /// Computes and stores anew what is under `key`, unless the entry there is younger than `refresh_age`,
     /// another instance computes it, or the cache is bypassed. A request that misses meanwhile shares
     /// the computation if it has seen the same generation.
     pub async fn refresh(
         &self,
         key: &StatsKey,
-        young: Duration,
+        refresh_age: Duration,
         compute: Computation,
     ) -> Result<Refreshed, ReadError> {
         let permit = match self.filler.look_up(key).await {
-            Lookup::Hit(_, Entry { age, .. }) if age < young => {
+            Lookup::Hit(_, Entry { age, .. }) if age < refresh_age => {
                 return Ok(Refreshed::Young { age });
             }
             Lookup::Hit(permit, _) | Lookup::Expired(permit, _) | Lookup::Miss(permit) => permit,
@@ -85,8 +85,8 @@ impl Reader {
             // would hold up every instance.
             async move { filler.refill(&key, &permit, compute).await }
         };
-        let landed = self.flights.join(key, generation, refill).await?;
-        let filled = landed.value.map_err(ReadError::Database)?;
+        let flight = self.flights.join(key, generation, refill).await?;
+        let filled = flight.value.map_err(ReadError::Database)?;
         Ok(if filled.is_computed {
             Refreshed::Computed
         } else {
@@ -95,7 +95,6 @@ impl Reader {
     }
 
     /// Whether anything is computed now.
-    #[must_use]
     pub fn is_busy(&self) -> bool {
         self.flights.is_busy()
     }
@@ -107,14 +106,14 @@ impl Reader {
         permit: &Permit,
         compute: Computation,
     ) -> Result<Answer, ReadError> {
-        let landed = self.flight(key, permit, compute).await?;
-        let filled = landed.value.map_err(ReadError::Database)?;
-        let outcome = if filled.is_computed && !landed.joined {
+        let flight = self.flight(key, permit, compute).await?;
+        let filled = flight.value.map_err(ReadError::Database)?;
+        let outcome = if filled.is_computed && !flight.joined {
             Outcome::Miss
         } else {
             Outcome::Hit
         };
-        Ok(Answer::new(filled.entry, outcome, landed.joined))
+        Ok(Answer::new(filled.entry, outcome, flight.joined))
     }
 
     /// As [`Reader::share`]; `expired` is the answer while the database cannot give another.
@@ -160,7 +159,7 @@ impl Reader {
         key: &StatsKey,
         permit: &Permit,
         compute: Computation,
-    ) -> impl Future<Output = Result<Landed<FillResult>, NoResult>> + Send {
+    ) -> impl Future<Output = Result<FlightResult<FillResult>, NoResult>> + Send {
         let fill = {
             let filler = Arc::clone(&self.filler);
             let key = key.clone();
@@ -172,10 +171,10 @@ impl Reader {
     /// Shares the next computation of `key` to begin: its result is not older than the request.
     async fn join_next(&self, key: &StatsKey, compute: Computation) -> Result<Answer, ReadError> {
         let filler = Arc::clone(&self.filler);
-        let flight = async move { filler.bypass(compute).await };
-        let landed = self.flights.join_next(key, flight).await?;
-        let entry = landed.value.map_err(ReadError::Database)?.entry;
-        Ok(Answer::new(entry, Outcome::Bypass, landed.joined))
+        let bypass = async move { filler.bypass(compute).await };
+        let flight = self.flights.join_next(key, bypass).await?;
+        let entry = flight.value.map_err(ReadError::Database)?.entry;
+        Ok(Answer::new(entry, Outcome::Bypass, flight.joined))
     }
 
     fn count(&self, answer: &Answer, took: Duration) {

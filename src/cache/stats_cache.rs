@@ -72,10 +72,10 @@ pub trait StatsCache: Send + Sync + 'static {
     /// until it ends by itself.
     async fn release(&self, fence: Fence) -> Result<Released, CacheError>;
 
-    /// Forgets all entries of all tenants: once this has returned, no lookup that starts later, on
+    /// Removes all entries of all tenants: once this has returned, no lookup that starts later, on
     /// any instance, finds what was stored under a generation handed out before. After an error it
-    /// may. To forget one tenant's entries, raise a fence on it and release the fence.
-    async fn forget(&self) -> Result<(), CacheError>;
+    /// may. To remove those of one tenant, raise a fence on it and release the fence.
+    async fn purge(&self) -> Result<(), CacheError>;
 }
 
 impl fmt::Debug for dyn StatsCache {
@@ -134,7 +134,6 @@ pub struct Permit {
 
 impl Permit {
     /// A permit to store under `generation`, from a backend that only one instance uses.
-    #[must_use]
     pub fn new(generation: Generation) -> Self {
         Self {
             generation,
@@ -144,7 +143,6 @@ impl Permit {
 
     /// A permit to store under `generation`, from a backend whose instances agree by `leases` on
     /// which of them computes.
-    #[must_use]
     pub fn with_leases(generation: Generation, leases: Arc<dyn Leases>) -> Self {
         Self {
             generation,
@@ -153,7 +151,6 @@ impl Permit {
     }
 
     /// The generation of the tenant that the lookup saw.
-    #[must_use]
     pub fn generation(&self) -> Generation {
         self.generation
     }
@@ -211,7 +208,6 @@ pub struct Generation(pub(super) u64);
 
 impl Generation {
     /// The generation that a backend knows by `mark`.
-    #[must_use]
     pub fn new(mark: u64) -> Self {
         Self(mark)
     }
@@ -237,7 +233,6 @@ pub struct Lifetime {
 
 impl Lifetime {
     /// The lifetime that the settings ask for.
-    #[must_use]
     pub fn of(settings: &CacheSettings) -> Self {
         Self {
             fresh: settings.ttl,
@@ -267,42 +262,23 @@ impl Lifetime {
 #[must_use = "a fence that is not released keeps its tenant out of the cache"]
 pub struct Fence {
     ticket: Box<dyn Any + Send + Sync>,
-    until: Option<Instant>,
-    is_delivered: bool,
+    /// The moment at which it may end by itself: its write must have committed by then. `None` if it
+    /// never does.
+    pub until: Option<Instant>,
+    /// Whether the backend has confirmed that it is raised, so that every instance sees it. Otherwise this
+    /// instance alone knows of it, and others that still reach the backend must hear of it in another way
+    /// before the write commits.
+    pub is_delivered: bool,
 }
 
 impl Fence {
-    /// A fence that is raised until `until`, or until it is released if there is no such moment.
-    /// `ticket` is whatever its backend needs to release it.
+    /// A fence that its backend has confirmed. `ticket` is whatever the backend needs to release it.
     pub fn new(ticket: impl Any + Send + Sync, until: Option<Instant>) -> Self {
         Self {
             ticket: Box::new(ticket),
             until,
             is_delivered: true,
         }
-    }
-
-    /// The same fence, of which its backend has confirmed that it is raised, or has not.
-    pub fn delivered(self, is_delivered: bool) -> Self {
-        Self {
-            is_delivered,
-            ..self
-        }
-    }
-
-    /// Whether the backend has confirmed that it is raised, so that every instance sees it. Otherwise this
-    /// instance alone knows of it, and others that still reach the backend must hear of it in another way
-    /// before the write commits.
-    #[must_use]
-    pub fn is_delivered(&self) -> bool {
-        self.is_delivered
-    }
-
-    /// The moment at which it may end by itself: its write must have committed by then. `None` if it
-    /// never does.
-    #[must_use]
-    pub fn until(&self) -> Option<Instant> {
-        self.until
     }
 
     /// The ticket that its backend made it with. An error if it is another backend's.
@@ -314,8 +290,8 @@ impl Fence {
     }
 }
 
-/// Forgets the entries of `tenant`, as a write does that changes nothing.
-pub(super) async fn forget_tenant(
+/// Removes the entries of `tenant`, as a write does that changes nothing.
+pub(super) async fn purge_tenant(
     cache: &dyn StatsCache,
     tenant: &TenantId,
 ) -> Result<(), CacheError> {

@@ -30,7 +30,6 @@ pub struct Warming<T> {
 
 impl<T: Clone + Eq + Hash> Warming<T> {
     /// Forgets items that were not read for `forget_after`, and keeps `max` at most.
-    #[must_use]
     pub fn new(forget_after: Duration, max: usize) -> Self {
         Self {
             read: (0..SHARDS).map(|_| RwLock::default()).collect(),
@@ -44,7 +43,7 @@ impl<T: Clone + Eq + Hash> Warming<T> {
     }
 
     /// Notes that `item` was read. One that was not known yet is due when `due` says.
-    pub fn read(&self, item: &T, due: impl FnOnce() -> Instant) {
+    pub fn note_read(&self, item: &T, due: impl FnOnce() -> Instant) {
         let shard = self.shard(item);
         let now_ms = self.now_ms();
         if let Some(read) = shard.read().get(item) {
@@ -95,7 +94,6 @@ impl<T: Clone + Eq + Hash> Warming<T> {
     }
 
     /// The number of items known.
-    #[must_use]
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
@@ -122,13 +120,13 @@ mod tests {
         let (warming, now) = (Warming::new(FORGET_AFTER, 10), Instant::now());
         let later = now + Duration::from_secs(1);
         for (item, at) in [("later", later), ("now", now), ("now", later)] {
-            warming.read(&item, || at);
+            warming.note_read(&item, || at);
         }
         assert_eq!(warming.next(now), Some("now"));
         assert_eq!(warming.next(now), None);
         assert_eq!(warming.next(later), Some("later"));
         assert_eq!(warming.next(later), None);
-        warming.read(&"now", || unreachable!("it is known"));
+        warming.note_read(&"now", || unreachable!("it is known"));
         assert_eq!(warming.next(later), None, "it was not given back");
         warming.schedule("now", later);
         assert_eq!(warming.next(later), Some("now"));
@@ -137,13 +135,13 @@ mod tests {
     #[test]
     fn what_nobody_reads_is_forgotten_and_may_return() {
         let (warming, now) = (Warming::new(Duration::ZERO, 10), Instant::now());
-        warming.read(&"left", || now);
+        warming.note_read(&"left", || now);
         while warming.now_ms() == 0 || warming.start.elapsed() < Duration::from_millis(5) {
             std::thread::yield_now();
         }
         assert_eq!(warming.next(now), None);
         assert_eq!(warming.count(), 0);
-        warming.read(&"left", || now);
+        warming.note_read(&"left", || now);
         assert_eq!(warming.count(), 1);
     }
 
@@ -151,7 +149,7 @@ mod tests {
     fn being_due_is_not_being_read() {
         let window = Duration::from_millis(20);
         let warming = Warming::new(window, 10);
-        warming.read(&"left", Instant::now);
+        warming.note_read(&"left", Instant::now);
         let began = Instant::now();
         while let Some(item) = warming.next(Instant::now()) {
             warming.schedule(item, Instant::now());
@@ -164,14 +162,14 @@ mod tests {
     fn a_flood_is_bounded_and_makes_room_once_it_is_over() {
         let (warming, now) = (Warming::new(Duration::ZERO, 10), Instant::now());
         for item in 0..1000 {
-            warming.read(&item, || now);
+            warming.note_read(&item, || now);
         }
         assert_eq!(warming.count(), 10);
         while warming.start.elapsed() < Duration::from_millis(5) {
             std::thread::yield_now();
         }
         assert_eq!(warming.next(now), None);
-        warming.read(&2000, || now);
+        warming.note_read(&2000, || now);
         assert_eq!(warming.count(), 1);
     }
 }

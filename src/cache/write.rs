@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::{
     relay::Relay,
-    stats_cache::{CacheError, Fence, Released, StatsCache, forget_tenant},
+    stats_cache::{CacheError, Fence, Released, StatsCache, purge_tenant},
 };
 use crate::{
     db::{AnyConn, Db, DbError, QueryResult},
@@ -29,7 +29,7 @@ pub struct Writer {
 /// A write did not take place, or nobody knows whether it did. Either way no answer is outdated.
 #[derive(Debug, Error)]
 pub enum WriteError {
-    /// The cache cannot promise to forget, so nothing was written.
+    /// The cache cannot promise to invalidate its entries, so nothing was written.
     #[error("nothing was written: {0}")]
     Fence(CacheError),
     /// The database failed.
@@ -42,7 +42,6 @@ pub enum WriteError {
 
 impl Writer {
     /// Writes to `db` and tells `cache`, by `relay` where that fails; writes run as `tasks`.
-    #[must_use]
     pub fn new(
         db: Db,
         cache: Arc<dyn StatsCache>,
@@ -107,11 +106,11 @@ impl Writer {
         F: FnOnce(&mut AnyConn) -> QueryResult<T> + Send + 'static,
     {
         let handed_over = match &self.relay {
-            Some(relay) if fence.is_delivered() => {
+            Some(relay) if fence.is_delivered => {
                 relay.note_delivered();
                 None
             }
-            Some(relay) => Some(relay.hand_over(tenant, fence.until()).await?),
+            Some(relay) => Some(relay.hand_over(tenant, fence.until).await?),
             None => None,
         };
         let write = move |conn: &mut AnyConn| {
@@ -122,7 +121,7 @@ impl Writer {
             written
         };
         let turn = self.db.next_write_turn(Some(tenant)).await?;
-        self.db.write(turn, fence.until(), write).await
+        self.db.write(turn, fence.until, write).await
     }
 
     async fn release(&self, fence: Fence) {
@@ -152,18 +151,18 @@ impl Writer {
         }
     }
 
-    /// Forgets what is kept for `tenant`, or for every tenant: no read that starts after this has
+    /// Purges what is kept for `tenant`, or for every tenant: no read that starts after this has
     /// returned is answered from it. Goes on to its end even if the caller is dropped.
-    pub async fn forget(&self, tenant: Option<&TenantId>) -> Result<(), CacheError> {
+    pub async fn purge(&self, tenant: Option<&TenantId>) -> Result<(), CacheError> {
         let cache = Arc::clone(&self.cache);
         let tenant = tenant.cloned();
-        let forget = self.tasks.spawn(async move {
+        let purge = self.tasks.spawn(async move {
             let Some(tenant) = tenant else {
-                return cache.forget().await;
+                return cache.purge().await;
             };
-            forget_tenant(&*cache, &tenant).await
+            purge_tenant(&*cache, &tenant).await
         });
-        forget
+        purge
             .await
             .map_err(|stopped| CacheError::Unavailable(stopped.to_string()))?
     }

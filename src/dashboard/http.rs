@@ -8,7 +8,7 @@ use actix_web::{
 };
 use serde_json::json;
 
-use super::PageFile;
+use super::packed;
 use crate::{
     appointments::PREFIX,
     error::ApiError,
@@ -56,11 +56,15 @@ async fn page_file(
 }
 
 fn serve(request: &HttpRequest, name: &str) -> Result<HttpResponse, ApiError> {
-    let found = PageFile::find(name);
-    let found = found.ok_or_else(|| ApiError::not_found("There is no such file."))?;
+    let found = packed(name).ok_or_else(|| ApiError::not_found("There is no such file."))?;
     let file = StaticFile {
-        content_type: found.content_type(),
-        bytes: found.packed(),
+        content_type: match name.rsplit('.').next() {
+            Some("html") => "text/html; charset=utf-8",
+            Some("css") => "text/css; charset=utf-8",
+            Some("svg") => "image/svg+xml",
+            _ => "text/javascript; charset=utf-8",
+        },
+        bytes: found,
         is_gzipped: true,
     };
     let mut answer = file.answer(request);
@@ -71,7 +75,6 @@ fn serve(request: &HttpRequest, name: &str) -> Result<HttpResponse, ApiError> {
 }
 
 /// 404 for a path that there is not: it says where those are that there are.
-#[must_use]
 pub fn no_such_route(request: &HttpRequest) -> ApiError {
     let below = forwarded_prefix(request);
     ApiError::not_found(format!(

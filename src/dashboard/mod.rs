@@ -3,80 +3,38 @@
 
 pub mod http;
 
-use std::{fs, io::Write, path::Path, sync::OnceLock};
+use std::{borrow::Cow, collections::HashMap, io::Write, sync::LazyLock};
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
+use rust_embed::RustEmbed;
 
-/// A file of the page.
-struct PageFile {
-    name: &'static str,
-    embedded: &'static [u8],
-    packed: OnceLock<Bytes>,
+/// The files of the page. A debug build reads them from the disk, so that whoever changes one only loads
+/// the page again.
+#[derive(RustEmbed)]
+#[folder = "src/dashboard/web"]
+struct PageFiles;
+
+/// The files by their names, compressed by gzip.
+static PACKED: LazyLock<HashMap<Cow<'static, str>, Bytes>> = LazyLock::new(|| {
+    PageFiles::iter()
+        .filter_map(|name| pack(&name).map(|packed| (name, packed)))
+        .collect()
+});
+
+/// The file of that name, compressed by gzip; `None` if there is none.
+fn packed(name: &str) -> Option<Bytes> {
+    if cfg!(debug_assertions) {
+        return pack(name);
+    }
+    PACKED.get(name).cloned()
 }
 
-macro_rules! page_files {
-    ($($name:literal),+ $(,)?) => {
-        [$(PageFile {
-            name: $name,
-            embedded: include_bytes!(concat!("web/", $name)),
-            packed: OnceLock::new(),
-        }),+]
-    };
-}
-
-static FILES: [PageFile; 17] = page_files![
-    "index.html",
-    "page.css",
-    "icon.svg",
-    "agenda.js",
-    "api.js",
-    "appointment-form.js",
-    "dates.js",
-    "dom.js",
-    "figures.js",
-    "live.js",
-    "main.js",
-    "month.js",
-    "operations.js",
-    "place.js",
-    "sign-in.js",
-    "status.js",
-    "words.js",
-];
-
-impl PageFile {
-    fn find(name: &str) -> Option<&'static Self> {
-        FILES.iter().find(|file| file.name == name)
-    }
-
-    fn content_type(&self) -> &'static str {
-        match self.name.rsplit('.').next() {
-            Some("html") => "text/html; charset=utf-8",
-            Some("css") => "text/css; charset=utf-8",
-            Some("svg") => "image/svg+xml",
-            _ => "text/javascript; charset=utf-8",
-        }
-    }
-
-    /// The file, compressed by gzip. A debug build reads it from the disk each time, so that whoever
-    /// changes it only loads the page again.
-    fn packed(&self) -> Bytes {
-        if cfg!(debug_assertions) {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dashboard/web");
-            if let Ok(content) = fs::read(folder.join(self.name)) {
-                return pack(&content);
-            }
-        }
-        let packed = self.packed.get_or_init(|| pack(self.embedded));
-        packed.clone()
-    }
-}
-
-fn pack(content: &[u8]) -> Bytes {
+fn pack(name: &str) -> Option<Bytes> {
+    let content = PageFiles::get(name)?.data;
     let mut packed = GzEncoder::new(Vec::new(), Compression::best());
-    let written = packed.write_all(content).and_then(|()| packed.finish());
-    written.expect("memory takes all that is written").into()
+    let written = packed.write_all(&content).and_then(|()| packed.finish());
+    Some(written.expect("memory takes all that is written").into())
 }
 
 #[cfg(test)]
@@ -87,14 +45,9 @@ mod tests {
     const MOST: usize = 100_000;
 
     #[test]
-    fn every_file_is_part_of_the_program_and_all_of_them_are_small() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dashboard/web");
-        let mut sum = 0;
-        for entry in fs::read_dir(folder).unwrap() {
-            let name = entry.unwrap().file_name();
-            let file = PageFile::find(name.to_str().unwrap());
-            sum += file.unwrap_or_else(|| panic!("{name:?}")).embedded.len();
-        }
-        assert!(sum < MOST, "{sum} bytes");
+    fn the_files_are_part_of_the_program_and_all_of_them_are_small() {
+        let sizes = PageFiles::iter().map(|name| PageFiles::get(&name).unwrap().data.len());
+        let sum: usize = sizes.sum();
+        assert!((1..MOST).contains(&sum), "{sum} bytes");
     }
 }

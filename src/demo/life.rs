@@ -99,8 +99,7 @@ impl Life {
         };
         let changes = Changes {
             status: Some(status),
-            starts_at: None,
-            duration_min: None,
+            ..Changes::default()
         };
         let (owner, id) = (tenant.clone(), appointment.id);
         let now = SystemClock.now().into();

@@ -52,7 +52,6 @@ pub enum DemoError {
 
 /// The settings of the demo: where to listen and what to log as in `settings`, and without a line for
 /// each request; all else by default, with warming.
-#[must_use]
 pub fn settings(settings: &Settings) -> Settings {
     let mut of_demo = Settings {
         server: settings.server.clone(),

@@ -74,7 +74,6 @@ fn name(status: StatusCode) -> String {
 }
 
 /// The responses that [`IntoResponses`] refers to, by their names.
-#[must_use]
 pub fn responses() -> [(String, Response); 10] {
     [
         problem(

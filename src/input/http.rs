@@ -1,7 +1,6 @@
 //! Taking queries and JSON bodies from requests, within the limits on them.
 
 use std::{
-    borrow::Cow,
     fmt,
     future::{Future, Ready, ready},
     pin::Pin,
@@ -15,15 +14,7 @@ use actix_web::{
     http::{StatusCode, header},
     web::Bytes,
 };
-use serde::{
-    Deserializer,
-    de::{
-        DeserializeOwned, Error as _, IgnoredAny, IntoDeserializer, Visitor,
-        value::{Error as ValueError, MapDeserializer},
-    },
-    forward_to_deserialize_any,
-};
-use url::form_urlencoded;
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 
 use crate::{error::ApiError, text::is_percent_encoded};
 
@@ -164,38 +155,7 @@ pub fn read_query<T: DeserializeOwned>(raw: &str) -> Result<T, ApiError> {
         let reason = format_args!("{name} must be percent-encoded UTF-8");
         return Err(unreadable(reason));
     }
-    let fields = form_urlencoded::parse(raw.as_bytes());
-    let fields = fields.map(|(name, value)| (name, QueryValue(value)));
-    T::deserialize(MapDeserializer::new(fields))
-        .map_err(|error| unreadable(format_args!("{error}")))
-}
-
-/// A text that is there, where a field may have one or none.
-struct QueryValue<'a>(Cow<'a, str>);
-
-impl<'de> Deserializer<'de> for QueryValue<'_> {
-    type Error = ValueError;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        visitor.visit_string(self.0.into_owned())
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        visitor.visit_some(self)
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-impl IntoDeserializer<'_> for QueryValue<'_> {
-    type Deserializer = Self;
-
-    fn into_deserializer(self) -> Self {
-        self
-    }
+    serde_urlencoded::from_str(raw).map_err(|error| unreadable(format_args!("{error}")))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub mod openapi;
 
 use std::{fmt::Display, sync::LazyLock};
 
-use jiff::{Timestamp, civil::date, tz::TimeZone};
+use jiff::{Timestamp, tz::TimeZone};
 use regex_lite::Regex;
 use serde_json::Value;
 
@@ -135,9 +135,9 @@ pub fn json_text(raw: &Value) -> Result<&str, &'static str> {
 /// offset or their colon, may be missing, and a space may stand for the `T`.
 pub fn instant(raw: &str) -> Result<UtcTime, String> {
     let parsed: Option<Timestamp> = INSTANT.is_match(raw).then(|| raw.parse().ok()).flatten();
-    let (first, last) = range();
+    let year = |instant: &Timestamp| TimeZone::UTC.to_datetime(*instant).year();
     parsed
-        .filter(|instant| (first..last).contains(instant))
+        .filter(|instant| (FIRST_YEAR..=LAST_YEAR).contains(&year(instant)))
         .map(UtcTime::from)
         .ok_or_else(|| {
             format!(
@@ -155,16 +155,6 @@ fn bound(raw: &str) -> Result<UtcTime, String> {
             .or_else(|_| instant(&format!("{raw}T00:00Z")))
             .map_err(|_| refusal)
     })
-}
-
-fn range() -> (Timestamp, Timestamp) {
-    let start_of = |year| {
-        let midnight = date(year, 1, 1).at(0, 0, 0, 0);
-        TimeZone::UTC
-            .to_timestamp(midnight)
-            .expect("every year of the range has a first instant")
-    };
-    (start_of(FIRST_YEAR), start_of(LAST_YEAR + 1))
 }
 
 /// A JSON string that holds an [`instant`].
@@ -298,8 +288,7 @@ mod tests {
         #[test]
         fn any_text_is_an_instant_of_the_range_or_refused(raw in prop_oneof![parts(), any::<String>()]) {
             if let Ok(read) = instant(&raw) {
-                let (first, last) = range();
-                prop_assert!(read.timestamp() >= first && read.timestamp() < last);
+                prop_assert!((0..7_258_118_400).contains(&read.timestamp().as_second()));
                 prop_assert!(raw.len() >= "2025-10-31T14:30Z".len());
             }
         }

@@ -71,13 +71,11 @@ impl AnswerCounter {
     }
 
     /// How many there were.
-    #[must_use]
     pub fn count(&self) -> u64 {
         self.count.get()
     }
 
     /// The time that all of them took together, in nanoseconds.
-    #[must_use]
     pub fn nanoseconds(&self) -> u64 {
         self.nanoseconds.load(Ordering::Relaxed)
     }

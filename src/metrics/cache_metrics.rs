@@ -49,7 +49,6 @@ impl Timed {
     }
 
     /// The average time in milliseconds; 0 when nothing was counted.
-    #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a figure to look at")]
     pub fn average_ms(self) -> f64 {
         if self.count == 0 {
@@ -69,13 +68,11 @@ impl Timed {
 
 impl CacheFigures {
     /// All answers.
-    #[must_use]
     pub fn total(self) -> u64 {
         self.hits.count + self.misses.count
     }
 
     /// The share of hits in percent; 0 when nothing was counted.
-    #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a figure to look at")]
     pub fn hit_rate(self) -> f64 {
         if self.total() == 0 {
@@ -95,7 +92,6 @@ impl CacheMetrics {
     }
 
     /// Everything since the start.
-    #[must_use]
     pub fn since_start(&self) -> CacheFigures {
         let CacheCounters {
             hits,
@@ -111,7 +107,6 @@ impl CacheMetrics {
     }
 
     /// The last 60 ticks, or less if the service is younger.
-    #[must_use]
     pub fn last_minute(&self) -> CacheFigures {
         let before = self.history.lock().front().copied().unwrap_or_default();
         let now = self.since_start();

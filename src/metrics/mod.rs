@@ -46,10 +46,6 @@ pub struct Metrics {
 
 impl Metrics {
     /// Metrics that start at zero. `backend` is the cache that statistics are read through.
-    ///
-    /// # Panics
-    /// Never: names and labels are written here, valid and each only once.
-    #[must_use]
     pub fn new(backend: CacheBackend) -> Self {
         let registry = Registry::new();
         // Elsewhere the crate cannot read the process's CPU, memory and descriptors.
@@ -105,10 +101,6 @@ impl Metrics {
 
     /// All metrics in Prometheus' text format. Blocks for a moment, since it reads the process's own
     /// figures from the system.
-    ///
-    /// # Panics
-    /// Never: what is gathered can be written.
-    #[must_use]
     pub fn text(&self) -> String {
         for update in &*self.updates.lock() {
             update();

@@ -55,7 +55,6 @@ Errors have the members of RFC 9457, sent as `application/json`; `detail` is fit
 struct CommonParts;
 
 /// Describes every route, except for those that serve the description itself.
-#[must_use]
 pub fn describe() -> Description {
     let mut description = CommonParts::openapi()
         .nest(PREFIX, stats::http::StatsApi::openapi())

@@ -117,7 +117,7 @@ fn show_link(metrics: &Metrics, redis: &RedisCache) {
         "megastats_redis_breaker_open",
         "1 while Redis is not used and reads do without it, else 0.",
         &[],
-        read(|link| link.is_open.into()),
+        read(|link| link.is_breaker_open.into()),
     );
     for kind in LinkProblem::KINDS {
         let redis = redis.clone();
@@ -132,8 +132,10 @@ fn show_link(metrics: &Metrics, redis: &RedisCache) {
         );
     }
     let changes = "Changes of the breaker: open when Redis cannot be used, closed when it answers.";
-    let states: [(&str, LinkFigure); 2] =
-        [("open", |link| link.opened), ("closed", |link| link.closed)];
+    let states: [(&str, LinkFigure); 2] = [
+        ("open", |link| link.breaker_opened),
+        ("closed", |link| link.breaker_closed),
+    ];
     for (to, field) in states {
         let name = "megastats_redis_breaker_changes_total";
         metrics.counter(name, changes, &[("to", to)], read(field));

@@ -84,8 +84,9 @@ pub enum AuthMode {
 }
 
 impl AuthSettings {
-    /// The keys of the settings that say what tokens are checked with, of those that are set.
-    fn keys(&self) -> Vec<&'static str> {
+    /// Refuses what is fine each by itself, but not together.
+    pub(super) fn check(&self) -> Result<(), SettingsError> {
+        // What tokens are checked with.
         let all = [
             ("auth.secret", self.secret.is_set()),
             ("auth.secret_file", is_set(&self.secret_file)),
@@ -93,12 +94,7 @@ impl AuthSettings {
             ("auth.jwks_file", is_set(&self.jwks_file)),
         ];
         let set = all.into_iter().filter(|(_, is_set)| *is_set);
-        set.map(|(key, _)| key).collect()
-    }
-
-    /// Refuses what is fine each by itself, but not together.
-    pub(super) fn check(&self) -> Result<(), SettingsError> {
-        let keys = self.keys();
+        let keys: Vec<_> = set.map(|(key, _)| key).collect();
         let problem = match (self.mode, keys.as_slice()) {
             (AuthMode::None, []) | (AuthMode::Jwt, [_]) => return Ok(()),
             // Whoever has set a key does not mean to let everybody in.
@@ -150,13 +146,11 @@ impl Secret {
     }
 
     /// The secret itself.
-    #[must_use]
     pub fn reveal(&self) -> &[u8] {
         self.0.expose_secret().as_bytes()
     }
 
     /// Whether there is one.
-    #[must_use]
     pub fn is_set(&self) -> bool {
         !self.reveal().is_empty()
     }

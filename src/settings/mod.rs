@@ -18,7 +18,7 @@ use std::{num::NonZeroUsize, thread, time::Duration};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use self::value::{Millis, Number, Seconds};
+use self::value::{Millis, Seconds};
 pub use self::{
     auth::{AuthMode, AuthSettings, Secret},
     database_url::DatabaseUrl,
@@ -59,16 +59,16 @@ pub struct ServerSettings {
     #[serde(deserialize_with = "value::host")]
     pub host: String,
     /// The TCP port, where 0 takes any free one.
-    #[serde(with = "Number::<0, 65_535>")]
+    #[serde(deserialize_with = "value::number::<0, 65_535, _, _>")]
     pub port: u16,
     /// Threads that serve requests, where 0 is one per core. See [`ServerSettings::worker_count`].
-    #[serde(with = "Number::<0, 256>")]
+    #[serde(deserialize_with = "value::number::<0, 256, _, _>")]
     pub workers: usize,
     /// The largest request body accepted, in bytes.
-    #[serde(with = "Number::<1_024, 1_048_576>")]
+    #[serde(deserialize_with = "value::number::<1_024, 1_048_576, _, _>")]
     pub max_body_bytes: usize,
     /// The most connections open at once. Further ones wait to be accepted.
-    #[serde(with = "Number::<1, 1_000_000>")]
+    #[serde(deserialize_with = "value::number::<1, 1_000_000, _, _>")]
     pub max_connections: usize,
     /// How long a client may take to send a request's head, and again its body.
     #[serde(rename = "request_timeout_seconds", with = "Seconds::<1, 300>")]
@@ -85,13 +85,11 @@ pub struct ServerSettings {
 impl ServerSettings {
     /// How many streams of events may be open at once, at least 1: half of the connections, so that
     /// the others are left to requests.
-    #[must_use]
     pub fn max_streams(&self) -> usize {
         self.max_connections.div_ceil(2)
     }
 
     /// How many threads serve requests, at least 1: `workers`, or one per core where that is 0.
-    #[must_use]
     pub fn worker_count(&self) -> usize {
         match self.workers {
             0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
@@ -107,14 +105,14 @@ pub struct DatabaseSettings {
     /// The database; `sqlite://data/megastats.db` by default.
     pub url: DatabaseUrl,
     /// Connections kept open; on `SQLite` there is one more, for the writer.
-    #[serde(with = "Number::<1, 256>")]
+    #[serde(deserialize_with = "value::number::<1, 256, _, _>")]
     pub pool_size: u32,
     /// How long a request waits for a connection.
     #[serde(rename = "pool_wait_ms", with = "Millis::<1, 60_000>")]
     pub pool_wait: Duration,
     /// How many requests may wait for a connection, and on `SQLite` how many more for their turn to
     /// write. Of further ones, those of the tenant that has the most are refused at once.
-    #[serde(with = "Number::<0, 100_000>")]
+    #[serde(deserialize_with = "value::number::<0, 100_000, _, _>")]
     pub pool_queue: usize,
     /// How long `SQLite` waits for another writer's lock.
     #[serde(rename = "busy_timeout_ms", with = "Millis::<1, 60_000>")]
@@ -130,7 +128,6 @@ pub struct DatabaseSettings {
 impl DatabaseSettings {
     /// How long a write may take from its first statement to the end of its commit, each of which
     /// may wait for a lock or be given up a second after it has had its time.
-    #[must_use]
     pub fn longest_transaction(&self) -> Duration {
         let statement = self.busy_timeout.max(self.statement_timeout);
         2 * (statement + Duration::from_secs(1))
@@ -152,7 +149,7 @@ pub struct CacheSettings {
     #[serde(rename = "stale_if_error_seconds", with = "Seconds::<0, 86_400>")]
     pub stale_if_error: Duration,
     /// The most entries kept in memory, and the most polls kept warm.
-    #[serde(with = "Number::<1, 10_000_000>")]
+    #[serde(deserialize_with = "value::number::<1, 10_000_000, _, _>")]
     pub max_entries: usize,
     /// Computing what is polled before it expires.
     pub warming: WarmingSettings,
@@ -187,7 +184,6 @@ pub enum CacheBackend {
 
 impl CacheBackend {
     /// As it is written in the settings.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory",
@@ -292,18 +288,12 @@ impl Settings {
 
     /// Whether another instance on the same database would be answered from counts that this one
     /// has outdated.
-    #[must_use]
     pub fn is_fresh_to_itself_only(&self) -> bool {
         let shared = matches!(self.database.url, DatabaseUrl::Postgres(_));
         shared && self.cache.backend == CacheBackend::Memory
     }
 
     /// The effective settings as a config file. It can be loaded again, unless it hides a secret.
-    #[must_use]
-    #[expect(
-        clippy::missing_panics_doc,
-        reason = "no setting is of a kind that TOML lacks"
-    )]
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("strings, integers and lists are TOML")
     }

@@ -60,21 +60,18 @@ pub enum SslMode {
 
 impl PostgresUrl {
     /// How to connect, in all but TLS: its `ssl_mode` is not set.
-    #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
     /// What TLS is asked for; [`SslMode::Prefer`] by default, [`SslMode::Disable`] if all hosts are
     /// Unix sockets.
-    #[must_use]
     pub fn ssl_mode(&self) -> SslMode {
         self.ssl_mode
     }
 
     /// The PEM file of the only authorities that may vouch for the server; without one, those that
     /// the machine trusts. Only with [`SslMode::VerifyCa`] and [`SslMode::VerifyFull`].
-    #[must_use]
     pub fn ssl_root_cert(&self) -> Option<&PathBuf> {
         self.ssl_root_cert.as_ref()
     }

@@ -56,7 +56,6 @@ pub struct RedisSettings {
 
 impl RedisSettings {
     /// Whether there is a Redis.
-    #[must_use]
     pub fn is_set(&self) -> bool {
         self.url.info.is_some()
     }
@@ -80,7 +79,8 @@ impl RedisSettings {
 /// Where Redis is. `Display`, `Debug` and `Serialize` show neither user nor password.
 #[derive(Clone)]
 pub struct RedisUrl {
-    info: Option<ConnectionInfo>,
+    /// How to connect, with the password; `None` where there is no Redis.
+    pub info: Option<ConnectionInfo>,
     shown: String,
 }
 
@@ -126,12 +126,6 @@ impl RedisUrl {
             info: Some(info.map_err(|error| refused(&error.to_string()))?),
             shown,
         })
-    }
-
-    /// How to connect, with the password; `None` where there is no Redis.
-    #[must_use]
-    pub fn connection_info(&self) -> Option<&ConnectionInfo> {
-        self.info.as_ref()
     }
 }
 
@@ -204,7 +198,7 @@ mod tests {
             let url = RedisUrl::parse(raw).unwrap();
             assert_eq!(url.to_string(), shown);
             assert_eq!(format!("{url:?}"), format!("{shown:?}"));
-            let info = url.connection_info().unwrap();
+            let info = url.info.as_ref().unwrap();
             assert!(info.redis_settings().username().is_some() || raw.contains("/:"));
             assert!(!format!("{info:?}").contains("hunter2") || raw == "redis://hunter2@h");
         }
@@ -234,13 +228,13 @@ mod tests {
         ] {
             let url = RedisUrl::parse(raw).unwrap();
             assert_eq!(url.to_string(), raw);
-            let info = url.connection_info().unwrap();
+            let info = url.info.as_ref().unwrap();
             assert_eq!(info.redis_settings().db(), number, "{raw}");
             assert_eq!(info.redis_settings().protocol(), protocol, "{raw}");
             let is_socket = matches!(info.addr(), ConnectionAddr::Unix(_));
             assert_eq!(is_socket, raw.contains("unix"), "{raw}");
         }
-        assert!(RedisUrl::parse("").unwrap().connection_info().is_none());
+        assert!(RedisUrl::parse("").unwrap().info.is_none());
     }
 
     #[test]

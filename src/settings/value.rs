@@ -5,7 +5,7 @@ use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 use config::{Value, ValueKind};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use serde::{Deserialize, Deserializer, Serializer, de::Error};
 use url::{
     Position::{AfterPort, BeforeHost},
     Url,
@@ -27,56 +27,43 @@ pub(super) fn choice<'de, D: Deserializer<'de>, T: ValueEnum>(from: D) -> Result
     )
 }
 
-/// A whole number from `MIN` to `MAX`.
-pub(super) struct Number<const MIN: u64, const MAX: u64>;
-
-impl<const MIN: u64, const MAX: u64> Number<MIN, MAX> {
-    pub(super) fn deserialize<'de, D, T>(from: D) -> Result<T, D::Error>
-    where
-        D: Deserializer<'de>,
-        T: TryFrom<u64>,
-    {
-        number(from, MIN..=MAX, "")
-    }
-
-    pub(super) fn serialize<S: Serializer, T: Serialize>(
-        number: &T,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        number.serialize(to)
-    }
+/// Reads a whole number from `MIN` to `MAX`.
+pub(super) fn number<'de, const MIN: u64, const MAX: u64, D, T>(from: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<u64>,
+{
+    number_of(from, MIN..=MAX, "")
 }
 
-/// A time in whole seconds, from `MIN` to `MAX`.
-pub(super) struct Seconds<const MIN: u64, const MAX: u64>;
+/// A time of whole seconds, from `MIN` to `MAX`.
+pub(super) type Seconds<const MIN: u64, const MAX: u64> = Time<1_000, MIN, MAX>;
 
-impl<const MIN: u64, const MAX: u64> Seconds<MIN, MAX> {
+/// A time of whole milliseconds, from `MIN` to `MAX`.
+pub(super) type Millis<const MIN: u64, const MAX: u64> = Time<1, MIN, MAX>;
+
+/// A time of whole units of `UNIT` milliseconds, from `MIN` to `MAX`.
+pub(super) struct Time<const UNIT: u64, const MIN: u64, const MAX: u64>;
+
+impl<const UNIT: u64, const MIN: u64, const MAX: u64> Time<UNIT, MIN, MAX> {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        number(from, MIN..=MAX, " of seconds").map(Duration::from_secs)
-    }
-
-    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        time.as_secs().serialize(to)
-    }
-}
-
-/// A time in whole milliseconds, from `MIN` to `MAX`.
-pub(super) struct Millis<const MIN: u64, const MAX: u64>;
-
-impl<const MIN: u64, const MAX: u64> Millis<MIN, MAX> {
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        number(from, MIN..=MAX, " of milliseconds").map(Duration::from_millis)
+        let unit = if UNIT == 1 {
+            " of milliseconds"
+        } else {
+            " of seconds"
+        };
+        let number: u64 = number_of(from, MIN..=MAX, unit)?;
+        Ok(Duration::from_millis(number * UNIT))
     }
 
     pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
         // TOML has no larger integers.
-        i64::try_from(time.as_millis())
-            .unwrap_or(i64::MAX)
-            .serialize(to)
+        let milliseconds = u64::try_from(time.as_millis()).unwrap_or(i64::MAX as u64);
+        to.serialize_u64(milliseconds / UNIT)
     }
 }
 
-fn number<'de, D, T>(from: D, range: RangeInclusive<u64>, unit: &str) -> Result<T, D::Error>
+fn number_of<'de, D, T>(from: D, range: RangeInclusive<u64>, unit: &str) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: TryFrom<u64>,

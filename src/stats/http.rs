@@ -290,7 +290,7 @@ async fn purge(
     let mut fields = FieldReader::default();
     let tenant = fields.optional("tenantId", query.tenant_id, |raw| TenantId::parse(&raw));
     let tenant = fields.finish(|| tenant)?;
-    stats.forget(tenant.as_ref()).await?;
+    stats.purge(tenant.as_ref()).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -11,7 +11,7 @@
 //! | `recent` | what the requests of the last while ask for |
 //! | [`recount`] | comparing the database's counts with its appointments |
 //! | [`warm`] | computing what is polled before it expires |
-//! | [`windows`] | which instants a bucket covers: pure |
+//! | [`windows`] | which instants each window holds |
 //! | [`zones`] | time zones by name |
 
 pub mod events;

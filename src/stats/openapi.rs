@@ -10,6 +10,7 @@ use utoipa::{
 };
 
 use super::zones::DEFAULT_ZONE;
+use crate::error::openapi::header;
 
 /// The response of a statistics route: its counts, and the headers that say where they came from.
 pub(super) struct Counted<T>(PhantomData<T>);
@@ -34,9 +35,8 @@ fn x_cache() -> Header {
     let outcome = ObjectBuilder::new()
         .schema_type(Type::String)
         .enum_values(Some(["HIT", "MISS", "STALE", "BYPASS"]))
-        .examples(["HIT"])
-        .build();
-    describe(
+        .examples(["HIT"]);
+    header(
         outcome,
         "`HIT`: from the cache, or from a computation that was shared with another request. `MISS`: \
          computed for this request. `STALE`: from the cache although the entry has expired, because \
@@ -50,27 +50,19 @@ fn cache_status() -> Header {
     let status = ObjectBuilder::new()
         .schema_type(Type::String)
         .pattern(Some("^megastats; "))
-        .examples(["megastats; hit; ttl=27", "megastats; fwd=miss"])
-        .build();
-    describe(status, "The same as RFC 9211 defines it.")
+        .examples(["megastats; hit; ttl=27", "megastats; fwd=miss"]);
+    header(status, "The same as RFC 9211 defines it.")
 }
 
 fn age() -> Header {
     let seconds = ObjectBuilder::new()
         .schema_type(Type::Integer)
         .minimum(Some(0))
-        .examples([42])
-        .build();
-    describe(
+        .examples([42]);
+    header(
         seconds,
         "How many seconds ago the answer was computed. Only with `STALE`.",
     )
-}
-
-fn describe(schema: impl Into<RefOr<Schema>>, description: &str) -> Header {
-    let mut header = Header::new(schema);
-    header.description = Some(description.to_owned());
-    header
 }
 
 /// The name of a time zone.

@@ -89,7 +89,7 @@ pub(super) struct Polls {
     /// The polls that are kept warm, by when they are due.
     pub(super) warming: Warming<Poll>,
     /// The age at which an entry is computed anew.
-    pub(super) young: Duration,
+    pub(super) refresh_age: Duration,
     /// The time between two looks at what is due.
     pub(super) tick: Duration,
 }
@@ -100,14 +100,14 @@ impl Polls {
         let ahead = settings.ttl / 6;
         Self {
             warming: Warming::new(settings.warming.window, settings.max_entries),
-            young: 5 * ahead,
+            refresh_age: 5 * ahead,
             tick: (ahead / 8).clamp(Duration::from_millis(20), Duration::from_secs(1)),
         }
     }
 
     /// Notes that a client asked for `poll` at `now` and got an answer of that `age`.
-    pub(super) fn read(&self, poll: &Poll, age: Duration, now: Timestamp) {
-        self.warming.read(poll, || self.due(poll, age, now));
+    pub(super) fn note_read(&self, poll: &Poll, age: Duration, now: Timestamp) {
+        self.warming.note_read(poll, || self.due(poll, age, now));
     }
 
     /// When the entry of `poll`, which has that `age` at `now`, is to be computed anew: at the next
@@ -115,7 +115,7 @@ impl Polls {
     pub(super) fn due(&self, poll: &Poll, age: Duration, now: Timestamp) -> Instant {
         let midnight = windows::two_days(now, poll.zone.rules()).today.end;
         let today = Duration::try_from(midnight.duration_since(now)).unwrap_or_default();
-        Instant::now() + self.young.saturating_sub(age).min(today)
+        Instant::now() + self.refresh_age.saturating_sub(age).min(today)
     }
 }
 
@@ -129,9 +129,9 @@ mod tests {
         let settings = Settings::default().cache;
         assert_eq!(settings.ttl, Duration::from_secs(30));
         let polls = Polls::new(&settings);
-        assert_eq!(polls.young, Duration::from_secs(25));
+        assert_eq!(polls.refresh_age, Duration::from_secs(25));
         // A look that comes late by a whole tick, and a computation as long, are still in time.
-        assert!(polls.young + 2 * polls.tick < settings.ttl);
+        assert!(polls.refresh_age + 2 * polls.tick < settings.ttl);
     }
 
     #[test]

@@ -179,9 +179,9 @@ impl StatsService {
         &self.metrics.cache_metrics
     }
 
-    /// Forgets what is cached for `tenant`, or for everybody: see [`Writer::forget`].
-    pub async fn forget(&self, tenant: Option<&TenantId>) -> Result<(), CacheError> {
-        self.writer.forget(tenant).await
+    /// Purges what is cached for `tenant`, or for everybody: see [`Writer::purge`].
+    pub async fn purge(&self, tenant: Option<&TenantId>) -> Result<(), CacheError> {
+        self.writer.purge(tenant).await
     }
 
     /// How many polls are kept warm.
@@ -202,17 +202,17 @@ impl StatsService {
         self.polls.clone()
     }
 
-    /// Computes what `poll` asks for anew, unless it is younger than `young`: see
+    /// Computes what `poll` asks for anew, unless it is younger than `refresh_age`: see
     /// [`Reader::refresh`].
     pub(super) async fn refresh(
         &self,
         poll: &Poll,
-        young: Duration,
+        refresh_age: Duration,
     ) -> Result<Refreshed, ReadError> {
         let now = self.clock.now();
         let compute = compute(self.db.clone(), poll, now);
         let DatedPoll { key, .. } = DatedPoll::new(poll.clone(), now);
-        self.reader.refresh(&key, young, compute).await
+        self.reader.refresh(&key, refresh_age, compute).await
     }
 
     /// Whether a request, or one that is gone, waits for a computation.

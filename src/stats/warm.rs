@@ -31,7 +31,7 @@ async fn warm(polls: &Polls, service: &StatsService) {
         && let Some(poll) = polls.warming.next(now)
     {
         let began = Instant::now();
-        let refreshed = service.refresh(&poll, polls.young).await;
+        let refreshed = service.refresh(&poll, polls.refresh_age).await;
         let counters = service.refreshes();
         let (counter, age) = match &refreshed {
             Ok(Refreshed::Computed) => (&counters.computed, Some(began.elapsed())),

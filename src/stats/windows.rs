@@ -1,18 +1,18 @@
-//! The calendar of the statistics: which instants a bucket holds, for a zone and a moment.
+//! The calendar of the statistics: which instants a window holds, for a zone and a moment.
 //!
 //! These functions are pure: the time is the parameter `now`, and the rules of the zone come from
 //! [`zones`](crate::stats::zones).
 //!
 //! # The rule
-//! A bucket is the half-open range of instants between two local midnights. The local midnight of
+//! A window is the half-open range of instants between two local midnights. The local midnight of
 //! a date is the first instant whose local date is that date or a later one. So where midnight is
 //! repeated it is the earlier one, where it is skipped it is the jump, and a date that is skipped
-//! as a whole (Apia's 2011-12-30) is an empty bucket.
+//! as a whole (Apia's 2011-12-30) is an empty window.
 //!
 //! Everything follows from the local date of `now`: within one date of a zone the answers are the
 //! same, so a cache key that holds the date holds everything. Where clocks go back across midnight
 //! after passing it (00:01 to 23:01 in St John's until 2010), the date repeats too: the second
-//! 23:30 is still yesterday by the date that asks, and today by the bucket it falls in. By the
+//! 23:30 is still yesterday by the date that asks, and today by the window it falls in. By the
 //! rules of tzdb 2026f no zone does that after 2010.
 //!
 //! # Range
@@ -23,7 +23,7 @@ use jiff::ToSpan as _;
 use jiff::civil::Date;
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 
-/// Why calendar arithmetic cannot fail: jiff's years are -9999 to 9999, and no bucket lies further
+/// Why calendar arithmetic cannot fail: jiff's years are -9999 to 9999, and no window lies further
 /// than three months from the `now` of the module's range.
 const IN_RANGE: &str = "`now` is of the years 1900 to 2200, and jiff's calendar ends in 9999";
 
@@ -56,7 +56,7 @@ impl Window {
     }
 }
 
-/// The four buckets of `/mega-stats`.
+/// The four windows of `/mega-stats`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Windows {
     /// The local date of `now`.
@@ -71,7 +71,6 @@ pub struct Windows {
 
 impl Windows {
     /// The smallest window that covers all four.
-    #[must_use]
     pub fn span(&self) -> Window {
         // The week may begin before the month, but ends at most six days into the next one.
         Window {
@@ -81,7 +80,7 @@ impl Windows {
     }
 }
 
-/// The two buckets of `/summary`.
+/// The two windows of `/summary`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TwoDays {
     /// The local date of `now`.
@@ -92,7 +91,6 @@ pub struct TwoDays {
 
 impl TwoDays {
     /// The smallest window that covers both.
-    #[must_use]
     pub fn span(&self) -> Window {
         Window {
             start: self.today.start,
@@ -102,28 +100,26 @@ impl TwoDays {
 }
 
 /// The local date at `now`.
-#[must_use]
 pub fn local_date(now: Timestamp, zone: &TimeZone) -> Date {
     zone.to_datetime(now).date()
 }
 
-/// The buckets of `/mega-stats` at `now`, an instant of the years 1900 to 2200.
+/// The windows of `/mega-stats` at `now`, an instant of the years 1900 to 2200.
 ///
 /// ```
-/// use megastats::stats::{windows::windows, zones::Zones};
+/// use megastats::stats::{windows, zones::Zones};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// // A Friday at noon in Recife, three hours behind UTC. The week began on Sunday.
 /// let recife = Zones::bundled().get("America/Recife")?;
-/// let buckets = windows("2025-10-31T15:00:00Z".parse()?, recife.rules());
-/// assert_eq!(buckets.today.start, "2025-10-31T03:00:00Z".parse()?);
-/// assert_eq!(buckets.today.end, "2025-11-01T03:00:00Z".parse()?);
-/// assert_eq!(buckets.week.start, "2025-10-26T03:00:00Z".parse()?);
-/// assert_eq!(buckets.next_month.end, "2025-12-01T03:00:00Z".parse()?);
+/// let windows = windows::windows("2025-10-31T15:00:00Z".parse()?, recife.rules());
+/// assert_eq!(windows.today.start, "2025-10-31T03:00:00Z".parse()?);
+/// assert_eq!(windows.today.end, "2025-11-01T03:00:00Z".parse()?);
+/// assert_eq!(windows.week.start, "2025-10-26T03:00:00Z".parse()?);
+/// assert_eq!(windows.next_month.end, "2025-12-01T03:00:00Z".parse()?);
 /// # Ok(())
 /// # }
 /// ```
-#[must_use]
 pub fn windows(now: Timestamp, zone: &TimeZone) -> Windows {
     let today = local_date(now, zone);
     let sunday = days_after(today, -today.weekday().to_sunday_zero_offset());
@@ -138,8 +134,7 @@ pub fn windows(now: Timestamp, zone: &TimeZone) -> Windows {
     }
 }
 
-/// The buckets of `/summary` at `now`, an instant of the years 1900 to 2200.
-#[must_use]
+/// The windows of `/summary` at `now`, an instant of the years 1900 to 2200.
 pub fn two_days(now: Timestamp, zone: &TimeZone) -> TwoDays {
     let today = local_date(now, zone);
     let tomorrow = days_after(today, 1);
@@ -150,7 +145,6 @@ pub fn two_days(now: Timestamp, zone: &TimeZone) -> TwoDays {
 }
 
 /// Each day of the month of `now`, an instant of the years 1900 to 2200.
-#[must_use]
 pub fn days_of_month(now: Timestamp, zone: &TimeZone) -> Vec<(Date, Window)> {
     let month = local_date(now, zone).first_of_month();
     let days = month.series(1.day());

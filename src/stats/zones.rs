@@ -30,13 +30,11 @@ pub struct Zone {
 impl Zone {
     /// The IANA name as it was asked for: a link keeps its own name, so `US/Eastern` is not
     /// `America/New_York`.
-    #[must_use]
     pub fn name(&self) -> &'static str {
         self.name.name()
     }
 
     /// The zone's offsets and transitions by the database it was looked up in.
-    #[must_use]
     pub fn rules(&self) -> &TimeZone {
         &self.rules
     }
@@ -77,7 +75,6 @@ pub struct Zones {
 
 impl Zones {
     /// The tzdb that is built into this binary. It is the same on every machine, and as old as the build.
-    #[must_use]
     pub fn bundled() -> Self {
         Self {
             rules: TimeZoneDatabase::bundled(),

@@ -247,7 +247,7 @@ async fn a_session_that_has_ended_unnoticed_is_replaced_and_what_it_missed_is_de
     for _ in 0..3 {
         checker.hits(HITS).await;
         // Nobody tells the instance that nothing comes of them any more.
-        second.postgres.forget_connections();
+        second.postgres.drop_connections();
         checker.writes(WRITES).await;
     }
     checker.hits(HITS).await;

@@ -93,7 +93,7 @@ impl Proxy {
     }
 
     /// Leaves all connections that there are half-open, and passes on what later ones say.
-    pub fn forget_connections(&self) {
+    pub fn drop_connections(&self) {
         let first_alive = self.connections.load(SeqCst);
         self.orders
             .send_modify(|orders| orders.first_alive = first_alive);

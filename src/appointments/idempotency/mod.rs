@@ -19,7 +19,7 @@ use thiserror::Error;
 use super::model::NewAppointment;
 
 /// How long a key is stored.
-pub const KEPT: SignedDuration = SignedDuration::from_hours(24);
+pub const KEY_LIFE: SignedDuration = SignedDuration::from_hours(24);
 
 /// The longest key, in characters.
 pub const MAX_KEY_CHARS: usize = 255;
@@ -50,7 +50,6 @@ impl IdempotencyKey {
     }
 
     /// The key without quotes.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -63,7 +62,7 @@ pub struct InvalidKey;
 
 /// A hash of everything that a create asks for, except its tenant, as it was understood: the same instant
 /// at another offset is no difference. Instances of different versions must agree on it for as long as
-/// keys are [`KEPT`].
+/// keys are [`KEY_LIFE`].
 fn fingerprint(new: &NewAppointment) -> [u8; 32] {
     let asked = json!([
         new.patient.as_str(),

@@ -8,7 +8,7 @@ use diesel::{
 };
 use jiff::Timestamp;
 
-use super::{IdempotencyKey, KEPT, fingerprint};
+use super::{IdempotencyKey, KEY_LIFE, fingerprint};
 use crate::{
     appointments::{
         model::{Appointment, NewAppointment},
@@ -73,7 +73,10 @@ fn attempt(
     now: UtcTime,
 ) -> QueryResult<CreateOutcome> {
     let fingerprint = fingerprint(new);
-    let oldest = now.timestamp().checked_sub(KEPT).unwrap_or(Timestamp::MIN);
+    let oldest = now
+        .timestamp()
+        .checked_sub(KEY_LIFE)
+        .unwrap_or(Timestamp::MIN);
     let oldest = UtcTime::from(oldest);
     on_db!(conn, |c| c.write_transaction(|c| {
         let own = idempotency_keys::table.find((new.tenant.as_str(), key.as_str()));

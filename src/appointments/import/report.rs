@@ -23,7 +23,6 @@ pub struct Report {
 
 impl Report {
     /// Whether all that was read is in the database, or would be without `dry_run`.
-    #[must_use]
     pub fn is_complete(&self) -> bool {
         self.differing == 0 && self.rejected == 0
     }

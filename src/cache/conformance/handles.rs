@@ -26,7 +26,6 @@ pub const LIFE: Lifetime = Lifetime {
 };
 
 /// Two instances over one backend.
-#[expect(missing_debug_implementations, reason = "backends have none")]
 pub struct Handles<C> {
     /// One instance.
     pub a: Arc<C>,

@@ -1,11 +1,11 @@
-//! Forgetting everything: what was there before is not found after it, on any instance.
+//! Purging everything: what was there before is not found after it, on any instance.
 
 use bytes::Bytes;
 
 use super::handles::{Handles, entry, fill, hit, is_bypass, key, seen};
 use crate::cache::{Lookup, StatsCache};
 
-/// After [`StatsCache::forget`] nothing from before is found, even if it is stored late.
+/// After [`StatsCache::purge`] nothing from before is found, even if it is stored late.
 pub async fn what_was_computed_before_everything_was_forgotten_is_never_found_after_it(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
@@ -14,7 +14,7 @@ pub async fn what_was_computed_before_everything_was_forgotten_is_never_found_af
     if let Some(before) = &before {
         a.store(&key, before, entry("before")).await.unwrap();
     }
-    b.forget().await.unwrap();
+    b.purge().await.unwrap();
     for cache in [&a, &b] {
         let found = cache.look_up(&key).await.unwrap();
         assert!(
@@ -35,20 +35,20 @@ pub async fn what_was_computed_before_everything_was_forgotten_is_never_found_af
     }
 }
 
-/// [`StatsCache::forget`] takes no fence down.
+/// [`StatsCache::purge`] takes no fence down.
 pub async fn fences_stand_while_everything_is_forgotten(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let key = key("clinic");
     let fence = a.fence(key.tenant()).await.unwrap();
-    b.forget().await.unwrap();
+    b.purge().await.unwrap();
     for cache in [&a, &b] {
         assert!(is_bypass(&cache.look_up(&key).await.unwrap()));
     }
     a.release(fence).await.unwrap();
 }
 
-/// [`StatsCache::forget`] empties every instance, which can be filled again.
+/// [`StatsCache::purge`] empties every instance, which can be filled again.
 pub async fn everything_is_forgotten_on_every_instance_and_filled_again(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
@@ -57,7 +57,7 @@ pub async fn everything_is_forgotten_on_every_instance_and_filled_again(
         for key in &keys {
             fill(&*a, key, entry("before")).await;
         }
-        b.forget().await.unwrap();
+        b.purge().await.unwrap();
         for cache in [&a, &b] {
             for key in &keys {
                 assert_eq!(hit(&**cache, key).await, None);

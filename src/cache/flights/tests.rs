@@ -26,16 +26,16 @@ fn key() -> StatsKey {
 }
 
 /// What the request gets whose computation ran.
-fn led(value: u32) -> Landed<u32> {
-    Landed {
+fn led(value: u32) -> FlightResult<u32> {
+    FlightResult {
         value,
         joined: false,
     }
 }
 
 /// What a request gets that shared another's.
-fn joined(value: u32) -> Landed<u32> {
-    Landed {
+fn joined(value: u32) -> FlightResult<u32> {
+    FlightResult {
         value,
         joined: true,
     }
@@ -65,10 +65,10 @@ async fn a_hundred_requests_share_one_computation() {
         gate.notify_one();
     });
     assert_eq!(computed.load(Ordering::SeqCst), 1);
-    let of = |landed| {
+    let of = |flight| {
         answers
             .iter()
-            .filter(|answer| **answer == Ok(landed))
+            .filter(|answer| **answer == Ok(flight))
             .count()
     };
     assert_eq!([of(led(7)), of(joined(7))], [1, 99]);

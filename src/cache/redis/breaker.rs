@@ -21,7 +21,6 @@ impl LinkProblem {
     pub const KINDS: [&str; 3] = ["no_answer", "unreachable", "refused"];
 
     /// Which kind of problem it is, in one word of [`LinkProblem::KINDS`].
-    #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::NoAnswer => Self::KINDS[0],
@@ -57,7 +56,6 @@ pub(super) struct Breaker {
 
 /// What a heartbeat or a command has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use]
 pub(super) enum BreakerChange {
     Unchanged,
     /// Redis is not used any more, or could not be used since the start.

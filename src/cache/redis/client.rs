@@ -149,15 +149,10 @@ impl RedisClient {
         let tcp = tcp.set_user_timeout(USER_TIMEOUT);
         #[cfg(not(target_os = "linux"))]
         let tcp = tcp.set_keepalive(socket2::TcpKeepalive::new().with_time(USER_TIMEOUT));
-        let tls = match settings.tls_ca.as_os_str() {
-            path if path.is_empty() => None,
-            _ => Some(read_certificates(&settings.tls_ca)?),
-        };
-        let info = settings
-            .url
-            .connection_info()
-            .ok_or(ClientSetUpError::NoUrl)?;
-        let info = info.clone();
+        let has_ca = !settings.tls_ca.as_os_str().is_empty();
+        let tls = has_ca.then(|| read_certificates(&settings.tls_ca));
+        let tls = tls.transpose()?;
+        let info = settings.url.info.clone().ok_or(ClientSetUpError::NoUrl)?;
         // Every command has its own time-out. This one only bounds what a command leaves behind.
         let response_timeout = 2 * settings.invalidation_wait;
         let connector = if settings.cluster {
@@ -269,7 +264,7 @@ impl RedisClient {
             let is_single = matches!(connection, SharedConnection::Single(_));
             let answer = send(connection)
                 .await
-                .map_err(|error| sort(&error, timeout));
+                .map_err(|error| classify(&error, timeout));
             if is_single && matches!(answer, Err(ClientError::Disconnected(_))) {
                 let current = &mut self.connections.lock().current;
                 current.take_if(|current| current.number == number);
@@ -363,7 +358,7 @@ async fn connect(connector: Connector, limit: Duration) -> Result<SharedConnecti
         })
     };
     let made = tokio::time::timeout(limit, connect).await;
-    match made.map(|made| made.map_err(|error| sort(&error, limit))) {
+    match made.map(|made| made.map_err(|error| classify(&error, limit))) {
         Ok(Err(ClientError::TimedOut(_))) | Err(_) => Err(ClientError::Disconnected(format!(
             "no connection within {limit:?}; a server without TLS does not answer rediss://"
         ))),
@@ -371,7 +366,7 @@ async fn connect(connector: Connector, limit: Duration) -> Result<SharedConnecti
     }
 }
 
-fn sort(error: &RedisError, timeout: Duration) -> ClientError {
+fn classify(error: &RedisError, timeout: Duration) -> ClientError {
     if error.is_timeout() {
         ClientError::TimedOut(timeout)
     } else if is_disconnected(error) {

@@ -1,6 +1,6 @@
 //! The commands that are sent to Redis, and the names of the keys in it.
 
-use std::{fmt::Display, iter, time::Duration};
+use std::{fmt::Display, time::Duration};
 
 use percent_encoding::percent_decode_str;
 use redis::{Cmd, cmd};
@@ -30,29 +30,6 @@ const BARRED: &str = "barred:";
 /// Hexadecimal digits of a mark.
 const MARK_DIGITS: usize = 16;
 
-/// What Redis stores about one key: the answer to its part of [`Commands::look_up`].
-#[derive(Debug)]
-pub(super) struct StoredEntry {
-    pub(super) generation: Option<Vec<u8>>,
-    pub(super) fence: Option<Vec<u8>>,
-    pub(super) entry: Option<Vec<u8>>,
-}
-
-impl StoredEntry {
-    /// Takes the answer to [`Commands::look_up`] apart, one for each key in their order.
-    pub(super) fn all(answer: Vec<Option<Vec<u8>>>) -> Vec<Self> {
-        let mut values = answer.into_iter();
-        let stored = iter::from_fn(|| {
-            Some(Self {
-                generation: values.next()?,
-                fence: values.next()?,
-                entry: values.next()?,
-            })
-        });
-        stored.collect()
-    }
-}
-
 /// Makes commands for keys with one prefix.
 pub(super) struct Commands {
     prefix: String,
@@ -68,8 +45,7 @@ impl Commands {
         }
     }
 
-    /// Reads generation, fence and entry of each key: see [`StoredEntry`]. The three of one key are of one
-    /// moment.
+    /// Reads generation, fence and entry of each key, in this order. The three of one key are of one moment.
     pub(super) fn look_up<'a>(&self, keys: impl IntoIterator<Item = &'a StatsKey>) -> Cmd {
         let mut command = cmd("MGET");
         for key in keys {
@@ -139,7 +115,7 @@ impl Commands {
 
     /// Makes `era` the current one.
     pub(super) fn set_era(&self, era: Era) -> Cmd {
-        set_mark(self.era_key(), era)
+        set_mark(self.common_key("era"), era)
     }
 
     /// Changes nothing, but a master that accepts no writes refuses it.
@@ -149,16 +125,14 @@ impl Commands {
 
     /// Changes nothing, but is refused if this instance may not do all that invalidations need.
     pub(super) fn heartbeat(&self) -> Cmd {
-        let mut command = cmd("EVAL");
-        let key = format!("{}heartbeat", self.prefix);
-        command.arg(HEARTBEAT).arg(1).arg(key);
-        command
+        let key = self.common_key("heartbeat");
+        cmd("EVAL").arg(HEARTBEAT).arg(1).arg(key).take()
     }
 
     /// Stores the test entry `mark` for `life`.
     pub(super) fn store_test_entry(&self, mark: &str, life: Duration) -> Cmd {
         cmd("SET")
-            .arg(self.test_key(mark))
+            .arg(self.common_key(format_args!("test:{mark}")))
             .arg(mark)
             .arg("PX")
             .arg(milliseconds(life))
@@ -167,22 +141,24 @@ impl Commands {
 
     /// Reads the test entry `mark`.
     pub(super) fn get_test_entry(&self, mark: &str) -> Cmd {
-        cmd("GET").arg(self.test_key(mark)).take()
+        cmd("GET")
+            .arg(self.common_key(format_args!("test:{mark}")))
+            .take()
     }
 
-    /// Makes every instance forget everything from before the era `purge`.
+    /// Makes every instance trust nothing from before the era `purge`.
     pub(super) fn set_purge(&self, purge: Era) -> Cmd {
-        set_mark(self.purge_key(), purge)
+        set_mark(self.common_key("purge"), purge)
     }
 
     /// Reads the last purge.
     pub(super) fn get_purge(&self) -> Cmd {
-        cmd("GET").arg(self.purge_key()).take()
+        cmd("GET").arg(self.common_key("purge")).take()
     }
 
     /// Reads the current era.
     pub(super) fn get_era(&self) -> Cmd {
-        cmd("GET").arg(self.era_key()).take()
+        cmd("GET").arg(self.common_key("era")).take()
     }
 
     /// Gives `holder` the lease to compute `key` in generation `seen`, unless it is taken.
@@ -256,16 +232,9 @@ impl Commands {
         self.key(key.tenant(), name)
     }
 
-    fn test_key(&self, mark: &str) -> String {
-        format!("{}test:{mark}", self.prefix)
-    }
-
-    fn era_key(&self) -> String {
-        format!("{}era", self.prefix)
-    }
-
-    fn purge_key(&self) -> String {
-        format!("{}purge", self.prefix)
+    /// A key that no tenant has.
+    fn common_key(&self, name: impl Display) -> String {
+        format!("{}{name}", self.prefix)
     }
 }
 
@@ -315,8 +284,8 @@ pub(super) fn parse_era(kept: &[u8]) -> Option<Era> {
 
 fn parse_mark(mark: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(mark).ok()?;
-    let is_mark =
-        digits.len() == MARK_DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    // A number may also have a sign.
+    let is_mark = digits.len() == MARK_DIGITS && !digits.starts_with('+');
     is_mark.then(|| u64::from_str_radix(digits, 16).ok())?
 }
 

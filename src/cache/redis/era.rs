@@ -9,7 +9,7 @@
 //! and no entry from before is hit. No clock is involved.
 //!
 //! # Purging everything
-//! Whoever wants all instances to forget everything proclaims a new era and then marks that era as a
+//! Whoever purges all instances proclaims a new era and then marks that era as a
 //! *purge* under another key, since an instance that starts may replace the era before others have
 //! read it. An instance that finds a new purge with a heartbeat trusts no era from before it. If it has
 //! not read the era of the purge, that era may be older than its own: the instance may have just
@@ -46,7 +46,7 @@ struct EraState {
     /// Which era new generations carry.
     current: Era,
     /// The trusted ones, oldest first.
-    known: VecDeque<Era>,
+    trusted: VecDeque<Era>,
     /// The last purge that this instance has read.
     purge: Option<Era>,
 }
@@ -55,7 +55,7 @@ impl Eras {
     pub(super) fn new() -> Self {
         Self(Mutex::new(EraState {
             current: Era::NONE,
-            known: VecDeque::new(),
+            trusted: VecDeque::new(),
             purge: None,
         }))
     }
@@ -68,8 +68,8 @@ impl Eras {
     /// Notes that Redis has stored this instance's own `era`: no earlier era is trusted any more.
     pub(super) fn proclaim(&self, era: Era) {
         let mut state = self.0.lock();
-        state.known.clear();
-        state.known.push_back(era);
+        state.trusted.clear();
+        state.trusted.push_back(era);
         state.current = era;
     }
 
@@ -79,12 +79,12 @@ impl Eras {
     pub(super) fn see_purge(&self, purge: Era) -> bool {
         let mut state = self.0.lock();
         if state.purge != Some(purge) {
-            let position = state.known.iter().position(|era| *era == purge);
-            let earlier = position.unwrap_or(state.known.len());
-            state.known.drain(..earlier);
+            let position = state.trusted.iter().position(|era| *era == purge);
+            let earlier = position.unwrap_or(state.trusted.len());
+            state.trusted.drain(..earlier);
             state.purge = Some(purge);
         }
-        !state.known.is_empty()
+        !state.trusted.is_empty()
     }
 
     /// Notes that this instance has read `era` since it proclaimed its own. Returns whether that era is
@@ -92,20 +92,25 @@ impl Eras {
     pub(super) fn see(&self, era: Era) -> bool {
         let mut state = self.0.lock();
         state.current = era;
-        let is_new = !state.known.contains(&era);
+        let is_new = !state.trusted.contains(&era);
         if is_new {
-            if state.known.len() >= REMEMBERED {
-                state.known.pop_front();
+            if state.trusted.len() >= REMEMBERED {
+                state.trusted.pop_front();
             }
-            state.known.push_back(era);
+            state.trusted.push_back(era);
         }
         is_new
     }
 
     /// Whether a generation that carries `era` was made since this instance proclaimed its own era.
-    pub(super) fn is_known(&self, era: Era) -> bool {
+    pub(super) fn is_trusted(&self, era: Era) -> bool {
         // The latest are the most likely.
-        self.0.lock().known.iter().rev().any(|known| *known == era)
+        self.0
+            .lock()
+            .trusted
+            .iter()
+            .rev()
+            .any(|trusted| *trusted == era)
     }
 }
 
@@ -116,12 +121,12 @@ mod tests {
     #[test]
     fn eras_since_the_own_one_are_trusted_and_earlier_ones_are_not() {
         let eras = Eras::new();
-        assert!(!eras.is_known(eras.current()), "nothing is known yet");
+        assert!(!eras.is_trusted(eras.current()), "nothing is known yet");
         let [before, own, later] = [(); 3].map(|()| Era::random());
         eras.proclaim(before);
         eras.proclaim(own);
         eras.see(later);
-        assert!(!eras.is_known(before) && eras.is_known(own) && eras.is_known(later));
+        assert!(!eras.is_trusted(before) && eras.is_trusted(own) && eras.is_trusted(later));
         assert_eq!(eras.current(), later);
     }
 
@@ -134,11 +139,11 @@ mod tests {
         eras.see(purge);
         eras.see(later);
         assert!(eras.see_purge(purge));
-        assert!(!eras.is_known(own) && !eras.is_known(seen));
-        assert!(eras.is_known(purge) && eras.is_known(later));
+        assert!(!eras.is_trusted(own) && !eras.is_trusted(seen));
+        assert!(eras.is_trusted(purge) && eras.is_trusted(later));
         eras.see(own);
         assert!(eras.see_purge(purge));
-        assert!(eras.is_known(own), "the purge is not a new one");
+        assert!(eras.is_trusted(own), "the purge is not a new one");
     }
 
     #[test]
@@ -148,13 +153,13 @@ mod tests {
         eras.proclaim(own);
         for _ in 0..2 {
             assert!(!eras.see_purge(purge), "until an era is read");
-            assert!(!eras.is_known(own) && !eras.is_known(purge));
+            assert!(!eras.is_trusted(own) && !eras.is_trusted(purge));
         }
         assert!(
             eras.see(own),
             "which is the current one, and so later than the purge"
         );
-        assert!(eras.see_purge(purge) && eras.is_known(own));
+        assert!(eras.see_purge(purge) && eras.is_trusted(own));
     }
 
     #[test]
@@ -165,7 +170,7 @@ mod tests {
         for _ in 0..REMEMBERED {
             eras.see(Era::random());
         }
-        assert!(!eras.is_known(own) && eras.is_known(eras.current()));
-        assert_eq!(eras.0.lock().known.len(), REMEMBERED);
+        assert!(!eras.is_trusted(own) && eras.is_trusted(eras.current()));
+        assert_eq!(eras.0.lock().trusted.len(), REMEMBERED);
     }
 }

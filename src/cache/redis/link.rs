@@ -56,13 +56,13 @@ pub(super) enum Delivery {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkState {
     /// Whether reads do without Redis.
-    pub is_open: bool,
+    pub is_breaker_open: bool,
     /// Why they do, if this is known.
     pub problem: Option<LinkProblem>,
     /// How often Redis was found not to be usable, at the start or later.
-    pub opened: u64,
+    pub breaker_opened: u64,
     /// How often Redis has begun to answer, the first time included.
-    pub closed: u64,
+    pub breaker_closed: u64,
     /// Tenants with an invalidation that has yet to be delivered to Redis.
     pub undelivered: usize,
     /// Tenants that are being written to while Redis lacks the fence.
@@ -171,17 +171,17 @@ impl RedisLink {
     /// before the last silence of Redis: then the generation must be replaced before an entry is hit.
     pub(super) fn trusted_generation(&self, stored: &[u8]) -> Option<Generation> {
         let (generation, era) = parse_generation(stored)?;
-        self.eras.is_known(era).then_some(generation)
+        self.eras.is_trusted(era).then_some(generation)
     }
 
     pub(super) fn state(&self) -> LinkState {
         let breaker = self.heartbeat.breaker();
         let pending = self.pending.counts(Instant::now());
         LinkState {
-            is_open: breaker.is_open(),
+            is_breaker_open: breaker.is_open(),
             problem: breaker.problem,
-            opened: breaker.opened,
-            closed: breaker.closed,
+            breaker_opened: breaker.opened,
+            breaker_closed: breaker.closed,
             undelivered: pending.undelivered,
             unraised: pending.unraised,
             is_overrun: pending.is_overrun,
@@ -189,7 +189,7 @@ impl RedisLink {
         }
     }
 
-    /// Makes every instance forget everything, and waits until all of them have: see `era`.
+    /// Purges every instance, and waits until all of them have: see `era`.
     pub(super) async fn purge(&self) -> Result<(), ClientError> {
         let purge = Era::random();
         for command in [self.commands.set_era(purge), self.commands.set_purge(purge)] {

@@ -52,7 +52,7 @@ use async_trait::async_trait;
 
 use self::{
     client::ClientError,
-    commands::{StoredEntry, milliseconds, new_mark, parse_generation},
+    commands::{milliseconds, new_mark, parse_generation},
     envelope::Envelope,
     heartbeat::{HEARTBEAT_TIMEOUT, TRUST_LIMIT},
     link::{Delivery, RedisLink},
@@ -99,6 +99,9 @@ struct RedisFence {
     may_be_raised_late: bool,
 }
 
+/// What Redis stores under one name, if anything.
+type StoredValue = Option<Vec<u8>>;
+
 /// Keys that are looked up in one round trip for a list of keys.
 const LOOKUP_BATCH: usize = 200;
 
@@ -130,13 +133,11 @@ impl RedisCache {
 
     /// Whether Redis has served this instance lately. Otherwise the silence has lasted so long that the
     /// instance will notice it, and trust nothing that is stored until then.
-    #[must_use]
     pub(super) fn is_reached(&self) -> bool {
         self.link.heartbeat.silence(Instant::now()) < TRUST_LIMIT + HEARTBEAT_TIMEOUT
     }
 
     /// How the link to Redis fares.
-    #[must_use]
     pub fn link_state(&self) -> LinkState {
         self.link.state()
     }
@@ -148,7 +149,7 @@ impl RedisCache {
             return Ok(Lookup::Bypass(link.distrust(tenant)));
         };
         let look_up = link.commands.look_up([key]);
-        let [generation, fence, entry]: [Option<Vec<u8>>; 3] =
+        let [generation, fence, entry]: [StoredValue; 3] =
             link.send(&look_up, link.response_timeout).await?;
         // Checked again: this instance may have been stopped while the answer was waiting for it.
         if link.trusted_epoch(tenant) != Some(epoch) {
@@ -192,14 +193,10 @@ impl RedisCache {
         self.life.lookup(permit, entry)
     }
 
-    fn is_hit(&self, stored: StoredEntry) -> bool {
-        let generation = stored
-            .generation
-            .and_then(|bytes| self.link.trusted_generation(&bytes));
-        stored.fence.is_none()
-            && generation.is_some_and(|generation| {
-                matches!(self.lookup(generation, stored.entry), Lookup::Hit(..))
-            })
+    fn is_hit(&self, generation: StoredValue, entry: StoredValue) -> bool {
+        let generation = generation.and_then(|bytes| self.link.trusted_generation(&bytes));
+        let lookup = generation.map(|generation| self.lookup(generation, entry));
+        matches!(lookup, Some(Lookup::Hit(..)))
     }
 
     async fn put(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), ClientError> {
@@ -239,9 +236,10 @@ impl RedisCache {
         let mut page = KeyPageBuilder::new(after, limit);
         for batch in entries.chunks(LOOKUP_BATCH) {
             let look_up = link.commands.look_up(batch.iter().map(|(_, key)| key));
-            let stored = StoredEntry::all(link.send(&look_up, timeout).await?);
-            for ((epoch, key), stored) in batch.iter().zip(stored) {
-                if link.trusted_epoch(key.tenant()) == Some(*epoch) && self.is_hit(stored) {
+            let stored: Vec<(_, StoredValue, _)> = link.send(&look_up, timeout).await?;
+            for ((epoch, key), (generation, fence, entry)) in batch.iter().zip(stored) {
+                let is_trusted = link.trusted_epoch(key.tenant()) == Some(*epoch);
+                if is_trusted && fence.is_none() && self.is_hit(generation, entry) {
                     page.add(key.as_str());
                 }
             }
@@ -268,9 +266,9 @@ impl StatsCache for RedisCache {
             async move { cache.get(&key).await }
         };
         // One lookup of a key waits for Redis at a time, and serves all who have come before it began.
-        let landed = self.lookups.join_next(key, get).await;
-        let landed = landed.map_err(|error| CacheError::Unavailable(error.to_string()))?;
-        Ok(landed.value?)
+        let flight = self.lookups.join_next(key, get).await;
+        let flight = flight.map_err(|error| CacheError::Unavailable(error.to_string()))?;
+        Ok(flight.value?)
     }
 
     async fn store(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), CacheError> {
@@ -304,7 +302,9 @@ impl StatsCache for RedisCache {
             fence,
             may_be_raised_late: delivery != Delivery::FirstAttempt,
         };
-        Ok(Fence::new(ticket, Some(until)).delivered(is_delivered))
+        let mut raised = Fence::new(ticket, Some(until));
+        raised.is_delivered = is_delivered;
+        Ok(raised)
     }
 
     async fn release(&self, fence: Fence) -> Result<Released, CacheError> {
@@ -330,7 +330,7 @@ impl StatsCache for RedisCache {
         delivery.map(|_undelivered| Released::Pending)
     }
 
-    async fn forget(&self) -> Result<(), CacheError> {
+    async fn purge(&self) -> Result<(), CacheError> {
         Ok(self.link.purge().await?)
     }
 }

@@ -102,7 +102,7 @@ async fn trust_each_other(a: &RedisCache, b: &RedisCache) {
     until(async || {
         let known = |one: &RedisCache, other: &RedisCache| {
             let era = other.link.eras.current();
-            trusted(one).is_some() && one.link.eras.is_known(era)
+            trusted(one).is_some() && one.link.eras.is_trusted(era)
         };
         known(a, b) && known(b, a)
     })
@@ -223,8 +223,8 @@ impl StatsCache for Instance {
     async fn release(&self, fence: Fence) -> Result<Released, CacheError> {
         self.cache.release(fence).await
     }
-    async fn forget(&self) -> Result<(), CacheError> {
-        self.cache.forget().await
+    async fn purge(&self) -> Result<(), CacheError> {
+        self.cache.purge().await
     }
 }
 

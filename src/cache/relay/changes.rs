@@ -1,4 +1,4 @@
-//! Which tenants other people's SQL has changed, and forgetting what is cached for them.
+//! Which tenants other people's SQL has changed, and purging what is cached for them.
 
 use std::{collections::HashSet, future, mem, sync::Arc, time::Duration};
 
@@ -6,27 +6,27 @@ use futures_util::{StreamExt as _, stream};
 use tokio::task::JoinSet;
 
 use crate::{
-    cache::stats_cache::{StatsCache, forget_tenant},
+    cache::stats_cache::{StatsCache, purge_tenant},
     tenant::TenantId,
 };
 
-/// Tenants that are remembered one by one. When there are more, everything is forgotten.
+/// Tenants that are remembered one by one. When there are more, everything is purged.
 const MAX_TENANTS: usize = 1000;
 
-/// Tenants that are forgotten at a time.
+/// Tenants that are purged at a time.
 const AT_ONCE: usize = 16;
 
-/// The pause before what could not be forgotten is tried again.
+/// The pause before what could not be purged is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// What has changed and was not forgotten yet.
+/// What has changed and was not purged yet.
 #[derive(Debug, Default)]
 struct Changed {
     everything: bool,
     tenants: HashSet<TenantId>,
 }
 
-/// Forgets what has changed, one lot after the other: what changes again meanwhile is of the next lot.
+/// Purges what has changed, one lot after the other: what changes again meanwhile is of the next lot.
 pub(super) struct ChangeFollower {
     cache: Arc<dyn StatsCache>,
     waiting: Changed,
@@ -39,18 +39,18 @@ impl Changed {
         !self.everything && self.tenants.is_empty()
     }
 
-    async fn forget(self, cache: Arc<dyn StatsCache>) -> Self {
+    async fn purge(self, cache: Arc<dyn StatsCache>) -> Self {
         let mut left = Self::default();
         if self.everything {
-            let forgotten = cache.forget().await;
-            left.everything = forgotten.is_err();
+            let purged = cache.purge().await;
+            left.everything = purged.is_err();
         } else {
             let cache = &*cache;
-            let forget = |tenant: TenantId| async move {
-                let failed = forget_tenant(cache, &tenant).await.is_err();
+            let purge = |tenant: TenantId| async move {
+                let failed = purge_tenant(cache, &tenant).await.is_err();
                 failed.then_some(tenant)
             };
-            let tenants = stream::iter(self.tenants).map(forget);
+            let tenants = stream::iter(self.tenants).map(purge);
             let failed = tenants.buffer_unordered(AT_ONCE);
             left.tenants = failed.filter_map(|tenant| async { tenant }).collect().await;
         }
@@ -85,15 +85,15 @@ impl ChangeFollower {
         self.waiting.tenants.clear();
     }
 
-    /// Begins to forget what has changed, unless an earlier lot is still being forgotten.
+    /// Begins to purge what has changed, unless an earlier lot is still being purged.
     pub(super) fn start(&mut self) {
         if self.running.is_empty() && !self.waiting.is_empty() {
             let changed = mem::take(&mut self.waiting);
-            self.running.spawn(changed.forget(Arc::clone(&self.cache)));
+            self.running.spawn(changed.purge(Arc::clone(&self.cache)));
         }
     }
 
-    /// Waits until a lot was forgotten, for ever if there is none.
+    /// Waits until a lot was purged, for ever if there is none.
     pub(super) async fn done(&mut self) {
         match self.running.join_next().await {
             Some(Ok(left)) => {

@@ -1,5 +1,5 @@
 //! The listener: it hears what PostgreSQL announces, raises the fences of writers that do not reach
-//! Redis, and forgets what other people's SQL has changed.
+//! Redis, and purges what other people's SQL has changed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,8 +15,8 @@ use tokio::{
 
 use super::{
     changes::ChangeFollower,
-    known::Known,
     store::{self, CHANGES, PENDING, PendingRow, RowLives},
+    view::RelayView,
 };
 use crate::{
     cache::{
@@ -47,7 +47,7 @@ pub(super) struct RelayListener {
     cache: Arc<dyn StatsCache>,
     redis: Option<RedisCache>,
     lives: RowLives,
-    known: watch::Sender<Known>,
+    view: watch::Sender<RelayView>,
     changes: ChangeFollower,
     /// The raised fences, by the ids of their rows.
     raised: HashMap<i64, Fence>,
@@ -74,7 +74,7 @@ impl RelayListener {
         cache: Arc<dyn StatsCache>,
         redis: Option<RedisCache>,
         lives: RowLives,
-        known: watch::Sender<Known>,
+        view: watch::Sender<RelayView>,
     ) -> Self {
         Self {
             changes: ChangeFollower::new(Arc::clone(&cache)),
@@ -82,7 +82,7 @@ impl RelayListener {
             cache,
             redis,
             lives,
-            known,
+            view,
             raised: HashMap::new(),
             raising: JoinSet::new(),
             being_raised: HashSet::new(),
@@ -109,14 +109,14 @@ impl RelayListener {
                 }
                 Err(error) => error,
             };
-            if self.known.is_closed() {
+            if self.view.is_closed() {
                 return;
             }
             if self.is_heard {
                 log::warn!("relay: the database's announcements are not heard: {error}");
                 self.is_heard = false;
             }
-            self.known.send_modify(|known| known.unreached_since = None);
+            self.view.send_modify(|view| view.unreached_since = None);
             sleep(CONNECT_PAUSE).await;
             session = self.connect().await;
             // What changed meanwhile was not heard.
@@ -132,7 +132,7 @@ impl RelayListener {
             last_read: None,
             reaches_redis: false,
         };
-        let known = self.known.clone();
+        let view = self.view.clone();
         loop {
             if let Err(error) = self.step(&mut session, &mut progress).await {
                 return error;
@@ -150,7 +150,7 @@ impl RelayListener {
                     Err(_panicked) => self.being_raised.clear(),
                 },
                 () = self.changes.done() => {}
-                () = known.closed() => return DbError::Unavailable("nobody listens".to_owned()),
+                () = view.closed() => return DbError::Unavailable("nobody listens".to_owned()),
                 _ = ticks.tick() => {}
             }
             while let Some(announcement) = session.try_next() {
@@ -211,10 +211,10 @@ impl RelayListener {
     fn publish(&self, rows: &[PendingRow], is_redis_reached: bool) {
         let raised = rows.iter().filter(|row| row.is_raised).map(|row| row.id);
         let raised: HashSet<i64> = raised.collect();
-        self.known.send_modify(|known| {
-            known.waiting = (rows.len() - raised.len()) as u64;
-            known.raised = raised;
-            known.unreached_since = match known.unreached_since {
+        self.view.send_modify(|view| {
+            view.waiting = (rows.len() - raised.len()) as u64;
+            view.raised = raised;
+            view.unreached_since = match view.unreached_since {
                 _ if is_redis_reached => None,
                 None => Some(Instant::now()),
                 since => since,
@@ -251,10 +251,10 @@ impl RelayListener {
     fn note_raised(&mut self, id: i64, fence: Result<Fence, CacheError>) {
         self.being_raised.remove(&id);
         match fence {
-            Ok(fence) if fence.is_delivered() => {
+            Ok(fence) if fence.is_delivered => {
                 self.raised.insert(id, fence);
                 self.unmarked.push(id);
-                self.known.send_modify(|known| known.delivered += 1);
+                self.view.send_modify(|view| view.delivered += 1);
             }
             Ok(fence) => release(Arc::clone(&self.cache), fence),
             Err(error) => log::debug!("relay: a fence was not raised: {error}"),

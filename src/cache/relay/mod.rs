@@ -1,19 +1,19 @@
 //! The relay: a writer that does not reach Redis asks another instance, by way of PostgreSQL, to raise its
-//! fence. And every instance forgets what other people's SQL has changed.
+//! fence. And every instance purges what other people's SQL has changed.
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | `listener` | hearing what is announced, raising the fences of others, forgetting what has changed |
-//! | `changes` | which tenants have changed, and forgetting them |
-//! | `known` | what this instance last read |
+//! | `listener` | hearing what is announced, raising the fences of others, purging what has changed |
+//! | `changes` | which tenants have changed, and purging them |
+//! | `view` | what this instance last read |
 //! | `store` | the statements |
 //!
 //! docs/ARCHITECTURE.md, "A writer cut off from Redis", says why no answer is stale.
 
 mod changes;
-mod known;
 mod listener;
 mod store;
+mod view;
 
 use std::{mem, sync::Arc, time::Instant};
 
@@ -21,7 +21,7 @@ use log::Level;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use self::{known::Known, listener::RelayListener, store::RowLives};
+use self::{listener::RelayListener, store::RowLives, view::RelayView};
 use super::{
     redis::RedisCache,
     stats_cache::{Lifetime, StatsCache},
@@ -37,8 +37,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Relay {
     db: Db,
-    known: watch::Receiver<Known>,
-    route: Arc<Mutex<FenceRoute>>,
+    view: watch::Receiver<RelayView>,
+    last_route: Arc<Mutex<FenceRoute>>,
 }
 
 /// How the last fence of this instance came to Redis.
@@ -57,7 +57,7 @@ enum FenceRoute {
 pub(super) struct HandedOver {
     id: i64,
     is_raised: bool,
-    known: watch::Receiver<Known>,
+    view: watch::Receiver<RelayView>,
 }
 
 /// What a relay has to do and has done.
@@ -70,9 +70,9 @@ pub struct RelayCounts {
 }
 
 impl Relay {
-    /// Starts to follow what `db` announces: raises fences and forgets changes in `cache`, which is over
+    /// Starts to follow what `db` announces: raises fences and purges changes in `cache`, which is over
     /// `redis` if there is one. `None` if nobody announces anything, or if this instance has nothing to
-    /// forget.
+    /// purge.
     pub async fn start(
         db: &Db,
         cache: &Arc<dyn StatsCache>,
@@ -84,7 +84,7 @@ impl Relay {
         if !has_a_cache || !db.has_announcements() {
             return None;
         }
-        let (sender, known) = watch::channel(Known::default());
+        let (sender, view) = watch::channel(RelayView::default());
         let lives = RowLives {
             raised: settings.redis.fence_life,
             unraised: Lifetime::of(settings).whole() + settings.redis.fence_life,
@@ -95,18 +95,17 @@ impl Relay {
         tasks.background(listener.run(session));
         Some(Self {
             db: db.clone(),
-            known,
-            route: Arc::new(Mutex::new(FenceRoute::Direct)),
+            view,
+            last_route: Arc::new(Mutex::new(FenceRoute::Direct)),
         })
     }
 
     /// What there is to do, and what was done.
-    #[must_use]
     pub fn counts(&self) -> RelayCounts {
-        let known = self.known.borrow();
+        let view = self.view.borrow();
         RelayCounts {
-            waiting: known.waiting,
-            delivered: known.delivered,
+            waiting: view.waiting,
+            delivered: view.delivered,
         }
     }
 
@@ -128,33 +127,33 @@ impl Relay {
             let add = move |conn: &mut AnyConn| store::add(conn, &tenant);
             self.db.write(turn, until, add).await?
         };
-        let route = self.route(id).await;
+        let route = self.wait_for_fence(id).await;
         self.log_change(route);
         Ok(HandedOver {
             id,
             is_raised: route == FenceRoute::Relayed,
-            known: self.known.clone(),
+            view: self.view.clone(),
         })
     }
 
     /// Waits until an instance has raised the fence of the row with that id, or until none can.
-    async fn route(&self, id: i64) -> FenceRoute {
-        let mut known = self.known.clone();
+    async fn wait_for_fence(&self, id: i64) -> FenceRoute {
+        let mut view = self.view.clone();
         let route = async {
             loop {
                 let until_unreached = {
-                    let known = known.borrow_and_update();
-                    if known.raised.contains(&id) {
+                    let view = view.borrow_and_update();
+                    if view.raised.contains(&id) {
                         return FenceRoute::Relayed;
                     }
-                    known.until_unreached()
+                    view.until_unreached()
                 };
                 // If an instance may still reach Redis, the time-out below ends the wait first.
                 let until_unreached = until_unreached.unwrap_or(2 * RELAY_WAIT);
                 tokio::select! {
                     () = tokio::time::sleep(until_unreached) => return FenceRoute::Nowhere,
                     // If the listener has ended, so has the service.
-                    Ok(()) = known.changed() => {}
+                    Ok(()) = view.changed() => {}
                 }
             }
         };
@@ -163,7 +162,7 @@ impl Relay {
     }
 
     fn log_change(&self, route: FenceRoute) {
-        let mut last = self.route.lock();
+        let mut last = self.last_route.lock();
         if mem::replace(&mut *last, route) == route {
             return;
         }
@@ -192,7 +191,7 @@ impl HandedOver {
     /// Notes, when the write has ended, that the fence is to be released. A row that still waits for an
     /// instance is left: whoever raises its fence later makes the write known by that.
     pub(super) fn finish(self, conn: &mut AnyConn) {
-        if !self.is_raised && !self.known.borrow().is_unreached() {
+        if !self.is_raised && !self.view.borrow().is_unreached() {
             return;
         }
         if let Err(error) = store::remove(conn, self.id) {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use diesel::{
-    OptionalExtension, QueryResult, QueryableByName, RunQueryDsl, sql_query,
+    QueryResult, QueryableByName, RunQueryDsl,
+    dsl::sql,
+    sql_query,
     sql_types::{BigInt, Bool, Double, Text},
 };
 
@@ -45,12 +47,6 @@ pub(super) struct RowLives {
 }
 
 #[derive(QueryableByName)]
-struct Reached {
-    #[diesel(sql_type = Bool)]
-    is_reached: bool,
-}
-
-#[derive(QueryableByName)]
 struct RowId {
     #[diesel(sql_type = BigInt)]
     id: i64,
@@ -70,25 +66,27 @@ pub(super) fn add(conn: &mut AnyConn, tenant: &TenantId) -> QueryResult<i64> {
 
 /// Notes that a fence was raised for the row with that id, and announces it.
 pub(super) fn set_raised(conn: &mut AnyConn, id: i64) -> QueryResult<()> {
-    let set = sql_query(
-        "WITH changed AS (UPDATE pending_invalidations SET is_raised = TRUE WHERE id = $1 \
-                          RETURNING id) \
-         SELECT id, pg_notify($2, '') FROM changed",
+    change(
+        conn,
+        id,
+        "UPDATE pending_invalidations SET is_raised = TRUE",
     )
-    .bind::<BigInt, _>(id)
-    .bind::<Text, _>(PENDING);
-    on_db!(conn, |c| set.get_result::<RowId>(c).optional()).map(drop)
 }
 
 /// Removes the row with that id, and announces it.
 pub(super) fn remove(conn: &mut AnyConn, id: i64) -> QueryResult<()> {
-    let remove = sql_query(
-        "WITH removed AS (DELETE FROM pending_invalidations WHERE id = $1 RETURNING id) \
-         SELECT id, pg_notify($2, '') FROM removed",
-    )
+    change(conn, id, "DELETE FROM pending_invalidations")
+}
+
+/// Changes the row with that id by the statement `change`, and announces it if there is such a row.
+fn change(conn: &mut AnyConn, id: i64, change: &str) -> QueryResult<()> {
+    let changed = sql_query(format!(
+        "WITH changed AS ({change} WHERE id = $1 RETURNING id) \
+         SELECT pg_notify($2, '') FROM changed"
+    ))
     .bind::<BigInt, _>(id)
     .bind::<Text, _>(PENDING);
-    on_db!(conn, |c| remove.get_result::<RowId>(c).optional()).map(drop)
+    on_db!(conn, |c| changed.execute(c)).map(drop)
 }
 
 /// All rows, oldest first, without those whose life is over: these are removed.
@@ -108,16 +106,15 @@ pub(super) fn read(conn: &mut AnyConn, lives: RowLives) -> QueryResult<Vec<Pendi
 
 /// Whether Redis answers any instance.
 pub(super) fn is_redis_reached(conn: &mut AnyConn) -> QueryResult<bool> {
-    let ask = sql_query(
+    let is_reached = sql::<Bool>(
         "SELECT EXISTS (SELECT FROM pg_locks \
-                        WHERE locktype = 'advisory' AND objsubid = 1 \
-                        AND classid::bigint << 32 | objid::bigint = $1 AND database = \
-                            (SELECT oid FROM pg_database WHERE datname = current_database())) \
-                    AS is_reached",
+                        WHERE locktype = 'advisory' AND objsubid = 1 AND database = \
+                            (SELECT oid FROM pg_database WHERE datname = current_database()) \
+                        AND classid::bigint << 32 | objid::bigint = ",
     )
-    .bind::<BigInt, _>(REACHES_REDIS);
-    let Reached { is_reached } = on_db!(conn, |c| ask.get_result(c))?;
-    Ok(is_reached)
+    .bind::<BigInt, _>(REACHES_REDIS)
+    .sql(")");
+    on_db!(conn, |c| is_reached.get_result(c))
 }
 
 /// Tells PostgreSQL whether Redis answers this instance, and announces it.

@@ -72,9 +72,9 @@ impl StatsCache for Faulty {
         self.inner.release(fence).await
     }
 
-    async fn forget(&self) -> Result<(), CacheError> {
+    async fn purge(&self) -> Result<(), CacheError> {
         self.check()?;
-        self.inner.forget().await
+        self.inner.purge().await
     }
 }
 
@@ -132,6 +132,6 @@ fn not_run(_: &mut AnyConn) -> QueryResult<()> {
 async fn a_purge_that_fails_is_told() {
     let cached = through(Faulty::new(Fault::Fails));
     for whom in [Some(&tenant()), None] {
-        assert!(cached.writer.forget(whom).await.is_err());
+        assert!(cached.writer.purge(whom).await.is_err());
     }
 }

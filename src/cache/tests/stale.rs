@@ -144,7 +144,7 @@ async fn an_outage_says_nothing_once_any_computation_has_succeeded() {
 async fn what_was_purged_is_not_offered() {
     for whom in [Some(tenant()), None] {
         let cached = expired().await;
-        cached.writer.forget(whom.as_ref()).await.unwrap();
+        cached.writer.purge(whom.as_ref()).await.unwrap();
         let result = cached.reader.read(&key(), || fails(away())).await;
         assert!(matches!(result, Err(ReadError::Database(_))), "{result:?}");
     }

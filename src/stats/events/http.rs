@@ -33,7 +33,7 @@ use crate::{
 
 /// How long a stream is silent at most: shorter than proxies wait for an answer to go on. A viewer who
 /// has gone and a token that has expired are noticed then.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+const MAX_SILENCE: Duration = Duration::from_secs(15);
 
 /// How long clients wait before they connect again, in milliseconds: each another time, so that the
 /// viewers of an instance that stops do not all come to the next one at once.
@@ -113,7 +113,7 @@ fn stream_to(
         let (request, tenant) = (request.clone(), tenant.clone());
         async move {
             let mut viewer = viewer?;
-            let text = match timeout(HEARTBEAT, viewer.next()).await {
+            let text = match timeout(MAX_SILENCE, viewer.next()).await {
                 Ok(update) => event(&update?),
                 Err(_elapsed) => ":\n\n".to_owned(),
             };

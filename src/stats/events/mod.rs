@@ -61,7 +61,6 @@ pub(super) struct Viewer {
 
 impl LiveCounts {
     /// Shows the counts of `stats` to at most `max_viewers` at once, until `end` is cancelled.
-    #[must_use]
     pub fn new(
         stats: Arc<StatsService>,
         tasks: Tasks,
@@ -79,7 +78,6 @@ impl LiveCounts {
     }
 
     /// How many view counts now.
-    #[must_use]
     pub fn viewers(&self) -> usize {
         self.max_viewers - self.places.available_permits()
     }

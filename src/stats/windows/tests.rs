@@ -155,7 +155,7 @@ fn st_johns_changed_its_clocks_a_minute_after_midnight() {
         "2006-10-29T02:30/2006-10-30T03:30",
     );
 
-    // The second 23:30 of the 28th: the date on the wall decides which buckets are asked for.
+    // The second 23:30 of the 28th: the date on the wall decides which windows are asked for.
     let (again, zone) = (at("2006-10-29T03:00Z"), zone("America/St_Johns"));
     assert_eq!(local_date(again, &zone), date(2006, 10, 28));
     assert_eq!(
@@ -180,7 +180,7 @@ fn lord_howe_moves_by_half_an_hour() {
 }
 
 #[test]
-fn apias_missing_day_is_an_empty_bucket() {
+fn apias_missing_day_is_an_empty_window() {
     let zone = zone("Pacific/Apia");
     let last = at("2011-12-30T09:59:59Z");
     assert_eq!(local_date(last, &zone), date(2011, 12, 29));
@@ -191,10 +191,10 @@ fn apias_missing_day_is_an_empty_bucket() {
 
     let next = at("2011-12-30T10:00Z");
     assert_eq!(local_date(next, &zone), date(2011, 12, 31));
-    let buckets = windows(next, &zone);
-    assert_eq!(buckets.today, window("2011-12-30T10:00/2011-12-31T10:00"));
-    assert_eq!(buckets.week, window("2011-12-25T10:00/2011-12-31T10:00"));
-    assert_eq!(buckets.month, window("2011-12-01T10:00/2011-12-31T10:00"));
+    let windows = super::windows(next, &zone);
+    assert_eq!(windows.today, window("2011-12-30T10:00/2011-12-31T10:00"));
+    assert_eq!(windows.week, window("2011-12-25T10:00/2011-12-31T10:00"));
+    assert_eq!(windows.month, window("2011-12-01T10:00/2011-12-31T10:00"));
 }
 
 #[test]
@@ -239,9 +239,9 @@ fn months_have_their_own_lengths() {
             "2025-12-01T00:00/2026-01-01T00:00",
         ),
     ] {
-        let buckets = windows(noon(now.parse().unwrap()), &TimeZone::UTC);
+        let windows = super::windows(noon(now.parse().unwrap()), &TimeZone::UTC);
         assert_eq!(
-            (buckets.month, buckets.next_month),
+            (windows.month, windows.next_month),
             (window(month), window(next)),
             "{now}"
         );
@@ -281,8 +281,8 @@ fn a_week_is_sunday_to_saturday_across_months_and_years() {
         ),
     ] {
         for day in days {
-            let buckets = windows(noon(day.parse().unwrap()), &zone("America/Recife"));
-            assert_eq!(buckets.week, window(week), "{day}");
+            let windows = super::windows(noon(day.parse().unwrap()), &zone("America/Recife"));
+            assert_eq!(windows.week, window(week), "{day}");
         }
     }
 }

@@ -192,7 +192,7 @@ impl StatsCache for Broken {
             }
             Rule::NoRow => {
                 let fence = self.inner.fence(tenant).await?;
-                let until = fence.until();
+                let until = fence.until;
                 Ok(Fence::new(fence, until))
             }
             _ => self.inner.fence(tenant).await,
@@ -214,7 +214,7 @@ impl StatsCache for Broken {
         self.inner.release(fence).await
     }
 
-    async fn forget(&self) -> Result<(), CacheError> {
-        self.inner.forget().await
+    async fn purge(&self) -> Result<(), CacheError> {
+        self.inner.purge().await
     }
 }

@@ -80,7 +80,7 @@ impl StatsCache for Slow {
         self.inner.release(fence).await
     }
 
-    async fn forget(&self) -> Result<(), CacheError> {
-        self.inner.forget().await
+    async fn purge(&self) -> Result<(), CacheError> {
+        self.inner.purge().await
     }
 }

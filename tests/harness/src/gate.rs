@@ -155,7 +155,7 @@ impl StatsCache for Gated {
         self.inner.release(fence).await
     }
 
-    async fn forget(&self) -> Result<(), CacheError> {
-        self.inner.forget().await
+    async fn purge(&self) -> Result<(), CacheError> {
+        self.inner.purge().await
     }
 }

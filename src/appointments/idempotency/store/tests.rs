@@ -92,13 +92,16 @@ fn a_key_is_forgotten_after_its_time_and_not_before() {
         database.run(|conn| {
             let mut create = |at| create(conn, &new("clinic"), &key("a"), any_time(), at).unwrap();
             assert!(matches!(create(now()), CreateOutcome::Created(_)));
-            let short_of_it = KEPT - SignedDuration::from_micros(1);
+            let short_of_it = KEY_LIFE - SignedDuration::from_micros(1);
             assert!(matches!(
                 create(later(short_of_it)),
                 CreateOutcome::Replayed(_)
             ));
-            assert!(matches!(create(later(KEPT)), CreateOutcome::Created(_)));
-            assert!(matches!(create(later(KEPT)), CreateOutcome::Replayed(_)));
+            assert!(matches!(create(later(KEY_LIFE)), CreateOutcome::Created(_)));
+            assert!(matches!(
+                create(later(KEY_LIFE)),
+                CreateOutcome::Replayed(_)
+            ));
             assert_eq!(count(conn), (2, 1));
         });
     }
@@ -113,7 +116,7 @@ fn old_keys_are_removed_a_few_at_a_time() {
                 create(conn, &new("clinic"), &old, any_time(), now()).unwrap();
             }
             let left = ["a", "b", "c", "d"].map(|raw| {
-                create(conn, &new("other"), &key(raw), any_time(), later(KEPT)).unwrap();
+                create(conn, &new("other"), &key(raw), any_time(), later(KEY_LIFE)).unwrap();
                 count(conn).1
             });
             assert_eq!(

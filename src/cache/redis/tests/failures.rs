@@ -101,7 +101,7 @@ async fn what_is_from_before_the_write_of_a_dead_writer_is_not_hit_by_an_instanc
     let mut server = Server::start();
     let (a, b) = open_two(&server).await;
     // Its mark stays, and must not vouch for what followed it.
-    a.forget().await.unwrap();
+    a.purge().await.unwrap();
     fill(&b, "before").await;
     // It comes back with what it held.
     server.run::<()>(&["SAVE"]);
@@ -120,11 +120,11 @@ async fn what_is_from_before_the_write_of_a_dead_writer_is_not_hit_by_an_instanc
 async fn a_restart_that_lost_an_invalidation_is_noticed_however_short_it_was() {
     let mut server = Server::start();
     let (a, b) = open_two(&server).await;
-    a.forget().await.unwrap();
+    a.purge().await.unwrap();
     fill(&b, "before").await;
     server.run::<()>(&["SAVE"]);
     // So that the mark of the first purge, which comes back, is another than the last one seen.
-    a.forget().await.unwrap();
+    a.purge().await.unwrap();
     write(&a).await;
     server.kill();
     server.restart();

@@ -40,6 +40,6 @@ async fn an_instance_that_reads_redis_forgets_everything_when_one_that_reads_mem
     let (mirror, reader) = open_two(&server).await;
     let writer = mirrored(mirror);
     fill(&reader, "before").await;
-    writer.forget().await.unwrap();
+    writer.purge().await.unwrap();
     seen(&reader, &key()).await;
 }

@@ -64,7 +64,9 @@ async fn the_reason_is_known_and_writes_go_on() {
         let is_said = async {
             loop {
                 let state = cache.link_state();
-                assert!(state.is_open && state.opened == 1 && state.closed == 0);
+                assert!(
+                    state.is_breaker_open && state.breaker_opened == 1 && state.breaker_closed == 0
+                );
                 let problem = state.problem.expect(&url).to_string();
                 if problem.contains(reason) {
                     return;

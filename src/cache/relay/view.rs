@@ -11,7 +11,7 @@ const UNREACHED_AFTER: Duration = Duration::from_secs(1);
 
 /// What the listener has read, and what it has done.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct RelayView {
     /// The rows for which an instance has raised a fence.
     pub(super) raised: HashSet<i64>,
     /// How many rows wait for their fence.
@@ -23,7 +23,7 @@ pub(super) struct Known {
     pub(super) delivered: u64,
 }
 
-impl Known {
+impl RelayView {
     /// How long a writer still has to wait for an instance that Redis answers, if it hears of none.
     /// Nothing if there may be one.
     pub(super) fn until_unreached(&self) -> Option<Duration> {
