@@ -1,9 +1,17 @@
 //! Work that outlives the request that began it: a computation that others wait for, a write whose
 //! client has left. The service waits for all of it before it stops.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::{
+    runtime::Handle,
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::task::TaskTracker;
 
 /// Starts tasks on the service's runtime, not on that of a web worker, and counts those that run.
@@ -25,7 +33,7 @@ impl Tasks {
 
     /// Each task will run on the runtime that starts it, and end with it. Whoever waits for it there is woken
     /// without a system call.
-    pub fn beside_their_callers() -> Self {
+    pub fn on_callers_runtime() -> Self {
         Self {
             runtime: None,
             running: TaskTracker::new(),
@@ -61,5 +69,23 @@ impl Tasks {
         tokio::time::timeout(limit, self.running.wait())
             .await
             .is_ok()
+    }
+}
+
+/// Calls `work` with `owner` at once and then every `period`, until the owner is dropped. After a call
+/// that took longer than that, the next one follows at once.
+pub async fn repeat_while_alive<T>(
+    owner: Weak<T>,
+    period: Duration,
+    mut work: impl AsyncFnMut(Arc<T>),
+) {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(owner) = owner.upgrade() else {
+            return;
+        };
+        work(owner).await;
     }
 }

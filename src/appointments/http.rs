@@ -232,20 +232,22 @@ async fn create(
     // died before it did so, or may not have done it yet.
     let write =
         move |conn: &mut AnyConn| idempotency::store::create(conn, &new, &key, earliest_start, now);
-    match appointments.stats.write(&tenant, write).await? {
-        CreateOutcome::Created(answer) => Ok(created(&request, answer.id)
-            .content_type(ContentType::json())
-            .body(answer.body)),
-        CreateOutcome::Replayed(answer) => Ok(created(&request, answer.id)
-            .insert_header((idempotency::http::REPLAYED, "true"))
-            .content_type(ContentType::json())
-            .body(answer.body)),
-        CreateOutcome::KeyReused => Err(ApiError::invalid_field(
-            idempotency::http::KEY,
-            "was used before for another appointment; a new one needs a new key",
-        )),
-        CreateOutcome::StartsTooEarly => Err(starts_in_the_past()),
+    let (answer, is_replayed) = match appointments.stats.write(&tenant, write).await? {
+        CreateOutcome::Created(answer) => (answer, false),
+        CreateOutcome::Replayed(answer) => (answer, true),
+        CreateOutcome::KeyReused => {
+            return Err(ApiError::invalid_field(
+                idempotency::http::KEY,
+                "was used before for another appointment; a new one needs a new key",
+            ));
+        }
+        CreateOutcome::StartsTooEarly => return Err(starts_in_the_past()),
+    };
+    let mut response = created(&request, answer.id);
+    if is_replayed {
+        response.insert_header((idempotency::http::REPLAYED, "true"));
     }
+    Ok(response.content_type(ContentType::json()).body(answer.body))
 }
 
 /// 422. `AlignWork`'s front end looks for these words.

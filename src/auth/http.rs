@@ -35,7 +35,6 @@ use crate::{
 const COOKIE_NAME: &str = "access_token";
 
 /// How callers are authenticated.
-#[derive(Debug)]
 pub struct Auth {
     /// Checks their tokens. Without it nobody needs a token.
     verifier: Option<Arc<Verifier>>,

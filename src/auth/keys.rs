@@ -76,7 +76,7 @@ impl Keys {
     pub fn load(settings: &AuthSettings) -> Result<Self, KeysError> {
         match KeyFile::of(settings) {
             Some(file) => file.keys(&file.text()?),
-            None if settings.secret.is_set() => Ok(Self(vec![hmac(&settings.secret)])),
+            None if settings.secret.is_set() => Ok(Self(vec![secret_key(&settings.secret)])),
             None => Err(KeysError(
                 "auth.mode: \"jwt\" needs a key to check tokens with".to_owned(),
             )),
@@ -157,7 +157,7 @@ impl Display for KeyFile {
     }
 }
 
-fn hmac(secret: &Secret) -> Key {
+fn secret_key(secret: &Secret) -> Key {
     Key {
         id: None,
         decoding: DecodingKey::from_secret(secret.reveal()),
@@ -169,7 +169,7 @@ fn secret_of_file(text: &str) -> Result<KeySet, String> {
     let line = text.strip_suffix('\n').unwrap_or(text);
     let line = line.strip_suffix('\r').unwrap_or(line);
     let secret = Secret::new(line).map_err(|error| error.to_string())?;
-    Ok(hmac(&secret).into())
+    Ok(secret_key(&secret).into())
 }
 
 fn public_key(text: &str) -> Result<KeySet, String> {
@@ -178,13 +178,7 @@ fn public_key(text: &str) -> Result<KeySet, String> {
     if text.contains("PRIVATE KEY-----") {
         return Err(format!("it holds a private key, {ALLOWED}"));
     }
-    let is_public = [
-        "-----BEGIN PUBLIC KEY-----",
-        "-----BEGIN RSA PUBLIC KEY-----",
-    ]
-    .iter()
-    .any(|label| text.contains(label));
-    if !is_public || text.matches("-----BEGIN ").count() != 1 {
+    if text.matches("-----BEGIN ").count() != 1 || !text.contains("PUBLIC KEY-----") {
         return Err(format!("it does not hold one public key, {ALLOWED}"));
     }
     let pem = text.trim().as_bytes();
@@ -196,7 +190,8 @@ fn public_key(text: &str) -> Result<KeySet, String> {
     .into_iter()
     .find_map(|(key, algorithm)| Some((key.ok()?, algorithm)));
     let (decoding, algorithm) = found.ok_or_else(|| format!("it is not understood, {ALLOWED}"))?;
-    let key = fit(None, decoding, algorithm).map_err(|problem| format!("{problem}, {ALLOWED}"))?;
+    let key = checked_key(None, decoding, algorithm)
+        .map_err(|problem| format!("{problem}, {ALLOWED}"))?;
     Ok(key.into())
 }
 
@@ -209,7 +204,7 @@ fn key_set(text: &str) -> Result<KeySet, String> {
     let mut keys: Vec<Key> = Vec::new();
     let mut ignored = Vec::new();
     for (number, jwk) in (1..).zip(listed) {
-        let problem = match member(jwk) {
+        let problem = match read_jwk(jwk) {
             Ok(None) => continue,
             Ok(Some(new)) => {
                 let is_alike = |key: &Key| key.id == new.id && key.algorithm == new.algorithm;
@@ -237,7 +232,7 @@ fn key_set(text: &str) -> Result<KeySet, String> {
 }
 
 /// A key of a set; `None` if it is not for checking signatures.
-fn member(raw: &Value) -> Result<Option<Key>, String> {
+fn read_jwk(raw: &Value) -> Result<Option<Key>, String> {
     const ALLOWED: &str = "allowed are RSA for RS256, P-256 for ES256 and Ed25519 for EdDSA";
     let jwk: Jwk = serde_json::from_value(raw.clone()).map_err(|_| "it is not a JWK".to_owned())?;
     let common = jwk.common.clone();
@@ -272,13 +267,17 @@ fn member(raw: &Value) -> Result<Option<Key>, String> {
     let id = common.key_id.filter(|id| !id.is_empty());
     DecodingKey::from_jwk(&jwk)
         .map_err(|_| "it cannot be decoded".to_owned())
-        .and_then(|decoding| fit(id, decoding, algorithm))
+        .and_then(|decoding| checked_key(id, decoding, algorithm))
         .map(Some)
         .map_err(|problem| format!("{problem}, {ALLOWED}"))
 }
 
 /// Refuses at the start a key with which every token would be refused later.
-fn fit(id: Option<String>, decoding: DecodingKey, algorithm: Algorithm) -> Result<Key, String> {
+fn checked_key(
+    id: Option<String>,
+    decoding: DecodingKey,
+    algorithm: Algorithm,
+) -> Result<Key, String> {
     if algorithm == Algorithm::RS256 {
         let utils = &DEFAULT_PROVIDER.key_utils;
         let (n, e) = match decoding.kind() {

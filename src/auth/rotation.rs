@@ -11,7 +11,11 @@ use super::{
     keys::{KeyFile, Keys, KeysError},
     token::Verifier,
 };
-use crate::{clock::Clock, settings::AuthSettings, tasks::Tasks};
+use crate::{
+    clock::Clock,
+    settings::AuthSettings,
+    tasks::{Tasks, repeat_while_alive},
+};
 
 /// The time between two looks at the file.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -36,24 +40,18 @@ pub(super) fn start(
 /// Reads `file` again and again, and uses its keys whenever its text is no longer the `known` one.
 async fn follow(file: KeyFile, mut known: String, verifier: Weak<Verifier>) {
     let mut refusal = None;
-    loop {
-        tokio::time::sleep(PERIOD).await;
-        let Some(verifier) = verifier.upgrade() else {
-            return;
-        };
+    let look = async move |verifier: Arc<Verifier>| {
         let looked_at = file.clone();
         let read = match spawn_blocking(move || looked_at.text()).await {
-            Ok(Ok(text)) if text == known && refusal.is_none() => continue,
+            Ok(Ok(text)) if text == known && refusal.is_none() => return,
             Ok(read) => read.and_then(|text| Ok((file.keys(&text)?, text))),
             // The runtime is about to end.
-            Err(_) => continue,
+            Err(_) => return,
         };
         match read {
             Ok((keys, text)) => {
-                log::info!(
-                    "{file} has changed. Keys in use from now on: {}.",
-                    keys.count()
-                );
+                let count = keys.count();
+                log::info!("{file} has changed. Keys in use from now on: {count}.");
                 verifier.replace_keys(keys);
                 known = text;
                 refusal = None;
@@ -66,5 +64,6 @@ async fn follow(file: KeyFile, mut known: String, verifier: Weak<Verifier>) {
                 }
             }
         }
-    }
+    };
+    repeat_while_alive(verifier, PERIOD, look).await;
 }

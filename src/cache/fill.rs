@@ -38,7 +38,6 @@ pub(super) struct Filled {
 }
 
 /// Fills one cache.
-#[derive(Debug)]
 pub(super) struct Filler {
     cache: Arc<dyn StatsCache>,
     pub(super) counters: Arc<CacheCounters>,

@@ -139,7 +139,7 @@ impl StatsCache for MemoryCache {
     }
 
     async fn store(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), CacheError> {
-        let generation = permit.generation();
+        let generation = permit.generation;
         let is_current = self.inner.slot(key.tenant()).read().generation == generation;
         let born = Instant::now().checked_sub(entry.age);
         if let (true, Some(born)) = (is_current, born) {

@@ -12,7 +12,6 @@ use super::{
 use crate::tenant::TenantId;
 
 /// Reads and stores in `selected`; fences, releases and purges in both.
-#[derive(Debug)]
 pub struct Mirrored {
     selected: Arc<dyn StatsCache>,
     mirror: Arc<dyn StatsCache>,

@@ -17,7 +17,6 @@ use super::{
 use crate::{metrics::CacheCounters, tasks::Tasks};
 
 /// Reads through one cache.
-#[derive(Debug)]
 pub struct Reader {
     filler: Arc<Filler>,
     flights: Flights<FillResult>,
@@ -77,7 +76,7 @@ impl Reader {
             Lookup::Hit(permit, _) | Lookup::Expired(permit, _) | Lookup::Miss(permit) => permit,
             Lookup::Bypass(_) => return Ok(Refreshed::Later),
         };
-        let generation = permit.generation();
+        let generation = permit.generation;
         let refill = {
             let filler = Arc::clone(&self.filler);
             let key = key.clone();
@@ -165,7 +164,7 @@ impl Reader {
             let key = key.clone();
             async move { filler.fill(&key, compute).await }
         };
-        self.flights.join(key, permit.generation(), fill)
+        self.flights.join(key, permit.generation, fill)
     }
 
     /// Shares the next computation of `key` to begin: its result is not older than the request.

@@ -78,14 +78,8 @@ pub trait StatsCache: Send + Sync + 'static {
     async fn purge(&self) -> Result<(), CacheError>;
 }
 
-impl fmt::Debug for dyn StatsCache {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("dyn StatsCache")
-    }
-}
-
 /// What a lookup found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Lookup {
     /// An entry that may be used. The permit is for whoever computes it anew before it expires.
     Hit(Permit, Entry),
@@ -123,11 +117,10 @@ pub enum BypassReason {
 }
 
 /// The right to store what is computed after the lookup that handed it out.
-///
-/// Two permits are equal if they are for the same generation.
 #[derive(Clone)]
 pub struct Permit {
-    generation: Generation,
+    /// The generation of the tenant that the lookup saw.
+    pub generation: Generation,
     /// Nothing where one instance has the backend to itself.
     leases: Option<Arc<dyn Leases>>,
 }
@@ -148,11 +141,6 @@ impl Permit {
             generation,
             leases: Some(leases),
         }
-    }
-
-    /// The generation of the tenant that the lookup saw.
-    pub fn generation(&self) -> Generation {
-        self.generation
     }
 
     /// Claims the lease on `key`: the right to be the one instance that computes it in this
@@ -180,14 +168,6 @@ impl fmt::Debug for Permit {
         f.debug_tuple("Permit").field(&self.generation).finish()
     }
 }
-
-impl PartialEq for Permit {
-    fn eq(&self, other: &Self) -> bool {
-        self.generation == other.generation
-    }
-}
-
-impl Eq for Permit {}
 
 /// How the instances that share a backend agree on which of them computes: a backend gives this to
 /// its permits. A lease ends by itself, so that an instance that dies holds up nobody for long.

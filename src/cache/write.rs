@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Writes to one database, and tells one cache. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Writer {
     db: Db,
     cache: Arc<dyn StatsCache>,

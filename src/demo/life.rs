@@ -18,8 +18,8 @@ use crate::{
     tenant::TenantId,
 };
 
-/// The time between two events at the clinics, in milliseconds.
-const BETWEEN_MS: std::ops::Range<u64> = 500..1500;
+/// The time from one change at the clinics to the next, in milliseconds.
+const PAUSE_MS: std::ops::Range<u64> = 500..1500;
 
 /// The clinics, and what may happen next.
 pub(super) struct Life {
@@ -50,7 +50,7 @@ impl Life {
     /// Has something happen every second or so, until `stop` tells to stop.
     pub(super) async fn go_on(mut self, stop: StopSignal) {
         loop {
-            let pause = Duration::from_millis(self.rng.random_range(BETWEEN_MS));
+            let pause = Duration::from_millis(self.rng.random_range(PAUSE_MS));
             tokio::select! {
                 () = stop.stopped() => return,
                 () = tokio::time::sleep(pause) => {}
@@ -75,13 +75,14 @@ impl Life {
         )]
         let index = (soon * self.appointments.len() as f64) as usize;
         let chosen = self.appointments[index].clone();
+        let tenant = TenantId::parse(&chosen.tenant_id).expect("the clinics' names are short");
         let changed = match chosen.status {
-            Status::Cancelled => self.book(&chosen).await?,
+            Status::Cancelled => Some(self.book(tenant, chosen).await?),
             Status::Pending if self.rng.random_bool(0.8) => {
-                self.change(&chosen, Status::Confirmed).await?
+                self.change(tenant, chosen.id, Status::Confirmed).await?
             }
             Status::Confirmed if self.rng.random_bool(0.6) => None,
-            _ => self.change(&chosen, Status::Cancelled).await?,
+            _ => self.change(tenant, chosen.id, Status::Cancelled).await?,
         };
         if let Some(changed) = changed {
             self.appointments[index] = changed;
@@ -91,27 +92,26 @@ impl Life {
 
     async fn change(
         &self,
-        appointment: &Appointment,
+        tenant: TenantId,
+        id: i64,
         status: Status,
     ) -> Result<Option<Appointment>, WriteError> {
-        let Ok(tenant) = TenantId::parse(&appointment.tenant_id) else {
-            return Ok(None);
-        };
         let changes = Changes {
             status: Some(status),
             ..Changes::default()
         };
-        let (owner, id) = (tenant.clone(), appointment.id);
+        let owner = tenant.clone();
         let now = SystemClock.now().into();
         let write = move |conn: &mut AnyConn| store::update(conn, &owner, id, changes, now);
         self.stats.write(&tenant, write).await
     }
 
     /// Books the place of `cancelled` for somebody else.
-    async fn book(&mut self, cancelled: &Appointment) -> Result<Option<Appointment>, WriteError> {
-        let Ok(tenant) = TenantId::parse(&cancelled.tenant_id) else {
-            return Ok(None);
-        };
+    async fn book(
+        &mut self,
+        tenant: TenantId,
+        cancelled: Appointment,
+    ) -> Result<Appointment, WriteError> {
         let new = NewAppointment {
             tenant: tenant.clone(),
             patient: patient(&mut self.rng),
@@ -122,6 +122,6 @@ impl Life {
         };
         let now = SystemClock.now().into();
         let write = move |conn: &mut AnyConn| store::create(conn, &new, now);
-        self.stats.write(&tenant, write).await.map(Some)
+        self.stats.write(&tenant, write).await
     }
 }

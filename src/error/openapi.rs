@@ -42,17 +42,29 @@ groups! {
     Guarded: UNAUTHORIZED, FORBIDDEN;
 }
 
-/// The header `Retry-After`.
-pub struct RetryAfter;
+/// Makes a type that stands in descriptions for what has this schema.
+macro_rules! described {
+    ($(#[$about:meta])* $visible:vis $name:ident: $schema:expr) => {
+        $(#[$about])*
+        $visible struct $name;
 
-impl PartialSchema for RetryAfter {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::Integer)
-            .minimum(Some(1))
-            .examples([RETRY_AFTER_SECONDS])
-            .into()
-    }
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                $schema.into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+    };
+}
+pub(crate) use described;
+
+described! {
+    /// The header `Retry-After`.
+    pub RetryAfter: ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(1))
+        .examples([RETRY_AFTER_SECONDS])
 }
 
 fn references(statuses: &[StatusCode]) -> BTreeMap<String, RefOr<Response>> {

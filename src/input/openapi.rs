@@ -2,12 +2,12 @@
 //! the field of a query or body.
 
 use utoipa::{
-    PartialSchema, ToSchema,
+    PartialSchema,
     openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type},
 };
 
 use super::{FIRST_YEAR, LAST_YEAR};
-use crate::{identifier, tenant::TenantId};
+use crate::{error::openapi::described, identifier, tenant::TenantId};
 
 /// An identifier of 1 to `MAX` characters: see [`identifier::RULE`].
 pub struct Identifier<const MAX: usize>;
@@ -28,35 +28,21 @@ impl<const MAX: usize> PartialSchema for Identifier<MAX> {
     }
 }
 
-/// The field of a tenant.
-pub struct Tenant;
-
-impl PartialSchema for Tenant {
-    fn schema() -> RefOr<Schema> {
-        Identifier::<{ TenantId::MAX_CHARS }>::object()
-            .description(Some("The clinic."))
-            .examples(["default-tenant"])
-            .into()
-    }
+described! {
+    /// The field of a tenant.
+    pub Tenant: Identifier::<{ TenantId::MAX_CHARS }>::object()
+        .description(Some("The clinic."))
+        .examples(["default-tenant"])
 }
 
-impl ToSchema for Tenant {}
-
-/// The field of an instant.
-pub struct Instant;
-
-impl PartialSchema for Instant {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
-            .description(Some(format!(
-                "An RFC 3339 date and time with offset, from {FIRST_YEAR} to {LAST_YEAR} in UTC. \
-                 Digits finer than a microsecond are dropped."
-            )))
-            .examples(["2025-10-31T14:30:00Z", "2025-10-31T11:30:00-03:00"])
-            .into()
-    }
+described! {
+    /// The field of an instant.
+    pub Instant: ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        .description(Some(format!(
+            "An RFC 3339 date and time with offset, from {FIRST_YEAR} to {LAST_YEAR} in UTC. \
+             Digits finer than a microsecond are dropped."
+        )))
+        .examples(["2025-10-31T14:30:00Z", "2025-10-31T11:30:00-03:00"])
 }
-
-impl ToSchema for Instant {}

@@ -126,30 +126,30 @@ impl CacheCounters {
         let answers = vec(
             registry,
             "megastats_cache_requests_total",
-            "Statistics answered, by where they came from.",
+            "Counts the answers with statistics by where they came from.",
             &["backend", "outcome"],
         );
         let writes = vec(
             registry,
             "megastats_writes_total",
-            "Writes of appointments, by how they ended.",
+            "Counts the writes of appointments by how they ended.",
             &["result"],
         );
         let failures = vec(
             registry,
             "megastats_cache_failures_total",
-            "What the cache's backend could not do.",
+            "Counts what the cache's backend failed to do, by operation.",
             &["backend", "operation"],
         );
         let refreshes = vec(
             registry,
             "megastats_warming_refreshes_total",
-            "Polls that were due, by what became of them.",
+            "Counts the polls that were due to be computed anew, by what became of them.",
             &["result"],
         );
         let durations = HistogramOpts::new(
             "megastats_cache_computation_duration_seconds",
-            "Time that computing statistics took, with the wait for a connection, by result.",
+            "Measures how long it took to compute statistics, including the wait for a connection, by result.",
         );
         let durations = durations.buckets(BUCKETS.to_vec());
         let durations = register(registry, HistogramVec::new(durations, &["result"]));
@@ -165,24 +165,24 @@ impl CacheCounters {
             collapsed: one(
                 registry,
                 "megastats_cache_collapsed_requests_total",
-                "Statistics answered from a computation that another request had begun.",
+                "Counts the answers that shared a computation which another request had begun.",
             ),
             flights: one(
                 registry,
                 "megastats_cache_flights_total",
-                "Single flights begun; each is one computation, or the find of another instance's.",
+                "Counts the single flights that began. Each computes once, or finds what another instance has computed.",
             ),
             computed: durations.with_label_values(&["ok"]),
             not_computed: durations.with_label_values(&["error"]),
             fences: one(
                 registry,
                 "megastats_cache_fences_total",
-                "Fences raised, one before each write.",
+                "Counts the fences that were raised, one before each write.",
             ),
             generations: one(
                 registry,
                 "megastats_cache_generations_total",
-                "New generations given to a tenant, one after each write.",
+                "Counts the new generations that tenants got, one after each write.",
             ),
             writes: WriteCounters {
                 committed: write("committed"),

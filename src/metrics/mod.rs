@@ -64,7 +64,7 @@ impl Metrics {
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         metrics.gauge(
             "megastats_build_info",
-            "The version that runs.",
+            "Shows the version that runs.",
             &version,
             || 1,
         );

@@ -44,20 +44,20 @@ impl RequestCounters {
     pub(super) fn new(registry: &Registry) -> Self {
         let answered = Opts::new(
             "megastats_http_requests_total",
-            "Requests answered, by route template, method and status; 499 if the client left first.",
+            "Counts the answered requests by route template, method and status. The status is 499 if the client left first.",
         );
         let durations = HistogramOpts::new(
             "megastats_http_request_duration_seconds",
-            "Time until the answer was ready to be sent, by route template and method.",
+            "Measures the time until an answer was ready to be sent, by route template and method.",
         );
         let durations = durations.buckets(BUCKETS.to_vec());
         let connections = IntGauge::new(
             "megastats_http_connections",
-            "Connections that were accepted and are open, of at most server.max_connections.",
+            "Shows how many accepted connections are open, of at most server.max_connections.",
         );
         let in_flight = IntGauge::new(
             "megastats_http_requests_in_flight",
-            "Requests that are being answered.",
+            "Shows how many requests are being answered.",
         );
         let answered = IntCounterVec::new(answered, &["route", "method", "status"]);
         let durations = HistogramVec::new(durations, &["route", "method"]);

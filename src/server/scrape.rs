@@ -21,13 +21,13 @@ pub(super) fn show(metrics: &Metrics, db: &Db, cache: &CacheParts, tasks: &Tasks
     let tasks = tasks.clone();
     metrics.gauge(
         "megastats_tasks_running",
-        "Computations and writes under way, also those whose clients have left.",
+        "Shows how many computations and writes run, including those whose clients have left.",
         &[],
         move || tasks.running() as u64,
     );
     metrics.counter(
         "megastats_log_dropped_lines_total",
-        "Lines of the log that were dropped because its reader was too slow.",
+        "Counts the lines of the log that were dropped because its reader was too slow.",
         &[],
         logging::dropped_lines,
     );
@@ -35,7 +35,7 @@ pub(super) fn show(metrics: &Metrics, db: &Db, cache: &CacheParts, tasks: &Tasks
     if let Some(memory) = cache.memory.clone() {
         metrics.gauge(
             "megastats_cache_entries",
-            "Entries kept in memory, outdated ones included, of at most cache.max_entries.",
+            "Shows how many entries are in memory, outdated ones included, of at most cache.max_entries.",
             &[],
             move || memory.entries() as u64,
         );
@@ -53,13 +53,13 @@ fn show_relay(metrics: &Metrics, relay: Option<&Relay>) {
     };
     metrics.gauge(
         "megastats_relay_waiting_invalidations",
-        "Invalidations of all instances that wait in PostgreSQL for an instance that reaches Redis.",
+        "Shows how many invalidations of all instances wait in PostgreSQL for an instance that reaches Redis.",
         &[],
         read(|relay| relay.waiting),
     );
     metrics.counter(
         "megastats_relay_delivered_invalidations_total",
-        "Invalidations of other instances that this instance has delivered to Redis.",
+        "Counts the invalidations of other instances that this instance has delivered to Redis.",
         &[],
         read(|relay| relay.delivered),
     );
@@ -70,7 +70,8 @@ fn show_pool(metrics: &Metrics, db: &Db) {
         let db = db.clone();
         move || field(db.pool_state())
     };
-    let connections = "Connections to the database, by what they do.";
+    let connections =
+        "Shows how many connections to the database are in use, and how many are idle.";
     let states: [(&str, PoolFigure); 2] =
         [("in_use", |pool| pool.in_use), ("idle", |pool| pool.idle)];
     for (state, field) in states {
@@ -79,23 +80,23 @@ fn show_pool(metrics: &Metrics, db: &Db) {
     }
     metrics.gauge(
         "megastats_db_pool_max_connections",
-        "Connections to the database that there may be: database.pool_size, and on SQLite one more, for the writer.",
+        "Shows how many connections to the database there may be: database.pool_size, and on SQLite one more for the writer.",
         &[],
         read(|pool| pool.size),
     );
     metrics.gauge(
         "megastats_db_pool_waiting",
-        "Reads and writes that wait for a connection, or for their turn to write.",
+        "Shows how many reads and writes wait for a connection, or for their turn to write.",
         &[],
         read(|pool| pool.waiting),
     );
     metrics.gauge(
         "megastats_db_pool_waiting_tenants",
-        "Tenants whose reads and writes wait. What concerns no tenant counts as one.",
+        "Shows how many tenants have reads or writes that wait. All that concerns no tenant counts as one tenant.",
         &[],
         read(|pool| pool.waiting_tenants),
     );
-    let refusals = "Reads and writes that were sent away with 503, by reason.";
+    let refusals = "Counts the reads and writes that were refused with 503, by reason.";
     let reasons: [(&str, PoolFigure); 4] = [
         ("full", |pool| pool.refused.queue_full),
         ("share", |pool| pool.refused.over_share),
@@ -115,7 +116,7 @@ fn show_link(metrics: &Metrics, redis: &RedisCache) {
     };
     metrics.gauge(
         "megastats_redis_breaker_open",
-        "1 while Redis is not used and reads do without it, else 0.",
+        "Is 1 while reads do without Redis, and 0 otherwise.",
         &[],
         read(|link| link.is_breaker_open.into()),
     );
@@ -123,7 +124,7 @@ fn show_link(metrics: &Metrics, redis: &RedisCache) {
         let redis = redis.clone();
         metrics.gauge(
             "megastats_redis_problem",
-            "1 while Redis is not used for this reason, else 0. The log has it in full.",
+            "Is 1 while Redis is not used for this reason, and 0 otherwise. The log has the reason in full.",
             &[("reason", kind)],
             move || {
                 let problem = redis.link_state().problem;
@@ -131,7 +132,7 @@ fn show_link(metrics: &Metrics, redis: &RedisCache) {
             },
         );
     }
-    let changes = "Changes of the breaker: open when Redis cannot be used, closed when it answers.";
+    let changes = "Counts how often the breaker opened because Redis could not be used, and closed because Redis answered.";
     let states: [(&str, LinkFigure); 2] = [
         ("open", |link| link.breaker_opened),
         ("closed", |link| link.breaker_closed),
@@ -142,25 +143,25 @@ fn show_link(metrics: &Metrics, redis: &RedisCache) {
     }
     metrics.gauge(
         "megastats_redis_undelivered_generations",
-        "Tenants whose new generation has yet to be delivered to Redis; they are read from the database.",
+        "Shows how many tenants have a new generation that Redis does not have yet. They are read from the database.",
         &[],
         read(|link| link.undelivered as u64),
     );
     metrics.gauge(
         "megastats_redis_unraised_fences",
-        "Tenants that are written to while Redis lacks the fence.",
+        "Shows how many tenants are being written to while Redis lacks the fence.",
         &[],
         read(|link| link.unraised as u64),
     );
     metrics.gauge(
         "megastats_redis_undelivered_overrun",
-        "1 while more invalidations are pending than can be remembered, so that Redis is used for no tenant.",
+        "Is 1 while more invalidations are pending than can be remembered, so that Redis is used for no tenant, and 0 otherwise.",
         &[],
         read(|link| link.is_overrun.into()),
     );
     metrics.gauge(
         "megastats_redis_loses_entries",
-        "1 while Redis drops entries before their time, else 0.",
+        "Is 1 while Redis drops entries before their time, and 0 otherwise.",
         &[],
         read(|link| link.loses_entries.into()),
     );
@@ -172,14 +173,14 @@ pub(super) fn show_polls(metrics: &Metrics, stats: &Arc<StatsService>, live: &Ar
     let stats = Arc::downgrade(stats);
     metrics.gauge(
         "megastats_warming_polls",
-        "Polls that are kept warm.",
+        "Shows how many polls are kept warm.",
         &[],
         move || stats.upgrade().map_or(0, |stats| stats.warm_polls() as u64),
     );
     let live = Arc::downgrade(live);
     metrics.gauge(
         "megastats_event_streams",
-        "Streams of events that are open, of at most half of server.max_connections.",
+        "Shows how many streams of events are open, of at most half of server.max_connections.",
         &[],
         move || live.upgrade().map_or(0, |live| live.viewers() as u64),
     );

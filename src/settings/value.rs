@@ -250,22 +250,11 @@ fn shown(given: &ValueKind) -> String {
     }
 }
 
-/// Hides what may be a password when a URL was given to the wrong key: all but the scheme of
-/// whatever has user information or a query.
+/// Hides what may be a URL with a password, which was given to the wrong key.
 fn without_secrets(text: &str) -> String {
     const SHOWN_CHARS: usize = 80;
     if text.contains(['@', '?']) {
-        let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
-        let scheme = if scheme.contains(['@', '?', ':']) {
-            ""
-        } else {
-            scheme
-        };
-        return if scheme.is_empty() {
-            "***".into()
-        } else {
-            format!("{scheme}://***")
-        };
+        return MASK.to_owned();
     }
     match text.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -3,14 +3,12 @@
 use std::{collections::BTreeMap, marker::PhantomData};
 
 use utoipa::{
-    IntoResponses, PartialSchema, ToSchema,
-    openapi::{
-        Content, Header, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema, Type,
-    },
+    IntoResponses, ToSchema,
+    openapi::{Content, Header, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type},
 };
 
 use super::zones::DEFAULT_ZONE;
-use crate::error::openapi::header;
+use crate::error::openapi::{described, header};
 
 /// The response of a statistics route: its counts, and the headers that say where they came from.
 pub(super) struct Counted<T>(PhantomData<T>);
@@ -65,20 +63,13 @@ fn age() -> Header {
     )
 }
 
-/// The name of a time zone.
-pub(super) struct TimeZone;
-
-impl PartialSchema for TimeZone {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .description(Some(
-                "The IANA name of a time zone, spelt as there. In a query, + is written %2B.",
-            ))
-            .default(Some(DEFAULT_ZONE.into()))
-            .examples([DEFAULT_ZONE, "Europe/Lisbon", "UTC"])
-            .into()
-    }
+described! {
+    /// The name of a time zone.
+    pub(super) TimeZone: ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some(
+            "The IANA name of a time zone, spelt as there. In a query, + is written %2B.",
+        ))
+        .default(Some(DEFAULT_ZONE.into()))
+        .examples([DEFAULT_ZONE, "Europe/Lisbon", "UTC"])
 }
-
-impl ToSchema for TimeZone {}

@@ -3,25 +3,22 @@
 //! One entry at a time, and only while no request waits for a computation: warming takes from the
 //! database only what requests leave.
 
-use std::{sync::Weak, time::Instant};
+use std::{
+    sync::{Arc, Weak},
+    time::Instant,
+};
 
 use super::{polls::Polls, service::StatsService};
-use crate::cache::Refreshed;
+use crate::{cache::Refreshed, tasks::repeat_while_alive};
 
 /// Keeps warm what the clients of `service` read, until the service is dropped.
 pub async fn keep_warm(service: Weak<StatsService>) {
     let Some(polls) = service.upgrade().and_then(|service| service.polls()) else {
         return;
     };
-    let mut ticks = tokio::time::interval(polls.tick);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let Some(service) = service.upgrade() else {
-            return;
-        };
-        warm(&polls, &service).await;
-    }
+    let tick = polls.tick;
+    let warm = async move |service: Arc<StatsService>| warm(&polls, &service).await;
+    repeat_while_alive(service, tick, warm).await;
 }
 
 /// Computes anew what is due, until requests wait for computations or one of its own fails.

@@ -1,14 +1,15 @@
 //! How OpenAPI describes the headers of creates that are sent again.
 
 use utoipa::{
-    IntoParams, PartialSchema,
+    IntoParams,
     openapi::{
-        ObjectBuilder, RefOr, Required, Schema, Type,
+        ObjectBuilder, Required, Type,
         path::{Parameter, ParameterBuilder, ParameterIn},
     },
 };
 
 use super::{MAX_KEY_CHARS, http::KEY};
+use crate::error::openapi::described;
 
 /// The header of an [`IdempotencyKey`](super::IdempotencyKey).
 pub(in crate::appointments) struct IdempotencyKeyHeader;
@@ -36,15 +37,10 @@ impl IntoParams for IdempotencyKeyHeader {
     }
 }
 
-/// The header that says that the answer was given before.
-pub(in crate::appointments) struct ReplayedHeader;
-
-impl PartialSchema for ReplayedHeader {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .enum_values(Some(["true"]))
-            .examples(["true"])
-            .into()
-    }
+described! {
+    /// The header that says that the answer was given before.
+    pub(in crate::appointments) ReplayedHeader: ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(["true"]))
+        .examples(["true"])
 }

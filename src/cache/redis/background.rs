@@ -2,13 +2,12 @@
 //! delivering what is pending, and noticing that entries do not stay.
 
 use std::{
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt as _, stream};
 use redis::{Cmd, Value};
-use tokio::time::MissedTickBehavior;
 
 use super::{
     breaker::{BreakerChange, LinkProblem},
@@ -19,7 +18,10 @@ use super::{
     link::RedisLink,
     pending::{PendingCounts, PendingWrites, WriteFence},
 };
-use crate::{cache::stats_cache::Lifetime, tasks::Tasks};
+use crate::{
+    cache::stats_cache::Lifetime,
+    tasks::{Tasks, repeat_while_alive},
+};
 
 /// The pause between two rounds of deliveries.
 const DELIVERY_PERIOD: Duration = Duration::from_millis(50);
@@ -30,32 +32,21 @@ const DELIVERIES: usize = 64;
 /// For how long a test entry is left alone at most: as long as dashboards leave an entry alone.
 const MAX_TEST_PERIOD: Duration = Duration::from_secs(30);
 
-/// Does its work until `link` is dropped. Entries live for `life`.
+/// A key in Redis that nobody reads before it is looked at.
+struct TestEntry {
+    mark: String,
+    /// When it was stored.
+    epoch: Epoch,
+}
+
+/// Starts this work, which goes on until `link` is dropped. Entries live for `life`.
 pub(super) fn start(link: &Arc<RedisLink>, life: Lifetime, tasks: &Tasks) {
-    tasks.background(send_heartbeats(Arc::downgrade(link)));
-    tasks.background(deliver_pending(Arc::downgrade(link)));
-    let test_period = (life.fresh * 5 / 6).min(MAX_TEST_PERIOD);
-    tasks.background(watch_entries(Arc::downgrade(link), test_period));
-}
-
-async fn send_heartbeats(link: Weak<RedisLink>) {
-    let mut ticks = tokio::time::interval(HEARTBEAT_PERIOD);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let Some(link) = link.upgrade() else { return };
-        link.send_heartbeat().await.log();
-    }
-}
-
-/// Runs beside the heartbeats, which must not wait for it.
-async fn deliver_pending(link: Weak<RedisLink>) {
-    let mut ticks = tokio::time::interval(DELIVERY_PERIOD);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let send_heartbeat = async |link: Arc<RedisLink>| link.send_heartbeat().await.log();
+    let owner = Arc::downgrade(link);
+    tasks.background(repeat_while_alive(owner, HEARTBEAT_PERIOD, send_heartbeat));
+    // Beside the heartbeats, which must not wait for it.
     let mut logged = PendingCounts::default();
-    loop {
-        ticks.tick().await;
-        let Some(link) = link.upgrade() else { return };
+    let deliver = async move |link: Arc<RedisLink>| {
         if !link.is_silent() {
             link.deliver_pending().await;
         }
@@ -64,27 +55,17 @@ async fn deliver_pending(link: Weak<RedisLink>) {
             log::log!(level, "redis: {text}");
         }
         logged = counts;
-    }
-}
-
-/// A key in Redis that nobody reads before it is looked at.
-struct TestEntry {
-    mark: String,
-    /// When it was stored.
-    epoch: Epoch,
-}
-
-/// Stores a test entry, and finds out `period` later whether it is still there.
-async fn watch_entries(link: Weak<RedisLink>, period: Duration) {
+    };
+    let owner = Arc::downgrade(link);
+    tasks.background(repeat_while_alive(owner, DELIVERY_PERIOD, deliver));
+    // Each time a test entry is stored, and the last one is looked for.
+    let period = (life.fresh * 5 / 6).min(MAX_TEST_PERIOD);
     let mut last: Option<TestEntry> = None;
-    loop {
-        let Some(current) = link.upgrade() else {
-            return;
-        };
-        last = current.test_entry(last.take(), 2 * period).await;
-        drop(current);
-        tokio::time::sleep(period).await;
-    }
+    let test = async move |link: Arc<RedisLink>| {
+        last = link.test_entry(last.take(), 2 * period).await;
+    };
+    let owner = Arc::downgrade(link);
+    tasks.background(repeat_while_alive(owner, period, test));
 }
 
 impl RedisLink {

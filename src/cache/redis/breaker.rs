@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Problems that are told apart between two answers of Redis. Further ones are not logged.
+/// How many different problems are logged while the breaker is open. Further ones are not logged.
 const MAX_LOGGED: usize = 8;
 
 /// Why Redis is not used.
@@ -40,7 +40,7 @@ impl fmt::Display for LinkProblem {
     }
 }
 
-/// Open while reads do without Redis.
+/// It is open while reads do without Redis.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Breaker {
     is_closed: bool,

@@ -366,6 +366,7 @@ async fn connect(connector: Connector, limit: Duration) -> Result<SharedConnecti
     }
 }
 
+/// Which kind of failure `error` is, of a command that had `timeout`.
 fn classify(error: &RedisError, timeout: Duration) -> ClientError {
     if error.is_timeout() {
         ClientError::TimedOut(timeout)

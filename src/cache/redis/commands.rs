@@ -3,7 +3,7 @@
 use std::{fmt::Display, time::Duration};
 
 use percent_encoding::percent_decode_str;
-use redis::{Cmd, cmd};
+use redis::{Cmd, ExistenceCheck, SetExpiry, SetOptions, cmd};
 
 use super::{
     envelope::Envelope,
@@ -131,12 +131,8 @@ impl Commands {
 
     /// Stores the test entry `mark` for `life`.
     pub(super) fn store_test_entry(&self, mark: &str, life: Duration) -> Cmd {
-        cmd("SET")
-            .arg(self.common_key(format_args!("test:{mark}")))
-            .arg(mark)
-            .arg("PX")
-            .arg(milliseconds(life))
-            .take()
+        let key = self.common_key(format_args!("test:{mark}"));
+        Cmd::set_options(key, mark, lasting(life))
     }
 
     /// Reads the test entry `mark`.
@@ -169,13 +165,8 @@ impl Commands {
         holder: &str,
         life: Duration,
     ) -> Cmd {
-        cmd("SET")
-            .arg(self.lease_key(key, seen))
-            .arg(holder)
-            .arg("NX")
-            .arg("PX")
-            .arg(milliseconds(life))
-            .take()
+        let only_if_free = lasting(life).conditional_set(ExistenceCheck::NX);
+        Cmd::set_options(self.lease_key(key, seen), holder, only_if_free)
     }
 
     /// Ends that lease, if `holder` still has it.
@@ -236,6 +227,11 @@ impl Commands {
     fn common_key(&self, name: impl Display) -> String {
         format!("{}{name}", self.prefix)
     }
+}
+
+/// Has a value end by itself after `life`.
+fn lasting(life: Duration) -> SetOptions {
+    SetOptions::default().with_expiration(SetExpiry::PX(milliseconds(life)))
 }
 
 fn set_mark(key: String, mark: Era) -> Cmd {

@@ -52,16 +52,16 @@ pub(super) enum Delivery {
     Undelivered,
 }
 
-/// How the link to Redis fares, as this instance sees it.
+/// What this instance knows of its link to Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkState {
-    /// Whether reads do without Redis.
+    /// Whether the breaker is open: then reads do without Redis.
     pub is_breaker_open: bool,
     /// Why they do, if this is known.
     pub problem: Option<LinkProblem>,
-    /// How often Redis was found not to be usable, at the start or later.
+    /// How often the breaker has opened, since Redis could not be used.
     pub breaker_opened: u64,
-    /// How often Redis has begun to answer, the first time included.
+    /// How often the breaker has closed, since Redis answered.
     pub breaker_closed: u64,
     /// Tenants with an invalidation that has yet to be delivered to Redis.
     pub undelivered: usize,

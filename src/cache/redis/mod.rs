@@ -127,7 +127,7 @@ impl RedisCache {
             clock,
             life,
             leases: Arc::new(leases),
-            lookups: Arc::new(Flights::new(Tasks::beside_their_callers())),
+            lookups: Arc::new(Flights::new(Tasks::on_callers_runtime())),
         })
     }
 
@@ -201,7 +201,7 @@ impl RedisCache {
 
     async fn put(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), ClientError> {
         let link = &self.link;
-        let generation = permit.generation();
+        let generation = permit.generation;
         let left = self.life.whole().saturating_sub(entry.age);
         if left.is_zero() || link.trusted_epoch(key.tenant()).is_none() {
             // Nothing is stored, so nobody should wait for it. If this fails, others wait until the lease

@@ -54,7 +54,7 @@ pub(super) struct RelayListener {
     /// The fences that are being raised.
     raising: JoinSet<(i64, Result<Fence, CacheError>)>,
     being_raised: HashSet<i64>,
-    /// The rows whose fences are raised, which PostgreSQL does not say yet.
+    /// The rows whose fences are raised, of which PostgreSQL has not been told yet.
     unmarked: Vec<i64>,
     /// Whether announcements are heard, as the log says.
     is_heard: bool,
@@ -96,7 +96,7 @@ impl RelayListener {
         self.db.listen(&[CHANGES, PENDING]).await
     }
 
-    /// Listens until nobody wants to know any more, with one session after the other.
+    /// Listens until the service has ended, with one session after the other.
     pub(super) async fn run(mut self, mut session: Result<ListeningSession, DbError>) {
         loop {
             let error = match session {
@@ -124,7 +124,7 @@ impl RelayListener {
         }
     }
 
-    /// Does what is announced, until the session has ended: why.
+    /// Does what is announced, until the session has ended; returns why it has.
     async fn follow(&mut self, mut session: ListeningSession) -> DbError {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -200,7 +200,7 @@ impl RelayListener {
             })
             .await?;
             self.publish(&rows, is_redis_reached);
-            self.release_those_without(&rows);
+            self.release_ended(&rows);
             if reaches_redis {
                 self.raise(&rows);
             }
@@ -223,7 +223,7 @@ impl RelayListener {
     }
 
     /// Releases the fences whose writes have ended: their rows are gone.
-    fn release_those_without(&mut self, rows: &[PendingRow]) {
+    fn release_ended(&mut self, rows: &[PendingRow]) {
         let there: HashSet<i64> = rows.iter().map(|row| row.id).collect();
         for (_, fence) in self.raised.extract_if(|id, _| !there.contains(id)) {
             release(Arc::clone(&self.cache), fence);

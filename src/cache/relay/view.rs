@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long Redis must have answered no instance until writers do not wait for one: an instance whose
-/// session has ended makes another in less time.
+/// After Redis has answered no instance for this long, writers do not wait for an instance. An instance
+/// whose session has ended makes another session in less time.
 const UNREACHED_AFTER: Duration = Duration::from_secs(1);
 
-/// What the listener has read, and what it has done.
+/// What the listener has read of all instances, and what it has done.
 #[derive(Debug, Default)]
 pub(super) struct RelayView {
     /// The rows for which an instance has raised a fence.

@@ -24,7 +24,7 @@ use crate::{
 
 /// The time between two looks at the counts of a tenant in view: viewers are to see a write within a
 /// second.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+const LOOK_PERIOD: Duration = Duration::from_millis(500);
 
 /// The counts in view, and who views them.
 pub struct LiveCounts {
@@ -123,11 +123,11 @@ impl LiveCounts {
 
     /// Looks again and again, until nobody views `view` any more.
     async fn keep_looking(self: Arc<Self>, poll: Poll, view: Arc<View>) {
-        let mut ticks = interval_at(Instant::now() + BETWEEN_LOOKS, BETWEEN_LOOKS);
+        let mut ticks = interval_at(Instant::now() + LOOK_PERIOD, LOOK_PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if self.leave(&poll, &view) {
+            if self.end_if_unviewed(&poll, &view) {
                 return;
             }
             view.look(&self.stats, &poll, Instant::now()).await;
@@ -135,7 +135,7 @@ impl LiveCounts {
     }
 
     /// Ends `view` if nobody views it any more; returns whether that is so.
-    fn leave(&self, poll: &Poll, view: &View) -> bool {
+    fn end_if_unviewed(&self, poll: &Poll, view: &View) -> bool {
         let mut views = self.views.lock();
         // Whoever joins holds the lock until they are counted.
         let is_left = view.latest.receiver_count() == 0;

@@ -44,7 +44,7 @@ async fn wait(milliseconds: RangeInclusive<u64>) {
 #[async_trait]
 impl StatsCache for Slow {
     async fn look_up(&self, key: &StatsKey) -> Result<Lookup, CacheError> {
-        let alone = |permit: Permit| Permit::new(permit.generation());
+        let alone = |permit: Permit| Permit::new(permit.generation);
         Ok(match self.inner.look_up(key).await? {
             Lookup::Hit(permit, entry) => Lookup::Hit(alone(permit), entry),
             Lookup::Expired(permit, entry) => Lookup::Expired(alone(permit), entry),

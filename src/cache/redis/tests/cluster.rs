@@ -275,7 +275,7 @@ async fn a_slot_that_is_being_moved_takes_the_cache_from_its_own_tenants_only() 
     // What was refused is made good.
     until(async || {
         let lookup = cache.look_up(&key_of_moved).await;
-        matches!(lookup, Ok(Lookup::Miss(later)) if later != seen)
+        matches!(lookup, Ok(Lookup::Miss(later)) if later.generation != seen.generation)
     })
     .await;
 }

@@ -106,7 +106,7 @@ async fn nobody_waits_for_a_result_that_was_stored_however_old_it_looks() {
         stores.store(&key(), &permit, entry("x")).await.unwrap();
         // To this instance it has expired.
         match found(&reads, &key()).await {
-            Lookup::Miss(other) if other == permit => {
+            Lookup::Miss(other) if other.generation == permit.generation => {
                 assert!(other.claim_lease(&key()).await.unwrap());
                 true
             }
