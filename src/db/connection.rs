@@ -22,10 +22,6 @@ use super::{
 use crate::settings::{DatabaseSettings, DatabaseUrl};
 
 /// A connection to the configured database. `store` files use it through `on_db!`.
-#[expect(
-    missing_debug_implementations,
-    reason = "Diesel's connections have none"
-)]
 pub enum AnyConn {
     /// A SQLite file.
     Sqlite(SqliteConnection),

@@ -143,7 +143,6 @@ pub enum DbError {
 
 impl DbError {
     /// Whether the same statement may succeed a while later: neither it nor the service is at fault.
-    #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Busy

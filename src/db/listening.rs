@@ -20,10 +20,6 @@ const END_SOON: &str = "SET tcp_keepalives_idle = 1; SET tcp_keepalives_interval
                         SET tcp_keepalives_count = 3; SET tcp_user_timeout = 3000;";
 
 /// A session that listens. Dropping it ends the session.
-#[expect(
-    missing_debug_implementations,
-    reason = "Diesel's connections have none"
-)]
 pub struct ListeningSession {
     /// Nothing while a statement runs, and after one that was given up.
     connection: Option<DbConnection>,

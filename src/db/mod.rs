@@ -99,7 +99,6 @@ impl Db {
     }
 
     /// Whether processes can listen to each other: on PostgreSQL, and not on SQLite.
-    #[must_use]
     pub fn has_announcements(&self) -> bool {
         matches!(*self.manager, Manager::Postgres(_))
     }
@@ -111,7 +110,6 @@ impl Db {
     }
 
     /// How the pool is used at the moment.
-    #[must_use]
     pub fn pool_state(&self) -> PoolState {
         self.pool.state()
     }

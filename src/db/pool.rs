@@ -126,11 +126,11 @@ impl Pool {
         if migrated > 0 {
             log::info!("database: ran {migrated} migration(s)");
         }
-        let length = settings.pool_queue;
-        let queue = Queue::new(settings.pool_size as usize, length);
+        let max_waiting = settings.pool_queue;
+        let queue = Queue::new(settings.pool_size as usize, max_waiting);
         // Whoever asks for one connection gets one for everything.
         let has_writers = manager.has_one_writer() && settings.pool_size > 1;
-        let writers = has_writers.then(|| Queue::new(1, length));
+        let writers = has_writers.then(|| Queue::new(1, max_waiting));
         let last_error = LastConnectError::default();
         let connector = ConnectionFactory {
             manager,

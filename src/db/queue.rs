@@ -17,8 +17,8 @@ use crate::tenant::TenantId;
 #[derive(Debug)]
 pub(super) struct Queue {
     lines: Mutex<Lines>,
-    size: usize,
-    length: usize,
+    max_turns: usize,
+    max_waiting: usize,
 }
 
 /// The right of one caller to use a connection, or on SQLite to write. Dropping it hands it on.
@@ -58,12 +58,12 @@ struct Next {
 }
 
 impl Queue {
-    /// Has `size` turns at one time, for which at most `length` callers wait.
-    pub(super) fn new(size: usize, length: usize) -> Arc<Self> {
+    /// Has `max_turns` turns at one time, for which at most `max_waiting` callers wait.
+    pub(super) fn new(max_turns: usize, max_waiting: usize) -> Arc<Self> {
         Arc::new(Self {
             lines: Mutex::default(),
-            size,
-            length,
+            max_turns,
+            max_waiting,
         })
     }
 
@@ -73,7 +73,7 @@ impl Queue {
         tenant: Option<&TenantId>,
     ) -> Result<Turn, BusyReason> {
         self.wait(tenant, |lines| {
-            if lines.waiting() >= self.length {
+            if lines.waiting() >= self.max_waiting {
                 lines.make_room_for(tenant)?;
             }
             Ok(&mut lines.of(tenant).waiting)
@@ -98,7 +98,7 @@ impl Queue {
     ) -> Result<Turn, BusyReason> {
         let turn = {
             let mut lines = self.lines();
-            if lines.turns() < self.size {
+            if lines.turns() < self.max_turns {
                 lines.of(tenant).turns += 1;
                 return Ok(self.turn(tenant.cloned()));
             }

@@ -34,7 +34,6 @@ impl Status {
     pub const ALL: [Self; 3] = [Self::Pending, Self::Confirmed, Self::Cancelled];
 
     /// As it is written in the database and over HTTP.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",

@@ -75,7 +75,6 @@ impl UtcTime {
     }
 
     /// The instant itself.
-    #[must_use]
     pub fn timestamp(self) -> Timestamp {
         self.0
     }

@@ -17,7 +17,6 @@ pub struct RequestId(String);
 
 impl RequestId {
     /// The id that a client sent, if it has the right form.
-    #[must_use]
     pub fn parse(raw: &[u8]) -> Option<Self> {
         let fits = |byte: &u8| byte.is_ascii_alphanumeric() || ALLOWED.contains(byte);
         if !(1..=MAX_LENGTH).contains(&raw.len()) || !raw.iter().all(fits) {
@@ -27,13 +26,11 @@ impl RequestId {
     }
 
     /// A new id: 128 random bits in 32 hexadecimal digits.
-    #[must_use]
     pub fn random() -> Self {
         Self(format!("{:032x}", rand::random::<u128>()))
     }
 
     /// The id.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

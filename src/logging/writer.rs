@@ -27,7 +27,6 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
 /// How many lines were dropped since the start, because the reader of the log was too slow.
-#[must_use]
 pub fn dropped_lines() -> u64 {
     DROPPED
         .get()

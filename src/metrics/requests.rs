@@ -71,7 +71,6 @@ impl RequestCounters {
 
     /// The series of a route, method and status. Takes a lock, so the caller keeps it. Each label must
     /// have few values.
-    #[must_use]
     pub fn series(&self, route: &str, method: &str, status: &str) -> RequestSeries {
         RequestSeries {
             answered: self.answered.with_label_values(&[route, method, status]),
@@ -82,7 +81,6 @@ impl RequestCounters {
 
 impl ConnectionGauge {
     /// Counts one more.
-    #[must_use]
     pub fn open(&self) -> OpenConnection {
         self.0.inc();
         OpenConnection(self.0.clone())

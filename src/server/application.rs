@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Weak, atomic::AtomicBool},
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -27,11 +27,10 @@ use crate::{
     openapi::http::Docs,
     settings::{CacheBackend, Settings, Tzdb},
     stats::{events::LiveCounts, service::StatsService, warm::keep_warm, zones::Zones},
-    tasks::Tasks,
+    tasks::{Tasks, repeat_while_alive},
 };
 
 /// The service, which listens, and answers once it [runs](Application::run).
-#[expect(missing_debug_implementations, reason = "the web server has none")]
 pub struct Application {
     /// One for everybody, and one for administrators if they have an address.
     pub(super) web_servers: Vec<dev::Server>,
@@ -73,7 +72,9 @@ impl Application {
         cache.relay = Relay::start(&db, &cache.cache, redis, &settings.cache, &tasks).await;
         let metrics = Arc::new(Metrics::new(settings.cache.backend));
         scrape::show(&metrics, &db, &cache, &tasks);
-        tokio::spawn(count_minutes(Arc::downgrade(&metrics)));
+        let tick = async |metrics: Arc<Metrics>| metrics.cache_metrics.tick();
+        let counted = Arc::downgrade(&metrics);
+        tokio::spawn(repeat_while_alive(counted, metrics::TICK, tick));
         let stats = Arc::new(StatsService::new(
             db.clone(),
             cache,
@@ -140,19 +141,16 @@ impl Application {
     }
 
     /// The addresses that the service listens on, without that for administrators.
-    #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.addresses()
     }
 
     /// Through it appointments are changed, so that no cached statistics are older.
-    #[must_use]
     pub fn stats(&self) -> &Arc<StatsService> {
         &self.stats
     }
 
     /// The address that makes whoever connects to it an administrator, if there is one.
-    #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.listeners.admin_address()
     }
@@ -189,18 +187,6 @@ fn start_warming(stats: &Arc<StatsService>, tasks: &Tasks) -> CancellationToken 
         ended.run_until_cancelled(keep_warm(stats)).await;
     });
     end_warming
-}
-
-/// Moves the last minute of `/cache-metrics` on, for as long as there are metrics.
-async fn count_minutes(metrics: Weak<Metrics>) {
-    let mut ticks = tokio::time::interval(metrics::TICK);
-    loop {
-        ticks.tick().await;
-        let Some(metrics) = metrics.upgrade() else {
-            return;
-        };
-        metrics.cache_metrics.tick();
-    }
 }
 
 fn log_addresses(listeners: &Listeners, settings: &Settings) {

@@ -121,7 +121,7 @@ mod tests {
             let DatabaseUrl::Postgres(server) = &url else {
                 panic!("{url}")
             };
-            assert_eq!(server.config().get_password(), Some("hunter2".as_bytes()));
+            assert_eq!(server.config.get_password(), Some("hunter2".as_bytes()));
             assert_eq!(url.to_string(), format!("{scheme}://ana:***@db/clinic"));
             assert!(!format!("{url:?}").contains("hunter2"));
         }

@@ -36,9 +36,14 @@ const PARAMETERS: &str = "application_name, channel_binding, connect_timeout, db
 /// A database of a `PostgreSQL` server, and how to reach it. `Display` and `Debug` show no password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
-    config: Config,
-    ssl_mode: SslMode,
-    ssl_root_cert: Option<PathBuf>,
+    /// How to connect, in all but TLS: its `ssl_mode` is not set.
+    pub config: Config,
+    /// What TLS is asked for; [`SslMode::Prefer`] by default, [`SslMode::Disable`] if all hosts are
+    /// Unix sockets.
+    pub ssl_mode: SslMode,
+    /// The PEM file of the only authorities that may vouch for the server; without one, those that
+    /// the machine trusts. Only with [`SslMode::VerifyCa`] and [`SslMode::VerifyFull`].
+    pub ssl_root_cert: Option<PathBuf>,
     shown: String,
 }
 
@@ -56,25 +61,6 @@ pub enum SslMode {
     VerifyCa,
     /// TLS, with a certificate of a trusted authority that names the host.
     VerifyFull,
-}
-
-impl PostgresUrl {
-    /// How to connect, in all but TLS: its `ssl_mode` is not set.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// What TLS is asked for; [`SslMode::Prefer`] by default, [`SslMode::Disable`] if all hosts are
-    /// Unix sockets.
-    pub fn ssl_mode(&self) -> SslMode {
-        self.ssl_mode
-    }
-
-    /// The PEM file of the only authorities that may vouch for the server; without one, those that
-    /// the machine trusts. Only with [`SslMode::VerifyCa`] and [`SslMode::VerifyFull`].
-    pub fn ssl_root_cert(&self) -> Option<&PathBuf> {
-        self.ssl_root_cert.as_ref()
-    }
 }
 
 impl FromStr for PostgresUrl {

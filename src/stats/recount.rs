@@ -23,7 +23,6 @@ pub struct Differences(Vec<Difference>);
 
 impl Differences {
     /// Whether all counts are right.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -58,7 +58,6 @@ pub struct StatsService {
 impl StatsService {
     /// Computes from `db` at the time of `clock`, by the rules of `zones`, through `cache`, which was
     /// made by `settings`.
-    #[must_use]
     pub fn new(
         db: Db,
         CacheParts {
@@ -99,7 +98,6 @@ impl StatsService {
     }
 
     /// How long an entry lives.
-    #[must_use]
     pub fn ttl(&self) -> Duration {
         self.ttl
     }
@@ -174,7 +172,6 @@ impl StatsService {
     }
 
     /// What `/cache-metrics` shows.
-    #[must_use]
     pub fn metrics(&self) -> &CacheMetrics {
         &self.metrics.cache_metrics
     }
@@ -185,7 +182,6 @@ impl StatsService {
     }
 
     /// How many polls are kept warm.
-    #[must_use]
     pub fn warm_polls(&self) -> usize {
         self.polls
             .as_deref()

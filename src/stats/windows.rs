@@ -40,7 +40,6 @@ pub struct Window {
 
 impl Window {
     /// Whether `instant` is inside.
-    #[must_use]
     pub fn contains(self, instant: Timestamp) -> bool {
         (self.start..self.end).contains(&instant)
     }

@@ -75,8 +75,8 @@ impl PgServer {
         url: &PostgresUrl,
         settings: &DatabaseSettings,
     ) -> Result<Self, ConnectError> {
-        let mut config = url.config().clone();
-        config.ssl_mode(tls::mode(url.ssl_mode()));
+        let mut config = url.config.clone();
+        config.ssl_mode(tls::mode(url.ssl_mode));
         // libpq gives this much time to each host, one after the other.
         let per_host = config.get_connect_timeout().copied();
         let per_host = per_host.unwrap_or(settings.connect_timeout);

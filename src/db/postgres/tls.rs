@@ -40,10 +40,10 @@ pub(super) fn connector(url: &PostgresUrl) -> Result<MakeRustlsConnect, TlsError
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
-    let mode = url.ssl_mode();
+    let mode = url.ssl_mode;
     let trusted = match mode {
         SslMode::VerifyCa | SslMode::VerifyFull => {
-            Some(TrustedCertificates::read(url.ssl_root_cert())?)
+            Some(TrustedCertificates::read(url.ssl_root_cert.as_ref())?)
         }
         SslMode::Disable | SslMode::Prefer | SslMode::Require => None,
     };
@@ -56,7 +56,7 @@ pub(super) fn connector(url: &PostgresUrl) -> Result<MakeRustlsConnect, TlsError
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut tls = builder.with_no_client_auth();
-    if url.config().get_ssl_negotiation() == config::SslNegotiation::Direct {
+    if url.config.get_ssl_negotiation() == config::SslNegotiation::Direct {
         // The server refuses TLS from the first byte without this.
         tls.alpn_protocols = vec![b"postgresql".to_vec()];
     }

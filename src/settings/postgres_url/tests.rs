@@ -57,9 +57,9 @@ fn what_providers_give_to_paste_is_read_and_shown_again_without_the_password() {
         let read: PostgresUrl = url.parse().unwrap_or_else(|error| panic!("{url}: {error}"));
         assert_eq!(read.to_string(), shown);
         assert_eq!(format!("{read:?}"), format!("{shown:?}"));
-        assert_eq!(read.ssl_mode(), mode, "{url}");
+        assert_eq!(read.ssl_mode, mode, "{url}");
         assert_eq!(
-            read.config().get_target_session_attrs(),
+            read.config.get_target_session_attrs(),
             TargetSessionAttrs::ReadWrite
         );
     }
@@ -68,7 +68,7 @@ fn what_providers_give_to_paste_is_read_and_shown_again_without_the_password() {
 #[test]
 fn every_part_is_read() {
     let url = parse("an%61:p%40%2F%3A%20s@db.clinic.example:6543/clinic%20a").unwrap();
-    let config = url.config();
+    let config = &url.config;
     assert_eq!(config.get_user(), Some("ana"));
     assert_eq!(config.get_password(), Some("p@/: s".as_bytes()));
     assert_eq!(config.get_hosts(), tcp(&["db.clinic.example"]));
@@ -84,7 +84,7 @@ fn every_part_is_read() {
          keepalives_idle=30&keepalives_count=4&options=-c%20geqo%3Doff&hostaddr=::1,127.0.0.1",
     )
     .unwrap();
-    let config = url.config();
+    let config = &url.config;
     assert_eq!(config.get_hosts(), tcp(&["2001:db8::1", "h"]));
     assert_eq!(config.get_ports(), [5432, 7]);
     assert_eq!(config.get_hostaddrs().len(), 2);
@@ -98,13 +98,13 @@ fn every_part_is_read() {
     assert_eq!(config.get_options(), Some("-c geqo=off"));
 
     let url = parse("ana@/d?host=a,b&port=1,2").unwrap();
-    assert_eq!(url.config().get_hosts(), tcp(&["a", "b"]));
-    assert_eq!(url.config().get_ports(), [1, 2]);
+    assert_eq!(url.config.get_hosts(), tcp(&["a", "b"]));
+    assert_eq!(url.config.get_ports(), [1, 2]);
     let socket = Host::Unix("/run/postgresql".into());
     for socketed in ["%2Frun%2Fpostgresql/d", "/d?host=%2Frun%2Fpostgresql"] {
         let url = parse(socketed).unwrap();
-        assert_eq!(url.config().get_hosts(), std::slice::from_ref(&socket));
-        assert_eq!(url.config().get_user(), None, "the server knows");
+        assert_eq!(url.config.get_hosts(), std::slice::from_ref(&socket));
+        assert_eq!(url.config.get_user(), None, "the server knows");
     }
 }
 
@@ -132,16 +132,13 @@ fn sslmode_and_sslrootcert_mean_what_libpq_means() {
         let url = parse(&format!("ana@h/d?{query}")).unwrap();
         let roots = roots.map(PathBuf::from);
         assert_eq!(
-            (url.ssl_mode(), url.ssl_root_cert()),
+            (url.ssl_mode, url.ssl_root_cert.as_ref()),
             (mode, roots.as_ref()),
             "{query}"
         );
     }
     // Nobody is in between.
-    assert_eq!(
-        parse("%2Frun/d?sslmode=require").unwrap().ssl_mode(),
-        Disable
-    );
+    assert_eq!(parse("%2Frun/d?sslmode=require").unwrap().ssl_mode, Disable);
 }
 
 #[test]
