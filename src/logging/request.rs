@@ -42,7 +42,6 @@ pub fn with_request_id<F: Future>(id: RequestId, work: F) -> impl Future<Output 
 }
 
 /// What `read` makes of the id of the request in progress, if there is one.
-#[must_use]
 pub fn current_request_id<T>(read: impl FnOnce(&str) -> T) -> Option<T> {
     CURRENT.try_with(|id| read(id.as_str())).ok()
 }

@@ -136,7 +136,7 @@ impl StatsService {
         let compute = || compute(self.db.clone(), poll, now);
         let answer = self.reader.read(key, compute).await?;
         if let Some(polls) = &self.polls {
-            polls.read(poll, answer.age, now);
+            polls.note_read(poll, answer.age, now);
         }
         Ok(answer)
     }
