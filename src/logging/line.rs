@@ -117,12 +117,18 @@ impl VisitValue<'_> for FieldWriter<'_> {
 
     fn visit_str(&mut self, value: &str) -> Result<(), Error> {
         let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'=';
-        if self.format == LogFormat::Text && !value.is_empty() && value.bytes().all(is_plain) {
+        if self.format == LogFormat::Text && !value.is_empty() && all_bytes(value, is_plain) {
             self.line.push_str(value);
             return Ok(());
         }
         Ok(quote(self.line, value)?)
     }
+}
+
+/// Whether all bytes of `text` are of one kind. It looks at all of them, since the compiler makes it look
+/// at many at once then.
+fn all_bytes(text: &str, is_of_kind: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(true, |all, byte| all & is_of_kind(byte))
 }
 
 /// Writes text to a line, and escapes what is special.
@@ -134,7 +140,7 @@ struct EscapingWriter<'a> {
 impl Write for EscapingWriter<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let is_plain = |byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-        if text.bytes().all(is_plain) {
+        if all_bytes(text, is_plain) {
             self.line.push_str(text);
             return Ok(());
         }
