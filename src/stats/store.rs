@@ -9,8 +9,15 @@
 use std::fmt;
 
 use diesel::{
-    AggregateExpressionMethods, CombineDsl, ExpressionMethods, IntoSql, QueryDsl, QueryResult,
-    Queryable, RunQueryDsl, Selectable, SelectableHelper, dsl::count, sql_query, sql_types::Bool,
+    AggregateExpressionMethods, AppearsOnTable, CombineDsl, Expression, ExpressionMethods, IntoSql,
+    QueryDsl, QueryResult, Queryable, RunQueryDsl, Selectable, SelectableHelper,
+    backend::Backend,
+    dsl::{count, not},
+    expression::{ValidGrouping, is_aggregate},
+    query_builder::{AstPass, QueryFragment, QueryId},
+    serialize::ToSql,
+    sql_query,
+    sql_types::{Bool, HasSqlType},
 };
 use jiff::Timestamp;
 
@@ -25,6 +32,7 @@ use crate::{
             DAY_MINUTES, QUARTER_MINUTES, appointment_count_changes, appointment_count_differences,
             appointment_counts, appointments,
         },
+        time::UtcInstant,
     },
     tenant::TenantId,
 };
@@ -95,6 +103,48 @@ struct PeriodRow {
     is_change: bool,
 }
 
+/// Whether the day of a count is one of these. Diesel's own `eq_any` has SQLite prepare the statement anew
+/// for each read, which takes longer than to run it.
+#[derive(Clone)]
+struct DayIn(Vec<UtcTime>);
+
+impl Expression for DayIn {
+    type SqlType = Bool;
+}
+
+impl AppearsOnTable<appointment_counts::table> for DayIn {}
+
+impl ValidGrouping<()> for DayIn {
+    type IsAggregate = is_aggregate::Never;
+}
+
+impl QueryId for DayIn {
+    type QueryId = ();
+    // The statement depends on how many days there are.
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<DB: Backend> QueryFragment<DB> for DayIn
+where
+    DB: HasSqlType<UtcInstant>,
+    UtcTime: ToSql<UtcInstant, DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        let Self(days) = self;
+        if days.is_empty() {
+            out.push_sql("FALSE");
+        }
+        for (at, day) in days.iter().enumerate() {
+            out.push_sql(if at == 0 { "day IN (" } else { ", " });
+            out.push_bind_param::<UtcInstant, _>(day)?;
+        }
+        if !days.is_empty() {
+            out.push_sql(")");
+        }
+        Ok(())
+    }
+}
+
 /// The days and quarters that `$windows`, which lie in `$span`, are made of.
 macro_rules! periods_query {
     ($tenant:expr, $span:expr, $windows:expr) => {{
@@ -116,9 +166,8 @@ macro_rules! periods_query {
         let days = counts_of_periods(DAY_MINUTES)
             .filter(appointment_counts::day.ge(UtcTime::from($span.start)))
             .filter(appointment_counts::day.lt(UtcTime::from($span.end)))
-            .filter(appointment_counts::day.ne_all(divided.clone()));
-        let quarters =
-            counts_of_periods(QUARTER_MINUTES).filter(appointment_counts::day.eq_any(divided));
+            .filter(not(DayIn(divided.clone())));
+        let quarters = counts_of_periods(QUARTER_MINUTES).filter(DayIn(divided));
         let changes = appointment_count_changes::table
             .filter(appointment_count_changes::tenant_id.eq($tenant.as_str()))
             .select((
