@@ -77,7 +77,7 @@ impl StaticFile<'_> {
     /// The next version may have another file under this name, so browsers keep it and ask each time
     /// whether theirs is still the right one.
     pub fn answer(self, request: &HttpRequest) -> HttpResponse {
-        // Weak: with gzip and without it, it is the same file.
+        // The tag is weak, since it is the same file with gzip and without it.
         let tag = EntityTag::new_weak(format!("{:08x}", crc32fast::hash(&self.bytes)));
         let is_known = match request.get_header() {
             Some(IfNoneMatch::Any) => true,

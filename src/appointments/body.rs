@@ -25,7 +25,7 @@ use crate::{
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(
     as = NewAppointment,
-    // Not of a clinic that there is: the page of /docs sends it as it stands.
+    // The example names no clinic that exists, since the page of /docs sends it as it stands.
     example = json!({
         "tenantId": "example-clinic",
         "patientId": "7",
@@ -132,7 +132,7 @@ fn patient(raw: &Value) -> Result<PatientId, InvalidPatient> {
         Value::Number(number) if number.as_u64().is_some_and(|number| number > 0) => {
             PatientId::parse(&number.to_string())
         }
-        // 7.0, but nothing so large that it may stand for several numbers.
+        // 7.0 is read as 7. A number so large that it may stand for several whole ones is refused.
         Value::Number(_) => {
             let number = whole_number(raw, 1, MAX_ID).map_err(|_| InvalidPatient)?;
             PatientId::parse(&number.to_string())

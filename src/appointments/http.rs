@@ -293,7 +293,7 @@ async fn update(
     let owner = tenant.clone();
     let now = appointments.clock.now().into();
     let earliest_start = appointments.earliest_start(now);
-    // A start that stays as it is may be sent along.
+    // A request may repeat the start that is stored.
     let is_too_early = |start| start != stored.starts_at && start < earliest_start;
     if changes.starts_at.is_some_and(is_too_early) {
         return Err(starts_in_the_past());

@@ -261,7 +261,7 @@ async fn pass<B: MessageBody + 'static>(
                 Payload::None => {}
                 unread => close_after_answer(unread),
             }
-            // As a response, because other middleware does not handle errors.
+            // The refusal is a response, because other middleware does not handle errors.
             Ok(request.into_response(refused.error_response()))
         }
     }

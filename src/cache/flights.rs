@@ -23,7 +23,7 @@ pub(super) struct Flights<T> {
 #[derive(Debug)]
 struct FlightTable<T> {
     /// Computations whose result may be stored, by key and generation.
-    by_generation: HashMap<(StatsKey, Generation), FlightResultReceiver<T>>,
+    by_generation: HashMap<(StatsKey, Generation), FlightReceiver<T>>,
     /// Computations that nobody may join once they run, by key.
     in_turn: HashMap<StatsKey, FlightsInTurn<T>>,
 }
@@ -31,11 +31,11 @@ struct FlightTable<T> {
 /// The computations of one key that run in turn: whoever comes while one runs shares the next.
 #[derive(Debug)]
 struct FlightsInTurn<T> {
-    running: FlightResultReceiver<T>,
-    next: Option<FlightResultReceiver<T>>,
+    running: FlightReceiver<T>,
+    next: Option<FlightReceiver<T>>,
 }
 
-type FlightResultReceiver<T> = watch::Receiver<Option<T>>;
+type FlightReceiver<T> = watch::Receiver<Option<T>>;
 
 /// What a request gets from a flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         table: &mut FlightTable<T>,
         key: &StatsKey,
         compute: impl Future<Output = T> + Send + 'static,
-    ) -> FlightResultReceiver<T> {
+    ) -> FlightReceiver<T> {
         let (sender, receiver) = watch::channel(None);
         let place = Place::InTurn(key.clone());
         if let Some(flights) = table.in_turn.get_mut(key) {
@@ -161,9 +161,9 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
 async fn next_becomes_running<T: Clone>(
     table: Arc<Mutex<FlightTable<T>>>,
     key: StatsKey,
-    running: FlightResultReceiver<T>,
+    running: FlightReceiver<T>,
 ) {
-    let _ended = result(running).await;
+    let _ended = value(running).await;
     if let Some(flights) = table.lock().in_turn.get_mut(&key)
         && let Some(next) = flights.next.take()
     {
@@ -173,14 +173,14 @@ async fn next_becomes_running<T: Clone>(
 
 /// Waits for the result of a flight, which the request has joined or begun.
 async fn flight_result<T: Clone>(
-    receiver: FlightResultReceiver<T>,
+    receiver: FlightReceiver<T>,
     joined: bool,
 ) -> Result<FlightResult<T>, NoResult> {
-    let value = result(receiver).await?;
+    let value = value(receiver).await?;
     Ok(FlightResult { value, joined })
 }
 
-async fn result<T: Clone>(mut receiver: FlightResultReceiver<T>) -> Result<T, NoResult> {
+async fn value<T: Clone>(mut receiver: FlightReceiver<T>) -> Result<T, NoResult> {
     let value = receiver
         .wait_for(Option::is_some)
         .await
@@ -209,7 +209,7 @@ impl<T> Drop for Flight<T> {
             Place::Generation(place) => {
                 table.by_generation.remove(place);
             }
-            // Not while another flight is the next, nor once it runs.
+            // The place stays while another flight is the next, and once that one runs.
             Place::InTurn(key) => {
                 let own = self.sender.subscribe();
                 let is_last = |flights: &FlightsInTurn<T>| {

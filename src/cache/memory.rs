@@ -64,7 +64,7 @@ impl MemoryCache {
         let shards = 1 << shards.ilog2();
         let entries = ShardedLruTtlCache::builder()
             .shards(shards)
-            // Rounded down: the bound holds for the sum.
+            // This is rounded down, so that the bound holds for the sum.
             .per_shard_max_size(max_entries / shards)
             .ttl(life.whole())
             .build()

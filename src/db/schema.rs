@@ -58,7 +58,7 @@ diesel::table! {
     appointment_counts (tenant_id, minutes, day, starts_at) {
         /// Whose they are.
         tenant_id -> Text,
-        /// How long the period is: [`DAY_MINUTES`] or [`QUARTER_MINUTES`].
+        /// How long the period is: `DAY_MINUTES` or `QUARTER_MINUTES`.
         minutes -> Integer,
         /// When the day begins, or the day that the quarter is in.
         day -> UtcInstant,
@@ -106,7 +106,7 @@ diesel::table! {
     appointment_count_differences (tenant_id, minutes, starts_at) {
         /// Whose appointments they are.
         tenant_id -> Text,
-        /// See [`appointment_counts`].
+        /// See `appointment_counts`.
         minutes -> Integer,
         /// When the period begins.
         starts_at -> UtcInstant,

@@ -64,7 +64,7 @@ pub fn describe() -> Description {
         .merge_from(metrics::http::MetricsApi::openapi());
     description.info.description = Some(ABOUT.to_owned());
     description.info.license = None;
-    // Relative to the description itself, so that it holds behind a proxy that adds a path.
+    // It is relative to the description itself, so that it holds behind a proxy that adds a path.
     description.servers = Some(vec![Server::new(".")]);
     // The errors are above the metrics, which cannot describe that they are for administrators.
     let metrics = description.paths.paths.get_mut("/metrics");

@@ -86,7 +86,7 @@ pub enum AuthMode {
 impl AuthSettings {
     /// Refuses what is fine each by itself, but not together.
     pub(super) fn check(&self) -> Result<(), SettingsError> {
-        // What tokens are checked with.
+        // These say what tokens are checked with.
         let all = [
             ("auth.secret", self.secret.is_set()),
             ("auth.secret_file", is_set(&self.secret_file)),

@@ -95,7 +95,7 @@ fn check_syntax(file: &str, text: &str) -> Result<(), SettingsError> {
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = before.matches('\n').count() + 1;
     let column = before[line_start..].chars().count() + 1;
-    // Without the text of the line, which may hold a secret.
+    // The text of the line is not shown, since it may hold a secret.
     let problem = one_line(error.message());
     Err(SettingsError(format!(
         "{file}, line {line}, column {column}: {problem}"

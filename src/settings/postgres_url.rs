@@ -112,7 +112,7 @@ impl FromStr for PostgresUrl {
                 _ => shown.push(pair),
             }
             match name {
-                // See below.
+                // These are read below.
                 "sslmode" | "sslrootcert" | "target_session_attrs" | "tcp_user_timeout" => {}
                 "host" => kept.extend(value.split(',').map(|host| format!("host={host}"))),
                 "keepalives_count" => kept.push(format!("keepalives_retries={value}")),

@@ -44,7 +44,7 @@ pub(super) fn start(link: &Arc<RedisLink>, life: Lifetime, tasks: &Tasks) {
     let send_heartbeat = async |link: Arc<RedisLink>| link.send_heartbeat().await.log();
     let owner = Arc::downgrade(link);
     tasks.background(repeat_while_alive(owner, HEARTBEAT_PERIOD, send_heartbeat));
-    // Beside the heartbeats, which must not wait for it.
+    // Deliveries run beside the heartbeats, which must not wait for them.
     let mut logged = PendingCounts::default();
     let deliver = async move |link: Arc<RedisLink>| {
         if !link.is_silent() {
@@ -58,7 +58,7 @@ pub(super) fn start(link: &Arc<RedisLink>, life: Lifetime, tasks: &Tasks) {
     };
     let owner = Arc::downgrade(link);
     tasks.background(repeat_while_alive(owner, DELIVERY_PERIOD, deliver));
-    // Each time a test entry is stored, and the last one is looked for.
+    // Each round looks for the last test entry, and stores another one.
     let period = (life.fresh * 5 / 6).min(MAX_TEST_PERIOD);
     let mut last: Option<TestEntry> = None;
     let test = async move |link: Arc<RedisLink>| {
@@ -83,7 +83,7 @@ impl RedisLink {
             }
             Err(error) => {
                 let problem = error.problem();
-                // Not earlier: a connection that is let go cannot report that it broke.
+                // Not earlier, since a connection that was replaced cannot report that it broke.
                 if problem != LinkProblem::NoAnswer || self.heartbeat.silence(now) >= TRUST_LIMIT {
                     self.client.reconnect();
                 }
@@ -120,7 +120,7 @@ impl RedisLink {
             .unwrap_or_else(|lost| Err(ClientError::Disconnected(lost.to_string())))?;
         let took = start.elapsed();
         self.follow_era().await?;
-        // Asked after the era, since a purge replaces the era first: an older era is not read any more.
+        // The purge is read after the era: whoever purges replaces the era first, so no older era is read later.
         if let Some(purge) = self.read_mark(&self.commands.get_purge()).await?
             && !self.eras.see_purge(purge)
         {

@@ -160,7 +160,7 @@ impl RedisClient {
                 .tcp_settings(tcp)
                 .connection_timeout(connect_timeout)
                 .response_timeout(response_timeout)
-                // Enough to follow a slot that has moved to another node.
+                // These are enough to follow a slot that has moved to another node.
                 .retries(3)
                 .min_retry_wait(5)
                 .max_retry_wait(20);

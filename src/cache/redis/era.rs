@@ -104,7 +104,7 @@ impl Eras {
 
     /// Whether a generation that carries `era` was made since this instance proclaimed its own era.
     pub(super) fn is_trusted(&self, era: Era) -> bool {
-        // The latest are the most likely.
+        // The latest eras are the most likely ones.
         self.0
             .lock()
             .trusted

@@ -119,7 +119,7 @@ impl RedisCache {
         let leases = RedisLeases {
             link: Arc::clone(&link),
             holder: new_mark(),
-            // Not so long that what is computed under it expires first.
+            // A lease must end before what is computed under it expires.
             lease: settings.lease.min(life.fresh),
         };
         Ok(Self {
@@ -151,7 +151,7 @@ impl RedisCache {
         let look_up = link.commands.look_up([key]);
         let [generation, fence, entry]: [StoredValue; 3] =
             link.send(&look_up, link.response_timeout).await?;
-        // Checked again: this instance may have been stopped while the answer was waiting for it.
+        // This is asked again, since this instance may have been stopped while the answer waited for it.
         if link.trusted_epoch(tenant) != Some(epoch) {
             return Ok(Lookup::Bypass(link.distrust(tenant)));
         }
@@ -199,54 +199,6 @@ impl RedisCache {
         matches!(lookup, Some(Lookup::Hit(..)))
     }
 
-    async fn put(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), ClientError> {
-        let link = &self.link;
-        let generation = permit.generation;
-        let left = self.life.whole().saturating_sub(entry.age);
-        if left.is_zero() || link.trusted_epoch(key.tenant()).is_none() {
-            // Nothing is stored, so nobody should wait for it. If this fails, others wait until the lease
-            // ends by itself.
-            let _ = self.leases.end(key, generation).await;
-            return Ok(());
-        }
-        let computed_ms = self.now_ms().saturating_sub(milliseconds(entry.age));
-        let envelope = Envelope {
-            generation,
-            computed_ms,
-            body: entry.body,
-        };
-        let holder = &self.leases.holder;
-        let store = link.commands.store(key, &envelope, left, holder);
-        link.send::<i64>(&store, link.response_timeout).await?;
-        Ok(())
-    }
-
-    async fn list(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, ClientError> {
-        let link = &self.link;
-        let timeout = link.invalidation_wait;
-        let scan = link.commands.scan_entries();
-        // A cluster answers once for each master: a cursor, and names of keys.
-        let answers: Vec<(String, Vec<Vec<u8>>)> =
-            link.client.send_to_masters(&scan, timeout).await?;
-        let names = answers.iter().flat_map(|(_cursor, names)| names);
-        let entries: Vec<_> = names
-            .filter_map(|name| link.commands.parse_entry_key(name))
-            .filter_map(|key| Some((link.trusted_epoch(key.tenant())?, key)))
-            .collect();
-        let mut page = KeyPageBuilder::new(after, limit);
-        for batch in entries.chunks(LOOKUP_BATCH) {
-            let look_up = link.commands.look_up(batch.iter().map(|(_, key)| key));
-            let stored: Vec<(_, StoredValue, _)> = link.send(&look_up, timeout).await?;
-            for ((epoch, key), (generation, fence, entry)) in batch.iter().zip(stored) {
-                let is_trusted = link.trusted_epoch(key.tenant()) == Some(*epoch);
-                if is_trusted && fence.is_none() && self.is_hit(generation, entry) {
-                    page.add(key.as_str());
-                }
-            }
-        }
-        Ok(page.finish())
-    }
-
     fn now_ms(&self) -> u64 {
         u64::try_from(self.clock.now().as_millisecond()).unwrap_or_default()
     }
@@ -272,7 +224,25 @@ impl StatsCache for RedisCache {
     }
 
     async fn store(&self, key: &StatsKey, permit: &Permit, entry: Entry) -> Result<(), CacheError> {
-        Ok(self.put(key, permit, entry).await?)
+        let link = &self.link;
+        let generation = permit.generation;
+        let left = self.life.whole().saturating_sub(entry.age);
+        if left.is_zero() || link.trusted_epoch(key.tenant()).is_none() {
+            // Nothing is stored, so nobody should wait for it. If this fails, others wait until the lease
+            // ends by itself.
+            let _ = self.leases.give_back(key, generation).await;
+            return Ok(());
+        }
+        let computed_ms = self.now_ms().saturating_sub(milliseconds(entry.age));
+        let envelope = Envelope {
+            generation,
+            computed_ms,
+            body: entry.body,
+        };
+        let holder = &self.leases.holder;
+        let store = link.commands.store(key, &envelope, left, holder);
+        link.send::<i64>(&store, link.response_timeout).await?;
+        Ok(())
     }
 
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, CacheError> {
@@ -313,7 +283,7 @@ impl StatsCache for RedisCache {
             may_be_raised_late,
         } = fence.into_ticket()?;
         let link = &self.link;
-        // Noted before it is sent: what cannot be delivered now is delivered when Redis is back.
+        // This is noted before the release is sent: if that fails, it is delivered when Redis is back.
         let was_raised_again = link.pending.end(&fence, Instant::now());
         let bar = if may_be_raised_late || was_raised_again {
             link.fence_life
@@ -338,7 +308,29 @@ impl StatsCache for RedisCache {
 #[async_trait]
 impl ListKeys for RedisCache {
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<KeyPage, CacheError> {
-        Ok(self.list(after, limit).await?)
+        let link = &self.link;
+        let timeout = link.invalidation_wait;
+        let scan = link.commands.scan_entries();
+        // A cluster answers once for each master: a cursor, and names of keys.
+        let answers: Vec<(String, Vec<Vec<u8>>)> =
+            link.client.send_to_masters(&scan, timeout).await?;
+        let names = answers.iter().flat_map(|(_cursor, names)| names);
+        let entries: Vec<_> = names
+            .filter_map(|name| link.commands.parse_entry_key(name))
+            .filter_map(|key| Some((link.trusted_epoch(key.tenant())?, key)))
+            .collect();
+        let mut page = KeyPageBuilder::new(after, limit);
+        for batch in entries.chunks(LOOKUP_BATCH) {
+            let look_up = link.commands.look_up(batch.iter().map(|(_, key)| key));
+            let stored: Vec<(_, StoredValue, _)> = link.send(&look_up, timeout).await?;
+            for ((epoch, key), (generation, fence, entry)) in batch.iter().zip(stored) {
+                let is_trusted = link.trusted_epoch(key.tenant()) == Some(*epoch);
+                if is_trusted && fence.is_none() && self.is_hit(generation, entry) {
+                    page.add(key.as_str());
+                }
+            }
+        }
+        Ok(page.finish())
     }
 }
 
@@ -352,12 +344,6 @@ impl Leases for RedisLeases {
     }
 
     async fn give_back(&self, key: &StatsKey, generation: Generation) -> Result<(), CacheError> {
-        Ok(self.end(key, generation).await?)
-    }
-}
-
-impl RedisLeases {
-    async fn end(&self, key: &StatsKey, generation: Generation) -> Result<(), ClientError> {
         let command = self.link.commands.end_lease(key, generation, &self.holder);
         let _ended: i64 = self.link.send(&command, self.link.response_timeout).await?;
         Ok(())

@@ -146,7 +146,7 @@ impl RelayListener {
                 }
                 Some(raised) = self.raising.join_next() => match raised {
                     Ok((id, fence)) => self.note_raised(id, fence),
-                    // Rather raise a fence twice than one of them never.
+                    // A fence that is raised twice does no harm. One that is never raised would.
                     Err(_panicked) => self.being_raised.clear(),
                 },
                 () = self.changes.done() => {}
@@ -183,7 +183,7 @@ impl RelayListener {
             })
             .await?;
             progress.reaches_redis = reaches_redis;
-            // Only after it: a writer that hears of no instance leaves its row to be found here.
+            // The rows are read only after that: a writer that hears of no instance leaves its row for this.
             progress.last_read = None;
         }
         while let Some(id) = self.unmarked.pop() {

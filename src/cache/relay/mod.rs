@@ -90,7 +90,7 @@ impl Relay {
             unraised: Lifetime::of(settings).whole() + settings.redis.fence_life,
         };
         let listener = RelayListener::new(db.clone(), Arc::clone(cache), redis, lives, sender);
-        // Before anybody is answered from the cache.
+        // It must listen before anybody is answered from the cache.
         let session = listener.connect().await;
         tasks.background(listener.run(session));
         Some(Self {
@@ -195,7 +195,7 @@ impl HandedOver {
             return;
         }
         if let Err(error) = store::remove(conn, self.id) {
-            // Its life is bounded.
+            // The listeners remove it when its life is over.
             log::debug!("relay: a row was not removed: {error}");
         }
     }
