@@ -118,7 +118,8 @@ fn postgresql_searches_the_counts_by_their_key_or_the_appointments_by_their_inde
     TestDb::postgres().run(|conn| {
         // Enough rows for an index to be worth it, seen by a vacuum, as they are in service.
         on_db!(&mut *conn, |c| c.batch_execute(
-            "INSERT INTO appointments (tenant_id, patient_id, starts_at, duration_min, status, \
+            "SET statement_timeout = 0; \
+             INSERT INTO appointments (tenant_id, patient_id, starts_at, duration_min, status, \
              created_at, updated_at) \
              SELECT 'tenant-' || n % 20, n, to_timestamp(n * 60), 30, \
              (ARRAY['pending', 'confirmed', 'cancelled'])[1 + n % 3], now(), now() \
