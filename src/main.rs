@@ -66,7 +66,7 @@ fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
             }
         }
         Command::Recount { check: true } => {
-            let differences = runtime()?.block_on(recount::check(&settings))?;
+            let differences = recount::check(&settings)?;
             print(&format!("{differences}\n"))?;
             if !differences.is_empty() {
                 return Ok(ExitCode::FAILURE);
@@ -74,7 +74,7 @@ fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
         }
         Command::Recount { check: false } => {
             let corrected = runtime()?.block_on(recount::recount(&settings))?;
-            print(&format!("corrected {corrected} counts\n"))?;
+            print(&format!("counts corrected: {corrected}\n"))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -125,15 +125,16 @@ async fn answer(
     let target = target.map_or("", |target| target.as_str());
     let now = stats.now();
     let poll = if let Some(poll) = recent.get(target, now) {
+        caller.may_touch(&poll.poll.tenant)?;
         poll
     } else {
         let query: MegaStatsQuery = read_query(request.query_string())?;
         let poll = query.read(statistic, stats)?;
+        caller.may_touch(&poll.tenant)?;
         let poll = Rc::new(DatedPoll::new(poll, now));
         recent.keep(target, &poll, now);
         poll
     };
-    caller.may_touch(&poll.poll.tenant)?;
     let answer = stats.answer_dated(&poll, now).await?;
     Ok(respond(answer, stats.ttl()))
 }

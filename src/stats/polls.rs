@@ -78,7 +78,7 @@ impl DatedPoll {
     }
 
     /// Whether its date is that of `now`.
-    pub(super) fn is_at(&self, now: Timestamp) -> bool {
+    pub(super) fn is_of_date(&self, now: Timestamp) -> bool {
         self.date == windows::local_date(now, self.poll.zone.rules())
     }
 }

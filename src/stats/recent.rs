@@ -1,4 +1,4 @@
-//! What the requests that a worker was sent lately ask for. A dashboard sends the same one again and
+//! Remembers, for each worker, what recent requests asked for. A dashboard sends the same one again and
 //! again, and to read its query takes longer than to find its entry in memory.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
@@ -7,14 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::polls::DatedPoll;
 
-/// How many requests a worker knows, at most.
+/// How many targets a worker remembers at most. One more, and it starts anew.
 const MAX_TARGETS: usize = 1_000;
 
 /// The longest target that is kept, in bytes.
 const LONGEST_TARGET: usize = 256;
 
 /// How long targets are kept: the rules of a zone may change meanwhile.
-const KEPT: SignedDuration = SignedDuration::from_mins(1);
+const TARGET_LIFE: SignedDuration = SignedDuration::from_mins(1);
 
 /// What requests ask for, by their targets: the path and the query. Each worker has its own.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ impl RecentPolls {
     pub(super) fn get(&self, target: &str, now: Timestamp) -> Option<Rc<DatedPoll>> {
         let recent = self.0.borrow();
         let poll = recent.polls.get(target)?;
-        (!recent.is_old(now) && poll.is_at(now)).then(|| Rc::clone(poll))
+        (!recent.is_old(now) && poll.is_of_date(now)).then(|| Rc::clone(poll))
     }
 
     /// Keeps that `target` asks for `poll` at `now`.
@@ -53,7 +53,7 @@ impl RecentPolls {
 
 impl Recent {
     fn is_old(&self, now: Timestamp) -> bool {
-        !(SignedDuration::ZERO..KEPT).contains(&now.duration_since(self.since))
+        !(SignedDuration::ZERO..TARGET_LIFE).contains(&now.duration_since(self.since))
     }
 }
 

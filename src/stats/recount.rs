@@ -6,8 +6,8 @@ use thiserror::Error;
 
 use super::store::{self, Difference};
 use crate::{
-    db::{Announce, Db, DbError, OpenError},
-    settings::Settings,
+    db::{Announce, AnyConn, Db, DbError, OpenError},
+    settings::{DatabaseSettings, Settings},
 };
 
 /// How long it may take: everything is counted in one statement.
@@ -38,38 +38,48 @@ impl fmt::Display for Differences {
             number if number > MAX_LINES => {
                 write!(
                     f,
-                    "more than {MAX_LINES} counts are wrong: run megastats recount"
+                    "counts that are wrong: more than {MAX_LINES}; run megastats recount"
                 )
             }
-            number => write!(f, "{number} counts are wrong: run megastats recount"),
+            number => write!(f, "counts that are wrong: {number}; run megastats recount"),
         }
     }
 }
 
-/// Compares the counts with the appointments. Others may write meanwhile.
-pub async fn check(settings: &Settings) -> Result<Differences, RecountError> {
-    let db = open(settings)?;
-    let found = db
-        .read(None, |conn| store::differences(conn, MAX_LINES + 1))
-        .await?;
+/// Compares the counts with the appointments, and changes nothing. Others may write meanwhile.
+pub fn check(settings: &Settings) -> Result<Differences, RecountError> {
+    let database = patient(settings);
+    let url = || database.url.to_string();
+    let connected = AnyConn::read_only(&database);
+    let mut conn = connected
+        .map_err(|source| RecountError::Open {
+            url: url(),
+            source: source.into(),
+        })?
+        .ok_or_else(|| RecountError::Missing { url: url() })?;
+    let found = store::differences(&mut conn, MAX_LINES + 1).map_err(DbError::from)?;
     Ok(Differences(found))
 }
 
 /// Makes the counts equal to the appointments, in one transaction; returns how many it changed. On
 /// PostgreSQL others may write meanwhile.
 pub async fn recount(settings: &Settings) -> Result<usize, RecountError> {
-    let db = open(settings)?;
+    let database = patient(settings);
+    let opened = Db::open(&database, None, Announce::Nothing);
+    let db = opened.map_err(|source| RecountError::Open {
+        url: database.url.to_string(),
+        source,
+    })?;
     let turn = db.write_turn(None).await?;
     Ok(db.write(turn, None, store::recount).await?)
 }
 
-fn open(settings: &Settings) -> Result<Db, RecountError> {
-    let mut settings = settings.database.clone();
-    settings.statement_timeout = TIMEOUT;
-    Db::open(&settings, None, Announce::Nothing).map_err(|source| RecountError::Open {
-        url: settings.url.to_string(),
-        source,
-    })
+/// The settings of a database whose statements may take long.
+fn patient(settings: &Settings) -> DatabaseSettings {
+    DatabaseSettings {
+        statement_timeout: TIMEOUT,
+        ..settings.database.clone()
+    }
 }
 
 /// The counts could not be compared or changed. `Display` is one line.
@@ -82,6 +92,12 @@ pub enum RecountError {
         url: String,
         /// Why not.
         source: OpenError,
+    },
+    /// There is no database, or one without appointments.
+    #[error("database.url: {url}: there are no appointments to count")]
+    Missing {
+        /// The database, without secrets.
+        url: String,
     },
     /// The database could not be read or written.
     #[error("database.url: {0}")]

@@ -35,8 +35,8 @@ use crate::{
     tenant::TenantId,
 };
 
-/// So many writes of an instance are followed by one merge of what the triggers of PostgreSQL have counted, so
-/// that few changes wait, also of tenants that nobody reads.
+/// After so many writes an instance merges the changes of all tenants into PostgreSQL's counts once:
+/// otherwise those of tenants that nobody reads would pile up.
 const WRITES_PER_MERGE: u64 = 500;
 
 /// Computes statistics, or has the cache answer.
@@ -127,7 +127,7 @@ impl StatsService {
             .await
     }
 
-    /// The answer that `poll`, which is at `now`, gets at that moment, the present.
+    /// The answer that `poll` gets at `now`, which is the present. Its date must be that of `now`.
     pub(super) async fn answer_dated(
         &self,
         DatedPoll { poll, key, .. }: &DatedPoll,

@@ -52,9 +52,9 @@ pub fn mega_stats(
         month,
         next_month,
     } = *windows;
-    let buckets = [today, week, month, next_month];
-    let counted = counted(conn, tenant, windows.span(), &buckets)?;
-    let [today, week, month, next_month] = buckets.map(|bucket| total(&counted, bucket));
+    let all = [today, week, month, next_month];
+    let counted = counted(conn, tenant, windows.span(), &all)?;
+    let [today, week, month, next_month] = all.map(|window| total(&counted, window));
     Ok(MegaStats {
         today,
         week,
@@ -168,8 +168,10 @@ macro_rules! periods_query {
             .filter(appointment_counts::day.lt(UtcTime::from($span.end)))
             .filter(not(DayIn(divided.clone())));
         let quarters = counts_of_periods(QUARTER_MINUTES).filter(DayIn(divided));
+        // A start that others have set may be later than the last that we can read.
         let changes = appointment_count_changes::table
             .filter(appointment_count_changes::tenant_id.eq($tenant.as_str()))
+            .filter(appointment_count_changes::starts_at.lt(UtcTime::from(Timestamp::MAX)))
             .select((
                 appointment_count_changes::starts_at,
                 appointment_count_changes::confirmed,

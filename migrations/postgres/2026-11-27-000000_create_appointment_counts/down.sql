@@ -4,7 +4,7 @@ DROP TRIGGER appointments_updated ON appointments;
 DROP TRIGGER appointments_deleted ON appointments;
 DROP TRIGGER appointments_inserted ON appointments;
 DROP FUNCTION count_no_appointments;
-DROP FUNCTION count_updated_appointment;
+DROP FUNCTION count_updated_appointments;
 DROP FUNCTION count_changed_appointments;
 DROP FUNCTION start_of_period;
 DROP TABLE appointment_count_changes;

@@ -57,22 +57,30 @@ CREATE TRIGGER appointments_deleted AFTER DELETE ON appointments
     REFERENCING OLD TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION count_changed_appointments('-1');
 
-CREATE FUNCTION count_updated_appointment() RETURNS trigger
+CREATE FUNCTION count_updated_appointments() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     AS $$ BEGIN
         INSERT INTO appointment_count_changes
-        VALUES (OLD.tenant_id, start_of_period(OLD.starts_at, 15), -(OLD.status = 'confirmed')::INTEGER,
-                -(OLD.status = 'pending')::INTEGER, -(OLD.status = 'cancelled')::INTEGER),
-               (NEW.tenant_id, start_of_period(NEW.starts_at, 15), (NEW.status = 'confirmed')::INTEGER,
-                (NEW.status = 'pending')::INTEGER, (NEW.status = 'cancelled')::INTEGER);
+        SELECT tenant_id, start_of_period(starts_at, 15),
+               sum(confirmed), sum(pending), sum(cancelled)
+        FROM (
+            SELECT tenant_id, starts_at, (status = 'confirmed')::INTEGER AS confirmed,
+                   (status = 'pending')::INTEGER AS pending, (status = 'cancelled')::INTEGER AS cancelled
+            FROM new_rows
+            UNION ALL
+            SELECT tenant_id, starts_at, -(status = 'confirmed')::INTEGER,
+                   -(status = 'pending')::INTEGER, -(status = 'cancelled')::INTEGER
+            FROM old_rows
+        ) AS changed
+        GROUP BY 1, 2
+        HAVING sum(confirmed) <> 0 OR sum(pending) <> 0 OR sum(cancelled) <> 0;
         RETURN NULL;
     END $$;
 
-CREATE TRIGGER appointments_updated AFTER UPDATE OF tenant_id, starts_at, status ON appointments
-    FOR EACH ROW
-    WHEN ((OLD.tenant_id, OLD.starts_at, OLD.status)
-        IS DISTINCT FROM (NEW.tenant_id, NEW.starts_at, NEW.status))
-    EXECUTE FUNCTION count_updated_appointment();
+-- Not only of the counted columns: a trigger of somebody else may set these.
+CREATE TRIGGER appointments_updated AFTER UPDATE ON appointments
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION count_updated_appointments();
 
 CREATE FUNCTION count_no_appointments() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -95,13 +103,15 @@ ALTER TABLE appointments
     ENABLE ALWAYS TRIGGER appointments_truncated;
 
 -- The triggers run as the owner of the tables, so that whoever may write appointments needs no other right.
--- Therefore they look into this schema first, and not into a temporary one of whoever writes.
+-- Therefore they look into this schema first, and not into a temporary one of whoever writes; and nobody else
+-- may make a trigger of these functions for a table of their own.
 DO $$
 DECLARE
     counting TEXT;
 BEGIN
-    FOREACH counting IN ARRAY ARRAY['count_changed_appointments', 'count_updated_appointment', 'count_no_appointments'] LOOP
+    FOREACH counting IN ARRAY ARRAY['count_changed_appointments', 'count_updated_appointments', 'count_no_appointments'] LOOP
         EXECUTE format('ALTER FUNCTION %I SET search_path = %I, pg_temp', counting, current_schema());
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %I FROM PUBLIC', counting);
     END LOOP;
 END $$;
 

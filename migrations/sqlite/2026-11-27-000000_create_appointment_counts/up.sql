@@ -40,7 +40,9 @@ BEGIN
             NEW.status = 'confirmed', NEW.status = 'pending', NEW.status = 'cancelled');
 END;
 
+-- A row that is older than the counts may have a start of another form. It was not counted.
 CREATE TRIGGER appointments_deleted AFTER DELETE ON appointments
+WHEN datetime(substr(OLD.starts_at, 1, 16)) IS substr(OLD.starts_at, 1, 16) || ':00'
 BEGIN
     INSERT INTO appointment_count_changes
     VALUES (OLD.tenant_id, OLD.starts_at,
@@ -51,9 +53,11 @@ CREATE TRIGGER appointments_updated AFTER UPDATE OF tenant_id, starts_at, status
 WHEN (OLD.tenant_id, OLD.starts_at, OLD.status) IS NOT (NEW.tenant_id, NEW.starts_at, NEW.status)
 BEGIN
     INSERT INTO appointment_count_changes
-    VALUES (OLD.tenant_id, OLD.starts_at,
-            -(OLD.status = 'confirmed'), -(OLD.status = 'pending'), -(OLD.status = 'cancelled')),
-           (NEW.tenant_id, NEW.starts_at,
+    SELECT OLD.tenant_id, OLD.starts_at,
+           -(OLD.status = 'confirmed'), -(OLD.status = 'pending'), -(OLD.status = 'cancelled')
+    WHERE datetime(substr(OLD.starts_at, 1, 16)) IS substr(OLD.starts_at, 1, 16) || ':00';
+    INSERT INTO appointment_count_changes
+    VALUES (NEW.tenant_id, NEW.starts_at,
             NEW.status = 'confirmed', NEW.status = 'pending', NEW.status = 'cancelled');
 END;
 
@@ -69,7 +73,8 @@ CREATE TABLE replaced_appointment (
 INSERT INTO replaced_appointment VALUES (1, NULL);
 
 CREATE TRIGGER appointments_replaced BEFORE INSERT ON appointments
-WHEN EXISTS (SELECT 1 FROM appointments WHERE id = NEW.id)
+-- -1 stands for no id.
+WHEN NEW.id <> -1 AND EXISTS (SELECT 1 FROM appointments WHERE id = NEW.id)
 BEGIN
     INSERT OR IGNORE INTO replaced_appointment VALUES (1, NEW.id);
     DELETE FROM appointments WHERE id = (SELECT id FROM replaced_appointment);

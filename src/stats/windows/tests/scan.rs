@@ -62,9 +62,9 @@ fn scan(date: Date, zone: &TimeZone) -> Timestamp {
     instant
 }
 
-/// The buckets by walking the calendar day by day and the clock by 30 seconds.
+/// The windows by walking the calendar day by day and the clock by 30 seconds.
 fn model(now: Timestamp, zone: &TimeZone) -> (Windows, TwoDays) {
-    let bucket = |first, after| Window {
+    let window = |first, after| Window {
         start: scan(first, zone),
         end: scan(after, zone),
     };
@@ -84,14 +84,14 @@ fn model(now: Timestamp, zone: &TimeZone) -> (Windows, TwoDays) {
     let first = walk(today, back, is_first);
     let next = walk(on(first), on, is_first);
     let windows = Windows {
-        today: bucket(today, on(today)),
-        week: bucket(sunday, walk(on(sunday), on, is_sunday)),
-        month: bucket(first, next),
-        next_month: bucket(next, walk(on(next), on, is_first)),
+        today: window(today, on(today)),
+        week: window(sunday, walk(on(sunday), on, is_sunday)),
+        month: window(first, next),
+        next_month: window(next, walk(on(next), on, is_first)),
     };
     let days = TwoDays {
         today: windows.today,
-        tomorrow: bucket(on(today), on(on(today))),
+        tomorrow: window(on(today), on(on(today))),
     };
     (windows, days)
 }
@@ -136,7 +136,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn buckets_are_those_of_a_naive_scan((zone, now) in moment()) {
+    fn windows_are_those_of_a_naive_scan((zone, now) in moment()) {
         let (expected, expected_days) = model(now, &zone);
         let found = windows(now, &zone);
         prop_assert_eq!(found, expected);
