@@ -144,7 +144,7 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
     }
 }
 
-/// As [`Query`], of the text of a query.
+/// Reads the text of a query, as [`Query`] does.
 pub fn read_query<T: DeserializeOwned>(raw: &str) -> Result<T, ApiError> {
     let unreadable = |reason: fmt::Arguments<'_>| {
         let detail = format!("The query cannot be read: {reason}.");

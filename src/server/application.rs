@@ -73,8 +73,8 @@ impl Application {
         let metrics = Arc::new(Metrics::new(settings.cache.backend));
         scrape::show(&metrics, &db, &cache, &tasks);
         let tick = async |metrics: Arc<Metrics>| metrics.cache_metrics.tick();
-        let counted = Arc::downgrade(&metrics);
-        tokio::spawn(repeat_while_alive(counted, metrics::TICK, tick));
+        let owner = Arc::downgrade(&metrics);
+        tokio::spawn(repeat_while_alive(owner, metrics::TICK, tick));
         let stats = Arc::new(StatsService::new(
             db.clone(),
             cache,

@@ -216,7 +216,10 @@ async fn what_failed_is_logged_with_its_cause_and_the_client_is_not_told() {
         );
         assert_eq!(failures[1]["request_id"], "broken");
         let cause = failures[1]["cause"].as_str().unwrap();
-        assert!(cause.contains("no such table: appointment_counts"), "{cause}");
+        assert!(
+            cause.contains("no such table: appointment_counts"),
+            "{cause}"
+        );
         assert_eq!(
             lines.len(),
             if requests_too == "true" { 3 } else { 2 },

@@ -76,7 +76,14 @@ async fn the_page_loads_only_its_own_files_which_browsers_keep() {
         let known = get(&server, file, &[BROWSER, ("if-none-match", &tag)]).await;
         assert_eq!(known.status, StatusCode::NOT_MODIFIED, "{file}");
     }
-    for file in ["nothing.js", "../mod.rs", "%2e%2e/mod.rs", "mod.rs"] {
+    for file in [
+        "nothing.js",
+        "../mod.rs",
+        "%2e%2e/mod.rs",
+        "mod.rs",
+        "%2Fetc%2Fmtab",
+        "%2Fproc%2Fself%2Fexe",
+    ] {
         let reply = server
             .send(Method::GET, &format!("/dashboard/{file}"))
             .await;

@@ -55,6 +55,7 @@ pub(super) struct Breaker {
 }
 
 /// What a heartbeat or a command has changed.
+#[must_use = "it has to be logged"]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum BreakerChange {
     Unchanged,
