@@ -253,7 +253,49 @@ fn whoever_may_write_appointments_of_postgresql_needs_no_other_right() {
         ))
         .unwrap();
         assert_eq!(differences(conn, 9), Ok(Vec::new()));
+        let by_a_forger = "SET LOCAL ROLE count_clerk; CREATE TRIGGER forged AFTER TRUNCATE \
+                           ON appointment_count_changes EXECUTE FUNCTION count_no_appointments()";
+        let refusal = on_db!(conn, |c| c.batch_execute(by_a_forger)).unwrap_err();
+        assert!(
+            refusal.to_string().contains("permission denied"),
+            "{refusal}"
+        );
         on_db!(conn, |c| c.batch_execute("ROLLBACK")).unwrap();
+    });
+}
+
+#[test]
+fn an_update_of_many_rows_of_postgresql_leaves_a_change_for_each_quarter() {
+    let tenant = tenant("clinic");
+    let at = windows_of_recife();
+    TestDb::postgres().run(|conn| {
+        let rows = [(0, at.today.start, Status::Pending); 50];
+        fill(conn, &rows);
+        on_db!(conn, |c| c.merge_count_changes(None)).unwrap();
+        run(conn, "UPDATE appointments SET status = 'confirmed'");
+        run(conn, "UPDATE appointments SET duration_min = 45");
+        let changes = "SELECT count(*) AS number FROM appointment_count_changes";
+        assert_eq!(number(conn, changes), 1);
+        let counted = mega_stats(conn, &tenant, &at).unwrap();
+        assert_eq!((counted.today.confirmed, counted.today.pending), (50, 0));
+    });
+}
+
+#[test]
+fn a_start_that_is_too_late_to_be_read_harms_no_answer_on_postgresql() {
+    let tenant = tenant("clinic");
+    let at = windows_of_recife();
+    TestDb::postgres().run(|conn| {
+        fill(conn, &[(0, at.today.start, Status::Pending); 2]);
+        run(
+            conn,
+            "UPDATE appointments SET starts_at = '20251-10-31' WHERE id = 1",
+        );
+        for merged in [false, true] {
+            let counted = mega_stats(conn, &tenant, &at).unwrap();
+            assert_eq!(counted.today.pending, 1, "merged: {merged}");
+            on_db!(conn, |c| c.merge_count_changes(None)).unwrap();
+        }
     });
 }
 
@@ -287,7 +329,8 @@ fn a_recount_makes_wrong_counts_right() {
     }
 }
 
-/// A start that could not be read is refused, and one that is there already prevents no migration.
+/// A start that could not be read is refused, and one that is there already prevents no migration and can be
+/// corrected.
 #[test]
 fn an_instant_of_another_form_is_not_counted_by_sqlite() {
     const INSERT: &str = "INSERT INTO appointments (tenant_id, patient_id, starts_at, \
@@ -301,7 +344,15 @@ fn an_instant_of_another_form_is_not_counted_by_sqlite() {
         );
         run(conn, "DROP TRIGGER appointments_inserted");
         on_db!(conn, |c| c.batch_execute(INSERT)).unwrap();
+        on_db!(conn, |c| c.batch_execute(INSERT)).unwrap();
         assert_eq!(recount(conn), Ok(0));
+        let corrected =
+            "UPDATE appointments SET starts_at = '2025-10-31 12:00:00.000000' WHERE id = 1";
+        on_db!(conn, |c| c.batch_execute(corrected)).unwrap();
+        on_db!(conn, |c| c
+            .batch_execute("DELETE FROM appointments WHERE id = 2"))
+        .unwrap();
+        assert_right(conn, "the correction");
     });
 }
 
