@@ -66,7 +66,7 @@ fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
             }
         }
         Command::Recount { check: true } => {
-            let differences = recount::check(&settings)?;
+            let differences = runtime()?.block_on(async { recount::check(&settings) })?;
             print(&format!("{differences}\n"))?;
             if !differences.is_empty() {
                 return Ok(ExitCode::FAILURE);
