@@ -104,6 +104,11 @@ async fn a_token_is_asked_for_and_asked_for_again_once_it_has_expired() {
         )
         .await;
 
+    // The button for a new appointment needs the day.
+    browser
+        .sees("#agenda-note", "No appointments on this day.")
+        .await;
+
     // An hour later whoever writes is told that they must sign in, and so is whoever looks.
     clock.set("2025-10-31T14:00:00Z");
     browser.run("document.querySelector('#add').click()").await;
