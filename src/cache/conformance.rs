@@ -88,8 +88,8 @@ macro_rules! cache_safety_tests {
             a_store_while_the_fence_stands_is_never_hit
             the_older_of_two_computations_may_store_last_but_is_not_hit
             no_read_is_older_than_the_last_acknowledged_write
-            what_was_computed_before_everything_was_forgotten_is_never_found_after_it
-            fences_stand_while_everything_is_forgotten
+            what_was_computed_before_a_purge_is_never_found_after_it
+            fences_stand_while_everything_is_purged
         }
     };
 }
@@ -113,7 +113,7 @@ macro_rules! cache_caching_tests {
             an_expired_entry_is_not_offered_from_a_fence_on
             an_entry_is_offered_for_its_lifetime_and_no_longer
             what_has_expired_is_replaced_under_the_same_generation
-            everything_is_forgotten_on_every_instance_and_filled_again
+            everything_is_purged_on_every_instance_and_filled_again
         }
     };
 }

@@ -163,7 +163,7 @@ async fn next_becomes_running<T: Clone>(
     key: StatsKey,
     running: FlightReceiver<T>,
 ) {
-    let _ended = value(running).await;
+    let _ended = wait_for_value(running).await;
     if let Some(flights) = table.lock().in_turn.get_mut(&key)
         && let Some(next) = flights.next.take()
     {
@@ -176,11 +176,11 @@ async fn flight_result<T: Clone>(
     receiver: FlightReceiver<T>,
     joined: bool,
 ) -> Result<FlightResult<T>, NoResult> {
-    let value = value(receiver).await?;
+    let value = wait_for_value(receiver).await?;
     Ok(FlightResult { value, joined })
 }
 
-async fn value<T: Clone>(mut receiver: FlightReceiver<T>) -> Result<T, NoResult> {
+async fn wait_for_value<T: Clone>(mut receiver: FlightReceiver<T>) -> Result<T, NoResult> {
     let value = receiver
         .wait_for(Option::is_some)
         .await

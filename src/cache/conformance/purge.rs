@@ -6,7 +6,7 @@ use super::handles::{Handles, entry, fill, hit, is_bypass, key, seen};
 use crate::cache::{Lookup, StatsCache};
 
 /// After [`StatsCache::purge`] nothing from before is found, even if it is stored late.
-pub async fn what_was_computed_before_everything_was_forgotten_is_never_found_after_it(
+pub async fn what_was_computed_before_a_purge_is_never_found_after_it(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let key = key("clinic");
@@ -36,7 +36,7 @@ pub async fn what_was_computed_before_everything_was_forgotten_is_never_found_af
 }
 
 /// [`StatsCache::purge`] takes no fence down.
-pub async fn fences_stand_while_everything_is_forgotten(
+pub async fn fences_stand_while_everything_is_purged(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let key = key("clinic");
@@ -49,7 +49,7 @@ pub async fn fences_stand_while_everything_is_forgotten(
 }
 
 /// [`StatsCache::purge`] empties every instance, which can be filled again.
-pub async fn everything_is_forgotten_on_every_instance_and_filled_again(
+pub async fn everything_is_purged_on_every_instance_and_filled_again(
     Handles { a, b, .. }: Handles<impl StatsCache>,
 ) {
     let keys: Vec<_> = (0..20).map(|n| key(&format!("clinic-{n}"))).collect();
