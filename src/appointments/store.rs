@@ -151,7 +151,7 @@ pub fn list(conn: &mut AnyConn, filter: &ListFilter) -> QueryResult<Page> {
                 let day_of =
                     |(start, number): &Period| (start.start_of_period(DAY_MINUTES), *number);
                 let days = days.into_iter().chain(changes.iter().map(day_of));
-                // There is none where the counts are wrong: then the rows before the page are read.
+                // No period is found where the counts are wrong: then the rows before the page are read.
                 if let Some((day, before_day)) = period_of(rank, 0, days) {
                     let quarters =
                         counts_of!(tenant, QUARTER_MINUTES).filter(appointment_counts::day.eq(day));

@@ -43,16 +43,7 @@ fn run(conn: &mut AnyConn) -> Result<usize, MigrationError> {
 }
 
 fn run_on_sqlite(conn: &mut SqliteConnection) -> Result<usize, MigrationError> {
-    conn.immediate_transaction(|conn| {
-        let pending = conn.pending_migrations(SQLITE).map_err(MigrationError)?;
-        announce(
-            pending.len(),
-            conn.applied_migrations().map_err(MigrationError)?.len(),
-        );
-        conn.run_pending_migrations(SQLITE)
-            .map(|ran| ran.len())
-            .map_err(MigrationError)
-    })
+    conn.immediate_transaction(|conn| run_pending(conn, SQLITE))
 }
 
 fn run_on_postgres(conn: &mut PgConn) -> Result<usize, MigrationError> {
@@ -62,15 +53,7 @@ fn run_on_postgres(conn: &mut PgConn) -> Result<usize, MigrationError> {
          SET idle_in_transaction_session_timeout = 0",
     )?;
     lock(conn)?;
-    let pending = conn.pending_migrations(POSTGRES).map_err(MigrationError)?;
-    announce(
-        pending.len(),
-        conn.applied_migrations().map_err(MigrationError)?.len(),
-    );
-    let ran = conn
-        .run_pending_migrations(POSTGRES)
-        .map(|ran| ran.len())
-        .map_err(MigrationError);
+    let ran = run_pending(conn, POSTGRES);
     // If this fails, the lock ends with the session. A failure of the migrations is reported first.
     let unlocked = sql_query("SELECT pg_advisory_unlock($1)")
         .bind::<BigInt, _>(LOCK)
@@ -80,11 +63,22 @@ fn run_on_postgres(conn: &mut PgConn) -> Result<usize, MigrationError> {
     Ok(ran)
 }
 
-/// Says before it begins what takes minutes where there are many appointments. A new database has none.
-fn announce(pending: usize, applied: usize) {
-    if pending > 0 && applied > 0 {
+/// Runs those of `migrations` that have not run yet; returns how many. The log says so beforehand, unless the
+/// database is new: it may take minutes where there are many appointments.
+fn run_pending<DB: Backend>(
+    conn: &mut impl MigrationHarness<DB>,
+    migrations: EmbeddedMigrations,
+) -> Result<usize, MigrationError> {
+    let pending = conn
+        .pending_migrations(migrations)
+        .map_err(MigrationError)?;
+    let applied = conn.applied_migrations().map_err(MigrationError)?;
+    if !pending.is_empty() && !applied.is_empty() {
+        let pending = pending.len();
         log::info!("database: running {pending} migration(s), which takes a while if it is large");
     }
+    let ran = conn.run_migrations(&pending).map_err(MigrationError)?;
+    Ok(ran.len())
 }
 
 /// Whether all migrations of this build have run; a later build's may have, too.

@@ -8,7 +8,7 @@
 //! | [`store`] | the counting statement, and checking what it sums |
 //! | [`model`] | the answers |
 //! | `polls` | what dashboards poll, and when each poll is due |
-//! | `recent` | what the requests of the last while ask for |
+//! | `recent` | what recent requests asked for |
 //! | [`recount`] | comparing the database's counts with its appointments |
 //! | [`warm`] | computing what is polled before it expires |
 //! | [`windows`] | which instants each window holds |

@@ -46,8 +46,8 @@ impl fmt::Display for Differences {
     }
 }
 
-/// Compares the counts with the appointments, and changes nothing. Others may write meanwhile. It is called within a
-/// runtime, whose thread it blocks.
+/// Compares the counts with the appointments, and changes nothing. Others may write meanwhile. It is called
+/// within a runtime, whose thread it blocks.
 pub fn check(settings: &Settings) -> Result<Differences, RecountError> {
     let database = patient(settings);
     let url = || database.url.to_string();

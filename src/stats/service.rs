@@ -151,17 +151,7 @@ impl StatsService {
         let written = self.writer.write(tenant, transaction).await;
         let writes = self.writes.fetch_add(1, Ordering::Relaxed);
         if writes.is_multiple_of(WRITES_PER_MERGE) {
-            let db = self.db.clone();
-            self.tasks.background(async move {
-                // If there is no turn, a later one merges more.
-                if let Ok(turn) = db.write_turn(None).await {
-                    let merged = db.write(turn, None, |conn| {
-                        store::merge_changes(conn, None);
-                        Ok(())
-                    });
-                    let _ = merged.await;
-                }
-            });
+            self.tasks.background(merge_all_changes(self.db.clone()));
         }
         written
     }
@@ -219,6 +209,19 @@ impl StatsService {
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }
+}
+
+/// Merges changes of all tenants into the counts.
+async fn merge_all_changes(db: Db) {
+    // If this gets no turn, the next merge takes what it has left.
+    let Ok(turn) = db.write_turn(None).await else {
+        return;
+    };
+    let merge = |conn: &mut AnyConn| {
+        store::merge_changes(conn, None);
+        Ok(())
+    };
+    let _ = db.write(turn, None, merge).await;
 }
 
 /// The part of `days` that lies in `range`.

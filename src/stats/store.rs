@@ -133,14 +133,13 @@ where
         let Self(days) = self;
         if days.is_empty() {
             out.push_sql("FALSE");
+            return Ok(());
         }
         for (at, day) in days.iter().enumerate() {
             out.push_sql(if at == 0 { "day IN (" } else { ", " });
             out.push_bind_param::<UtcInstant, _>(day)?;
         }
-        if !days.is_empty() {
-            out.push_sql(")");
-        }
+        out.push_sql(")");
         Ok(())
     }
 }

@@ -106,8 +106,8 @@ pub fn create(
             let skip_locked = c.skip_locked();
             sql_query(format!(
                 "DELETE FROM idempotency_keys WHERE (tenant_id, key) IN \
-             (SELECT tenant_id, key FROM idempotency_keys WHERE created_at <= $1 \
-              ORDER BY created_at LIMIT {REMOVED_PER_CREATE} {skip_locked})"
+                 (SELECT tenant_id, key FROM idempotency_keys WHERE created_at <= $1 \
+                  ORDER BY created_at LIMIT {REMOVED_PER_CREATE} {skip_locked})"
             ))
             .bind::<UtcInstant, _>(oldest)
             .execute(c)?;
