@@ -1,35 +1,56 @@
 //! The form of a line of the log, as text or as JSON. No message and no value can begin another line
 //! or another field: control characters and line separators are escaped, and values are quoted.
 
-use std::fmt::{self, Display, Write};
+use std::{
+    cell::Cell,
+    fmt::{self, Display, Write},
+};
 
+use jiff::Timestamp;
 use log::{
     Record,
     kv::{Error, Key, Value, VisitSource, VisitValue},
 };
 
-use super::request;
+use super::{request, time::push_time};
 use crate::{settings::LogFormat, text::breaks_line};
 
-/// The bytes to reserve for a line: enough for that of a request.
-const USUAL_LENGTH: usize = 320;
+/// The memory of a longer line is not kept, in bytes.
+const LARGEST_KEPT: usize = 4096;
 
-/// The line of `record`, with the id of the request that it belongs to, if there is one.
-pub(super) fn line(format: LogFormat, time: &impl Display, record: &Record<'_>) -> String {
-    let mut line = String::with_capacity(USUAL_LENGTH);
+thread_local! {
+    /// What the thread's next line is written to: to reserve memory for each would cost more.
+    static BUFFER: Cell<String> = Cell::default();
+}
+
+/// What `take` makes of the line of `record`, which was logged at `time`. The line has the id of the
+/// request that it belongs to, if there is one.
+pub(super) fn with_line<T>(
+    format: LogFormat,
+    time: Timestamp,
+    record: &Record<'_>,
+    take: impl FnOnce(&str) -> T,
+) -> T {
+    // While this one is made, a line of its own may be logged by a value. That has a new buffer.
+    let mut line = BUFFER.take();
+    line.clear();
     // Writing to a string fails only where a `Display` fails. Then the line is shorter.
     let _ = write_line(&mut line, format, time, record);
     line.push_str(match format {
         LogFormat::Text => "\n",
         LogFormat::Json => "}\n",
     });
-    line
+    let taken = take(&line);
+    if line.capacity() <= LARGEST_KEPT {
+        BUFFER.set(line);
+    }
+    taken
 }
 
 fn write_line(
     line: &mut String,
     format: LogFormat,
-    time: &impl Display,
+    time: Timestamp,
     record: &Record<'_>,
 ) -> Result<(), Error> {
     let level = record.level();
@@ -37,13 +58,19 @@ fn write_line(
     let message = record.args();
     match format {
         LogFormat::Text => {
-            write!(line, "[{time} {level:<5} {target}] ")?;
+            line.push('[');
+            push_time(line, time);
+            let level = level.as_str();
+            let space = if level.len() < 5 { "  " } else { " " };
+            line.extend([" ", level, space, target, "] "]);
             let is_special = breaks_line;
             write!(EscapingWriter { line, is_special }, "{message}")?;
         }
         LogFormat::Json => {
-            write!(line, r#"{{"timestamp":"{time}","level":"{level}""#)?;
-            write!(line, r#","target":"{target}","message":"#)?;
+            line.push_str(r#"{"timestamp":""#);
+            push_time(line, time);
+            line.extend([r#"","level":""#, level.as_str(), r#"","target":""#, target]);
+            line.push_str(r#"","message":"#);
             quote(line, message)?;
         }
     }
@@ -97,16 +124,19 @@ impl VisitValue<'_> for FieldWriter<'_> {
     }
 
     fn visit_u64(&mut self, value: u64) -> Result<(), Error> {
-        Ok(write!(self.line, "{value}")?)
+        self.line.push_str(itoa::Buffer::new().format(value));
+        Ok(())
     }
 
     fn visit_i64(&mut self, value: i64) -> Result<(), Error> {
-        Ok(write!(self.line, "{value}")?)
+        self.line.push_str(itoa::Buffer::new().format(value));
+        Ok(())
     }
 
     fn visit_f64(&mut self, value: f64) -> Result<(), Error> {
         if value.is_finite() {
-            return Ok(write!(self.line, "{value}")?);
+            self.line.push_str(zmij::Buffer::new().format_finite(value));
+            return Ok(());
         }
         self.visit_str(&value.to_string())
     }
@@ -172,10 +202,11 @@ mod tests {
             let mut record = Record::builder();
             record.level(Level::Info).target("megastats::x");
             record.key_values(&fields);
-            line(
+            with_line(
                 format,
-                &TIME,
+                TIME.parse().unwrap(),
                 &record.args(format_args!("{message}")).build(),
+                str::to_owned,
             )
         })
     }

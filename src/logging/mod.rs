@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `line` | the form of a line, as text or as JSON |
 //! | `request` | the id of the request that a line belongs to |
+//! | `time` | the time of a line |
 //! | `writer` | the thread that writes the lines |
 //!
 //! Of what a client sends, the log has only the method, the route that was found for the path, and
@@ -12,6 +13,7 @@
 
 mod line;
 mod request;
+mod time;
 mod writer;
 
 use std::{io::Write, panic};
@@ -19,10 +21,13 @@ use std::{io::Write, panic};
 use log::{Level, Log, Metadata, Record, SetLoggerError};
 
 pub use self::{
-    request::{RequestId, current_request_id, with_request_id},
+    request::{RequestId, with_request_id},
     writer::{LogGuard, dropped_lines},
 };
-use crate::settings::LogSettings;
+use crate::{
+    clock::{Clock, SystemClock},
+    settings::LogSettings,
+};
 
 /// The targets of this program's own lines begin with this.
 const OWN_TARGET: &str = env!("CARGO_CRATE_NAME");
@@ -37,13 +42,15 @@ pub fn start(
     to: impl Write + Send + 'static,
 ) -> Result<LogGuard, SetLoggerError> {
     let (writer, guard) = writer::start(to);
-    writer::count_dropped(&writer);
+    writer.count_dropped();
     let format = settings.format;
     let logger = env_logger::Builder::new()
         .parse_filters(&settings.filter)
         .format(move |buffer, record| {
-            let time = buffer.timestamp_millis();
-            buffer.write_all(line::line(format, &time, record).as_bytes())
+            let time = SystemClock.now();
+            line::with_line(format, time, record, |line| {
+                buffer.write_all(line.as_bytes())
+            })
         })
         .target(env_logger::Target::Pipe(Box::new(writer)))
         .build();

@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use bytes::Bytes;
+
 /// Allowed beside letters and digits: common ids have them between their parts.
 const ALLOWED: &[u8] = b"-_.:/+=";
 const MAX_LENGTH: usize = 128;
@@ -13,7 +15,7 @@ tokio::task_local! {
 /// The id of a request in the logs of all services that it passes: 1 to 128 characters, each a letter
 /// or digit of ASCII or one of `-_.:/+=`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestId(String);
+pub struct RequestId(Bytes);
 
 impl RequestId {
     /// The id that a client sent, if it has the right form.
@@ -22,17 +24,25 @@ impl RequestId {
         if !(1..=MAX_LENGTH).contains(&raw.len()) || !raw.iter().all(fits) {
             return None;
         }
-        String::from_utf8(raw.to_vec()).ok().map(Self)
+        Some(Self(Bytes::copy_from_slice(raw)))
     }
 
     /// A new id: 128 random bits in 32 hexadecimal digits.
     pub fn random() -> Self {
-        Self(format!("{:032x}", rand::random::<u128>()))
+        let mut digits = [0; 32];
+        hex::encode_to_slice(rand::random::<[u8; 16]>(), &mut digits)
+            .expect("two digits for each byte");
+        Self(Bytes::copy_from_slice(&digits))
     }
 
     /// The id.
     pub fn as_str(&self) -> &str {
-        &self.0
+        str::from_utf8(&self.0).expect("its characters are ASCII")
+    }
+
+    /// The bytes of the id. They are not copied.
+    pub fn bytes(&self) -> Bytes {
+        self.0.clone()
     }
 }
 
@@ -42,7 +52,7 @@ pub fn with_request_id<F: Future>(id: RequestId, work: F) -> impl Future<Output 
 }
 
 /// What `read` makes of the id of the request in progress, if there is one.
-pub fn current_request_id<T>(read: impl FnOnce(&str) -> T) -> Option<T> {
+pub(super) fn current_request_id<T>(read: impl FnOnce(&str) -> T) -> Option<T> {
     CURRENT.try_with(|id| read(id.as_str())).ok()
 }
 

@@ -2,19 +2,22 @@
 //! If the reader is too slow, lines are dropped, and their number is counted and logged.
 
 use std::{
-    io::{self, BufWriter, Write},
-    sync::{OnceLock, mpsc},
+    io::{self, Write},
+    mem,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, channel},
+    },
     thread,
     time::Duration,
 };
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use parking_lot::{Condvar, Mutex};
 
-/// How many lines may wait to be written; more are dropped. Lines of requests take 2 MB then.
-const MAX_WAITING_LINES: usize = 8_192;
-
-/// The bytes that are written at once.
-const BATCH_BYTES: usize = 64 * 1024;
+/// How many bytes of lines may wait to be written; further lines are dropped. It is the lines of some
+/// 8,000 requests.
+const MAX_WAITING_BYTES: usize = 2 * 1024 * 1024;
 
 /// How long lines gather after a batch was written. Waking the thread for each line would cost more
 /// than making the line.
@@ -23,91 +26,145 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(2);
 /// How long the end of the program waits for the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Counts the dropped lines of the one log that a process has.
-static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+/// The queue of the one log that a process has.
+static QUEUE: OnceLock<Arc<LineQueue>> = OnceLock::new();
 
 /// How many lines were dropped since the start, because the reader of the log was too slow.
 pub fn dropped_lines() -> u64 {
-    DROPPED
-        .get()
-        .map_or(0, |dropped| dropped.dropped_lines() as u64)
+    QUEUE.get().map_or(0, |queue| queue.dropped())
 }
 
-/// Makes the lines that `log` drops those of [`dropped_lines`].
-pub(super) fn count_dropped(log: &NonBlocking) {
-    // There is a second log only where the first one could not be started.
-    let _ = DROPPED.set(log.error_counter());
+/// The lines that wait to be written, in one buffer, which the thread that writes them swaps for an
+/// empty one. A channel would need memory of its own for each line, which the other thread frees: that
+/// costs more than the line.
+#[derive(Debug, Default)]
+struct LineQueue {
+    waiting: Mutex<WaitingLines>,
+    changed: Condvar,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct WaitingLines {
+    bytes: Vec<u8>,
+    is_ended: bool,
+}
+
+impl LineQueue {
+    fn push(&self, line: &[u8]) {
+        let mut waiting = self.waiting.lock();
+        if waiting.bytes.len() + line.len() > MAX_WAITING_BYTES {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        waiting.bytes.extend_from_slice(line);
+        drop(waiting);
+        self.changed.notify_one();
+    }
+
+    /// Waits for lines, and exchanges them for `batch`, which is empty. There are none at the end.
+    fn take(&self, batch: &mut Vec<u8>) {
+        let mut waiting = self.waiting.lock();
+        let must_wait = |waiting: &mut WaitingLines| waiting.bytes.is_empty() && !waiting.is_ended;
+        self.changed.wait_while(&mut waiting, must_wait);
+        mem::swap(&mut waiting.bytes, batch);
+    }
+
+    fn end(&self) {
+        self.waiting.lock().is_ended = true;
+        self.changed.notify_one();
+    }
+
+    fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Takes whole lines, and never makes whoever writes them wait.
+#[derive(Debug)]
+pub(super) struct LineWriter(Arc<LineQueue>);
+
+impl LineWriter {
+    /// Makes the lines that this log drops those of [`dropped_lines`].
+    pub(super) fn count_dropped(&self) {
+        // There is a second log only where the first one could not be started.
+        let _ = QUEUE.set(Arc::clone(&self.0));
+    }
+}
+
+impl Write for LineWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Starts a thread that writes to `to`.
-pub(super) fn start(to: impl Write + Send + 'static) -> (NonBlocking, LogGuard) {
-    let (log, worker) = NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(MAX_WAITING_LINES)
-        .thread_name("megastats-log")
-        .finish(Batches {
-            to: BufWriter::with_capacity(BATCH_BYTES, to),
-            reported: 0,
-        });
-    (log, LogGuard(Some(worker)))
+pub(super) fn start(to: impl Write + Send + 'static) -> (LineWriter, LogGuard) {
+    let queue = Arc::new(LineQueue::default());
+    let (alive, ended) = channel();
+    let of_thread = Arc::clone(&queue);
+    thread::Builder::new()
+        .name("megastats-log".to_owned())
+        .spawn(move || {
+            write_batches(&of_thread, to);
+            drop(alive);
+        })
+        .expect("a process that starts can start a thread");
+    let guard = LogGuard {
+        queue: Arc::clone(&queue),
+        ended,
+    };
+    (LineWriter(queue), guard)
+}
+
+fn write_batches(queue: &LineQueue, mut to: impl Write) {
+    let mut batch = Vec::new();
+    let mut reported = 0;
+    loop {
+        queue.take(&mut batch);
+        if batch.is_empty() {
+            return;
+        }
+        let dropped = queue.dropped();
+        if dropped > reported {
+            log::warn!(
+                "{} log lines were dropped because the reader of the log was too slow",
+                dropped - reported
+            );
+            reported = dropped;
+        }
+        // If this fails, the reader of the log has gone, and there is nobody to report it to.
+        let _ = to.write_all(&batch).and_then(|()| to.flush());
+        batch.clear();
+        thread::sleep(BATCH_INTERVAL);
+    }
 }
 
 /// The log is written until this is dropped. Dropping it waits for the last lines to be written, but
 /// no longer than a second.
 #[derive(Debug)]
 #[must_use = "dropping it ends the log"]
-pub struct LogGuard(Option<WorkerGuard>);
+pub struct LogGuard {
+    queue: Arc<LineQueue>,
+    /// Fails once the thread has ended.
+    ended: Receiver<()>,
+}
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        let worker = self.0.take();
-        let (ended, end) = mpsc::channel::<()>();
-        // On a thread of its own: a worker that does not end in time writes so to standard output, and
-        // that may block for ever.
-        let _ = thread::Builder::new().spawn(move || {
-            drop(worker);
-            drop(ended);
-        });
-        let _ = end.recv_timeout(FLUSH_TIMEOUT);
-    }
-}
-
-/// Gathers lines, and writes many at once.
-struct Batches<W: Write> {
-    to: BufWriter<W>,
-    /// How many dropped lines have been logged.
-    reported: u64,
-}
-
-impl<W: Write> Write for Batches<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.to.write(line)
-    }
-
-    /// Is called when no more lines wait.
-    fn flush(&mut self) -> io::Result<()> {
-        // Before writing, which may take so long that again there is no room for this line.
-        let dropped = dropped_lines();
-        if dropped > self.reported {
-            log::warn!(
-                "{} log lines were dropped because the reader of the log was too slow",
-                dropped - self.reported
-            );
-            self.reported = dropped;
-        }
-        // If this fails, the reader of the log has gone, and there is nobody to report it to.
-        let _ = self.to.flush();
-        thread::sleep(BATCH_INTERVAL);
-        Ok(())
+        self.queue.end();
+        let _ = self.ended.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc, Mutex,
-        mpsc::{Receiver, Sender, channel},
-    };
+    use std::sync::mpsc::Sender;
 
     use super::*;
 
@@ -123,7 +180,7 @@ mod tests {
             let _ = self.begun.send(());
             // An error: the test has let go of it for good.
             let _ = self.go.recv();
-            self.read.lock().unwrap().extend_from_slice(bytes);
+            self.read.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -133,7 +190,7 @@ mod tests {
     }
 
     struct HeldLog {
-        log: NonBlocking,
+        log: LineWriter,
         guard: LogGuard,
         begun: Receiver<()>,
         go: Sender<()>,
@@ -172,7 +229,7 @@ mod tests {
             log.write_all(format!("{number}\n").as_bytes()).unwrap();
         }
         drop(guard);
-        let read = String::from_utf8(read.lock().unwrap().clone()).unwrap();
+        let read = String::from_utf8(read.lock().clone()).unwrap();
         let expected: Vec<_> = (0..1000).map(|number| number.to_string()).collect();
         assert_eq!(read.lines().collect::<Vec<_>>(), expected);
     }
@@ -182,13 +239,14 @@ mod tests {
         let mut held = held_log();
         held.log.write_all(b"first\n").unwrap();
         held.begun.recv().unwrap();
-        for _ in 0..MAX_WAITING_LINES + 100 {
-            held.log.write_all(b"line\n").unwrap();
+        let line = [b'x'; 1024];
+        for _ in 0..MAX_WAITING_BYTES / line.len() + 100 {
+            held.log.write_all(&line).unwrap();
         }
-        assert_eq!(held.log.error_counter().dropped_lines(), 100);
+        assert_eq!(held.log.0.dropped(), 100);
         // Nor does it hold up the end.
         drop(held.guard);
-        assert!(held.read.lock().unwrap().is_empty());
+        assert!(held.read.lock().is_empty());
         drop(held.go);
     }
 

@@ -24,7 +24,7 @@ use super::request_metrics::{RequestMetrics, RouteMetrics, method_name};
 use crate::{
     error::ApiError,
     health,
-    logging::{RequestId, current_request_id, with_request_id},
+    logging::{RequestId, with_request_id},
     stats::http::X_CACHE,
 };
 
@@ -70,10 +70,11 @@ impl LoggedRequest {
         id: RequestId,
         call: impl Future<Output = Result<ServiceResponse<B>, Error>>,
     ) -> impl Future<Output = Result<ServiceResponse<B>, Error>> {
+        let header = HeaderValue::from_maybe_shared(id.bytes()).expect("an id is visible ASCII");
         with_request_id(id, async move {
             match call.await {
                 Ok(mut answer) => {
-                    add_id(answer.headers_mut());
+                    answer.headers_mut().insert(X_REQUEST_ID, header);
                     let response = answer.response();
                     self.answered(response.status(), response.headers(), response.error());
                     Ok(answer)
@@ -81,7 +82,7 @@ impl LoggedRequest {
                 // A middleware failed.
                 Err(error) => {
                     let mut response = error.error_response();
-                    add_id(response.headers_mut());
+                    response.headers_mut().insert(X_REQUEST_ID, header);
                     self.answered(response.status(), response.headers(), Some(&error));
                     Err(InternalError::from_response(error, response).into())
                 }
@@ -159,12 +160,6 @@ pub(super) fn id_of(request: &ServiceRequest) -> RequestId {
     given
         .and_then(|id| RequestId::parse(id.as_bytes()))
         .unwrap_or_else(RequestId::random)
-}
-
-/// Adds the id of the request in progress.
-fn add_id(headers: &mut HeaderMap) {
-    let id = current_request_id(HeaderValue::from_str).and_then(Result::ok);
-    headers.insert(X_REQUEST_ID, id.expect("there is one, of visible ASCII"));
 }
 
 /// The client left before it was answered. nginx has the same number for it.
