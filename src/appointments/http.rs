@@ -78,10 +78,11 @@ impl Appointments {
 /// `/{id}` takes every name.
 pub fn routes(config: &mut web::ServiceConfig) {
     for slash in SLASH_OR_NOT {
-        config.service(read_resource(slash, list).route(web::post().to(create)));
+        let path = format!("{PREFIX}{slash}");
+        config.service(read_resource(&path, list).route(web::post().to(create)));
     }
     for slash in SLASH_OR_NOT {
-        let path = format!("/{{id}}{slash}");
+        let path = format!("{PREFIX}/{{id}}{slash}");
         config.service(read_resource(&path, get).route(web::patch().to(update)));
     }
 }

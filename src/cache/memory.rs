@@ -4,7 +4,6 @@
 //! it. A write to one of two tenants that share a slot also fences and invalidates the other.
 
 use std::{
-    hash::{BuildHasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,6 +11,7 @@ use std::{
     time::Instant,
 };
 
+use ahash::RandomState;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cached::ShardedLruTtlCache;

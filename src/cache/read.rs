@@ -41,11 +41,12 @@ impl Reader {
         let began = Instant::now();
         let answer = match self.filler.look_up(key).await {
             Lookup::Hit(_, entry) => Answer::new(entry, Outcome::Hit, false),
-            Lookup::Miss(permit) => self.share(key, &permit, compute()).await?,
+            // The rest are in boxes, so that a hit does not carry the room that they need.
+            Lookup::Miss(permit) => Box::pin(self.share(key, &permit, compute())).await?,
             Lookup::Expired(permit, entry) => {
-                self.replace_expired(key, &permit, entry, compute()).await?
+                Box::pin(self.replace_expired(key, &permit, entry, compute())).await?
             }
-            Lookup::Bypass(reason) => self.bypass(key, reason, compute()).await?,
+            Lookup::Bypass(reason) => Box::pin(self.bypass(key, reason, compute())).await?,
         };
         self.count(&answer, began.elapsed());
         Ok(answer)

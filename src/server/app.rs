@@ -123,14 +123,18 @@ fn routes(config: &mut web::ServiceConfig, state: AppState) {
 
 /// All routes, without what they work with.
 fn paths(config: &mut web::ServiceConfig, needs_token: bool) {
-    let about_tenants = web::scope(PREFIX)
-        .configure(stats::http::routes)
-        .configure(stats::events::http::routes)
-        .configure(appointments::http::routes);
+    let about_tenants = |config: &mut web::ServiceConfig| {
+        stats::http::routes(config, PREFIX);
+        stats::events::http::routes(config, PREFIX);
+        appointments::http::routes(config);
+    };
     if needs_token {
-        config.service(about_tenants.wrap(from_fn(callers_only)));
+        let is_below = fn_guard(|context| is_below_prefix(context.head().uri.path()));
+        let callers = web::scope("").guard(is_below).wrap(from_fn(callers_only));
+        config.service(callers.configure(about_tenants));
     } else {
-        config.service(about_tenants);
+        // Without a scope, since that is a layer around each of its answers.
+        config.configure(about_tenants);
     }
     config
         .configure(dashboard::http::routes)
@@ -141,6 +145,12 @@ fn paths(config: &mut web::ServiceConfig, needs_token: bool) {
         config.service(metrics.wrap(from_fn(admins_only)));
     }
     config.default_service(web::to(no_such_route));
+}
+
+/// Whether `path` is [`PREFIX`] or one below.
+fn is_below_prefix(path: &str) -> bool {
+    let rest = path.strip_prefix(PREFIX);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 async fn no_such_route(request: HttpRequest) -> HttpResponse {

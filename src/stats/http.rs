@@ -4,7 +4,11 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{AGE, CONTENT_TYPE, HeaderName, HeaderValue},
+    body::BoxBody,
+    http::{
+        StatusCode,
+        header::{AGE, CONTENT_TYPE, HeaderName, HeaderValue},
+    },
     middleware::from_fn,
     web,
 };
@@ -41,6 +45,9 @@ use crate::{
 const DEFAULT_KEYS: usize = 100;
 const MAX_KEYS: i64 = 1000;
 
+/// The bytes to reserve for `Cache-Status`: enough for that of a hit.
+const USUAL_STATUS_LENGTH: usize = 48;
+
 /// The header that says where an answer came from.
 pub(crate) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -53,15 +60,16 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 )]
 pub(crate) struct StatsApi;
 
-/// Adds the routes, below the prefix of the appointments.
-pub fn routes(config: &mut web::ServiceConfig) {
+/// Adds the routes, below `prefix`.
+pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
     for slash in SLASH_OR_NOT {
-        let cache_metrics = read_resource(&format!("/cache-metrics{slash}"), cache_metrics);
-        let cache = web::resource(format!("/cache{slash}")).delete(purge);
+        let path = |name: &str| format!("{prefix}/{name}{slash}");
+        let cache_metrics = read_resource(&path("cache-metrics"), cache_metrics);
+        let cache = web::resource(path("cache")).delete(purge);
         config
-            .service(read_resource(&format!("/mega-stats{slash}"), mega_stats))
-            .service(read_resource(&format!("/summary{slash}"), summary))
-            .service(read_resource(&format!("/days{slash}"), days))
+            .service(read_resource(&path("mega-stats"), mega_stats))
+            .service(read_resource(&path("summary"), summary))
+            .service(read_resource(&path("days"), days))
             .service(cache.wrap(from_fn(admins_only)))
             .service(cache_metrics.wrap(from_fn(admins_only)));
     }
@@ -235,30 +243,35 @@ pub(super) fn x_cache(outcome: Outcome) -> &'static str {
 /// The answer with its headers: `X-Cache`, and `Cache-Status` as RFC 9211 defines it, which counts down
 /// from `ttl`, the time that an entry lives.
 fn respond(answer: Answer, ttl: Duration) -> HttpResponse {
-    let mut status = match (answer.outcome, answer.collapsed) {
+    let mut status = String::with_capacity(USUAL_STATUS_LENGTH);
+    match (answer.outcome, answer.collapsed) {
         (Outcome::Hit, false) => {
             let left = ttl.saturating_sub(answer.age).as_secs();
-            format!("megastats; hit; ttl={left}")
+            status.push_str("megastats; hit; ttl=");
+            status.push_str(itoa::Buffer::new().format(left));
         }
         (Outcome::Stale, _) => {
             let past = answer.age.saturating_sub(ttl).as_secs();
-            format!("megastats; hit; ttl=-{past}; detail=database-unavailable")
+            status.push_str("megastats; hit; ttl=-");
+            status.push_str(itoa::Buffer::new().format(past));
+            status.push_str("; detail=database-unavailable");
         }
-        (Outcome::Hit, true) | (Outcome::Miss, _) => "megastats; fwd=miss".to_owned(),
-        (Outcome::Bypass, _) => "megastats; fwd=bypass".to_owned(),
-    };
+        (Outcome::Hit, true) | (Outcome::Miss, _) => status.push_str("megastats; fwd=miss"),
+        (Outcome::Bypass, _) => status.push_str("megastats; fwd=bypass"),
+    }
     if answer.collapsed {
         status.push_str("; collapsed");
     }
-    let mut response = HttpResponse::Ok();
+    let status = HeaderValue::from_str(&status).expect("all of it is visible ASCII");
+    let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(answer.body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(X_CACHE, HeaderValue::from_static(x_cache(answer.outcome)));
+    headers.insert(CACHE_STATUS, status);
     if answer.outcome == Outcome::Stale {
-        response.insert_header((AGE, answer.age.as_secs()));
+        headers.insert(AGE, answer.age.as_secs().into());
     }
     response
-        .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")))
-        .insert_header((X_CACHE, HeaderValue::from_static(x_cache(answer.outcome))))
-        .insert_header((CACHE_STATUS, status))
-        .body(answer.body)
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

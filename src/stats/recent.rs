@@ -3,6 +3,7 @@
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
+use ahash::RandomState;
 use jiff::{SignedDuration, Timestamp};
 
 use super::polls::DatedPoll;
@@ -22,7 +23,7 @@ pub(crate) struct RecentPolls(RefCell<Recent>);
 
 #[derive(Debug, Default)]
 struct Recent {
-    polls: HashMap<Box<str>, Rc<DatedPoll>>,
+    polls: HashMap<Box<str>, Rc<DatedPoll>, RandomState>,
     /// When the first of them was kept.
     since: Timestamp,
 }

@@ -47,10 +47,11 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 #[openapi(paths(events))]
 pub(crate) struct EventsApi;
 
-/// Adds the route, below the prefix of the appointments.
-pub fn routes(config: &mut web::ServiceConfig) {
+/// Adds the route, below `prefix`.
+pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
     for slash in SLASH_OR_NOT {
-        config.service(read_resource(&format!("/mega-stats/events{slash}"), events));
+        let path = format!("{prefix}/mega-stats/events{slash}");
+        config.service(read_resource(&path, events));
     }
 }
 
