@@ -32,7 +32,8 @@ pub(super) fn with_line<T>(
     take: impl FnOnce(&str) -> T,
 ) -> T {
     // While this one is made, a line of its own may be logged by a value. That has a new buffer.
-    let mut line = BUFFER.take();
+    // A thread that ends has none any more.
+    let mut line = BUFFER.try_with(Cell::take).unwrap_or_default();
     line.clear();
     // Writing to a string fails only where a `Display` fails. Then the line is shorter.
     let _ = write_line(&mut line, format, time, record);
@@ -42,7 +43,7 @@ pub(super) fn with_line<T>(
     });
     let taken = take(&line);
     if line.capacity() <= LARGEST_KEPT {
-        BUFFER.set(line);
+        let _ = BUFFER.try_with(|buffer| buffer.set(line));
     }
     taken
 }
@@ -263,5 +264,28 @@ mod tests {
                 assert_eq!(serde_json::from_str::<Json>(field).unwrap(), forged);
             }
         }
+    }
+
+    #[test]
+    fn a_thread_that_ends_can_still_log() {
+        /// Logs when its thread ends.
+        struct Last;
+
+        impl Drop for Last {
+            fn drop(&mut self) {
+                lines(&[], "the last");
+            }
+        }
+
+        thread_local! {
+            static LAST: Last = const { Last };
+        }
+
+        let thread = std::thread::spawn(|| {
+            // What a thread has is dropped in the opposite order of its first use.
+            LAST.with(|_| ());
+            lines(&[], "the first");
+        });
+        thread.join().unwrap();
     }
 }

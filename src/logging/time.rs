@@ -19,14 +19,20 @@ struct Second {
 
 /// Adds `time` to `line`, such as `2025-10-31T12:00:00.250Z`.
 pub(super) fn push_time(line: &mut String, time: Timestamp) {
-    SECOND.with_borrow_mut(|second| {
-        let number = time.as_second();
+    let number = time.as_second();
+    let text = || time.strftime("%Y-%m-%dT%H:%M:%S.").to_string();
+    let known = SECOND.try_with(|second| {
+        let mut second = second.borrow_mut();
         if second.text.is_empty() || second.number != number {
             second.number = number;
-            second.text = time.strftime("%Y-%m-%dT%H:%M:%S.").to_string();
+            second.text = text();
         }
         line.push_str(&second.text);
     });
+    // A thread that ends has none any more.
+    if known.is_err() {
+        line.push_str(&text());
+    }
     let with_zeros = 1000 + time.subsec_millisecond();
     line.push_str(&itoa::Buffer::new().format(with_zeros)[1..]);
     line.push('Z');
