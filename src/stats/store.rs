@@ -6,20 +6,18 @@
 //! tenant has: whole days are summed, and the quarters of those days that a bound divides. Bounds
 //! within a quarter do occur in `/summary`, and in old laws; then the appointments are counted.
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive};
 
 use diesel::{
-    AggregateExpressionMethods, AppearsOnTable, CombineDsl, Expression, ExpressionMethods, IntoSql,
+    AggregateExpressionMethods, CombineDsl, ExpressionMethods, IntoSql, NullableExpressionMethods,
     QueryDsl, QueryResult, Queryable, RunQueryDsl, Selectable, SelectableHelper,
     backend::Backend,
-    dsl::{count, not},
-    expression::{ValidGrouping, is_aggregate},
-    query_builder::{AstPass, QueryFragment, QueryId},
-    serialize::ToSql,
+    dsl::count,
+    query_builder::{AstPass, Query, QueryFragment, QueryId},
     sql_query,
-    sql_types::{Bool, HasSqlType},
+    sql_types::{Integer, Nullable},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     model::{Counts, MegaStats, Summary},
@@ -32,7 +30,6 @@ use crate::{
             DAY_MINUTES, QUARTER_MINUTES, appointment_count_changes, appointment_count_differences,
             appointment_counts, appointments,
         },
-        time::UtcInstant,
     },
     tenant::TenantId,
 };
@@ -100,73 +97,57 @@ struct PeriodRow {
     at: UtcTime,
     confirmed: i32,
     pending: i32,
-    is_change: bool,
+    /// How long the period is; nothing for a change that is not merged yet.
+    minutes: Option<i32>,
 }
 
-/// Whether the day of a count is one of these. Diesel's own `eq_any` has SQLite prepare the statement anew
-/// for each read, which takes longer than to run it.
-#[derive(Clone)]
-struct DayIn(Vec<UtcTime>);
+/// The rows of several queries of one type. Diesel's own has to know how many there are.
+struct UnionAll<Q>(Vec<Q>);
 
-impl Expression for DayIn {
-    type SqlType = Bool;
+impl<Q: Query> Query for UnionAll<Q> {
+    type SqlType = Q::SqlType;
 }
 
-impl AppearsOnTable<appointment_counts::table> for DayIn {}
-
-impl ValidGrouping<()> for DayIn {
-    type IsAggregate = is_aggregate::Never;
-}
-
-impl QueryId for DayIn {
+impl<Q> QueryId for UnionAll<Q> {
     type QueryId = ();
-    // The statement depends on how many days there are.
+    // The statement depends on how many queries there are.
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl<DB: Backend> QueryFragment<DB> for DayIn
-where
-    DB: HasSqlType<UtcInstant>,
-    UtcTime: ToSql<UtcInstant, DB>,
-{
+impl<DB: Backend, Q: QueryFragment<DB>> QueryFragment<DB> for UnionAll<Q> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        let Self(days) = self;
-        if days.is_empty() {
-            out.push_sql("FALSE");
-            return Ok(());
+        let Self(queries) = self;
+        for (at, query) in queries.iter().enumerate() {
+            if at > 0 {
+                out.push_sql(" UNION ALL ");
+            }
+            query.walk_ast(out.reborrow())?;
         }
-        for (at, day) in days.iter().enumerate() {
-            out.push_sql(if at == 0 { "day IN (" } else { ", " });
-            out.push_bind_param::<UtcInstant, _>(day)?;
-        }
-        out.push_sql(")");
         Ok(())
     }
 }
 
-/// The days and quarters that `$windows`, which lie in `$span`, are made of.
+/// The days in `$span`, and the quarters of the days in `$divided`, and what is to be added to them. Each range
+/// of days is a search of its own: given a list of days, PostgreSQL may read every quarter that the tenant has.
 macro_rules! periods_query {
-    ($tenant:expr, $span:expr, $windows:expr) => {{
-        let divided: Vec<UtcTime> = bounds($windows)
-            .filter(|bound| divides(*bound, DAY_MINUTES))
-            .map(|bound| UtcTime::from(bound).start_of_period(DAY_MINUTES))
-            .collect();
-        let counts_of_periods = |minutes: i32| {
+    ($tenant:expr, $span:expr, $divided:expr) => {{
+        let counts_of_periods = |minutes: i32, days: &RangeInclusive<UtcTime>| {
             appointment_counts::table
                 .filter(appointment_counts::tenant_id.eq($tenant.as_str()))
                 .filter(appointment_counts::minutes.eq(minutes))
+                .filter(appointment_counts::day.between(*days.start(), *days.end()))
                 .select((
                     appointment_counts::starts_at,
                     appointment_counts::confirmed,
                     appointment_counts::pending,
-                    false.into_sql::<Bool>(),
+                    appointment_counts::minutes.nullable(),
                 ))
         };
-        let days = counts_of_periods(DAY_MINUTES)
-            .filter(appointment_counts::day.ge(UtcTime::from($span.start)))
-            .filter(appointment_counts::day.lt(UtcTime::from($span.end)))
-            .filter(not(DayIn(divided.clone())));
-        let quarters = counts_of_periods(QUARTER_MINUTES).filter(DayIn(divided));
+        let span = $span.start.into()..=$span.end.into();
+        let mut counts = vec![counts_of_periods(DAY_MINUTES, &span)];
+        for days in $divided {
+            counts.push(counts_of_periods(QUARTER_MINUTES, days));
+        }
         // A start that others have set may be later than the last that we can read.
         let changes = appointment_count_changes::table
             .filter(appointment_count_changes::tenant_id.eq($tenant.as_str()))
@@ -175,9 +156,9 @@ macro_rules! periods_query {
                 appointment_count_changes::starts_at,
                 appointment_count_changes::confirmed,
                 appointment_count_changes::pending,
-                true.into_sql::<Bool>(),
+                None::<i32>.into_sql::<Nullable<Integer>>(),
             ));
-        days.union_all(quarters).union_all(changes)
+        changes.union_all(UnionAll(counts))
     }};
 }
 
@@ -209,12 +190,17 @@ fn counted(
     if bounds(windows).any(|bound| divides(bound, QUARTER_MINUTES)) {
         return on_db!(conn, |c| instants_query!(tenant, span).load(c));
     }
-    let rows: Vec<PeriodRow> = on_db!(conn, |c| periods_query!(tenant, span, windows).load(c)?);
-    if rows.iter().filter(|row| row.is_change).count() > MANY_CHANGES {
+    let divided = divided_days(windows);
+    let rows: Vec<PeriodRow> = on_db!(conn, |c| periods_query!(tenant, span, &divided).load(c)?);
+    if rows.iter().filter(|row| row.minutes.is_none()).count() > MANY_CHANGES {
         merge_changes(conn, Some(tenant));
     }
+    let is_divided = |row: &PeriodRow| {
+        row.minutes == Some(DAY_MINUTES) && divided.iter().any(|days| days.contains(&row.at))
+    };
     Ok(rows
         .into_iter()
+        .filter(|row| !is_divided(row))
         .map(|row| Starting {
             at: row.at,
             confirmed: row.confirmed.into(),
@@ -233,6 +219,22 @@ fn total(counted: &[Starting], window: Window) -> Counts {
         }
     }
     counts
+}
+
+/// The UTC days that a bound of `windows` divides: of days that follow each other, when the first and the last
+/// begin.
+fn divided_days(windows: &[Window]) -> Vec<RangeInclusive<UtcTime>> {
+    let mut days: Vec<UtcTime> = bounds(windows)
+        .filter(|bound| divides(*bound, DAY_MINUTES))
+        .map(|bound| UtcTime::from(bound).start_of_period(DAY_MINUTES))
+        .collect();
+    days.sort_by_key(|day| day.timestamp());
+    let follows = |day: &UtcTime, next: &UtcTime| {
+        next.timestamp().duration_since(day.timestamp()) <= SignedDuration::from_hours(24)
+    };
+    days.chunk_by(follows)
+        .filter_map(|days| Some(*days.first()?..=*days.last()?))
+        .collect()
 }
 
 /// Whether `bound` is within a period of `minutes`, and not between two.
