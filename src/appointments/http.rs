@@ -74,15 +74,15 @@ impl Appointments {
     }
 }
 
-/// Adds the routes, below the prefix of the appointments. They come after all other routes there:
+/// Adds the routes, below `prefix`. They come after all other routes there:
 /// `/{id}` takes every name.
-pub fn routes(config: &mut web::ServiceConfig) {
+pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
     for slash in SLASH_OR_NOT {
-        let path = format!("{PREFIX}{slash}");
+        let path = format!("{prefix}{slash}");
         config.service(read_resource(&path, list).route(web::post().to(create)));
     }
     for slash in SLASH_OR_NOT {
-        let path = format!("{PREFIX}/{{id}}{slash}");
+        let path = format!("{prefix}/{{id}}{slash}");
         config.service(read_resource(&path, get).route(web::patch().to(update)));
     }
 }

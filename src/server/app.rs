@@ -123,18 +123,19 @@ fn routes(config: &mut web::ServiceConfig, state: AppState) {
 
 /// All routes, without what they work with.
 fn paths(config: &mut web::ServiceConfig, needs_token: bool) {
-    let about_tenants = |config: &mut web::ServiceConfig| {
-        stats::http::routes(config, PREFIX);
-        stats::events::http::routes(config, PREFIX);
-        appointments::http::routes(config);
+    let about_tenants = |prefix| {
+        move |config: &mut web::ServiceConfig| {
+            stats::http::routes(config, prefix);
+            stats::events::http::routes(config, prefix);
+            appointments::http::routes(config, prefix);
+        }
     };
     if needs_token {
-        let is_below = fn_guard(|context| is_below_prefix(context.head().uri.path()));
-        let callers = web::scope("").guard(is_below).wrap(from_fn(callers_only));
-        config.service(callers.configure(about_tenants));
+        let callers = web::scope(PREFIX).wrap(from_fn(callers_only));
+        config.service(callers.configure(about_tenants("")));
     } else {
         // Without a scope, since that is a layer around each of its answers.
-        config.configure(about_tenants);
+        config.configure(about_tenants(PREFIX));
     }
     config
         .configure(dashboard::http::routes)
@@ -145,12 +146,6 @@ fn paths(config: &mut web::ServiceConfig, needs_token: bool) {
         config.service(metrics.wrap(from_fn(admins_only)));
     }
     config.default_service(web::to(no_such_route));
-}
-
-/// Whether `path` is [`PREFIX`] or one below.
-fn is_below_prefix(path: &str) -> bool {
-    let rest = path.strip_prefix(PREFIX);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 async fn no_such_route(request: HttpRequest) -> HttpResponse {

@@ -1,4 +1,4 @@
-//! Who may use the routes that are not below the prefix.
+//! Who may use the routes that are not below the prefix, and those below it by another spelling.
 
 use harness::{Reply, TestServer};
 use reqwest::Method;
@@ -86,5 +86,23 @@ async fn without_tokens_everything_is_for_everybody() {
             200,
             "{path}"
         );
+    }
+}
+
+/// Routes are found after `%61` was read as `a`, so the token must be asked for after that, too.
+#[tokio::test]
+async fn however_a_path_is_spelt_it_needs_a_token_or_none() {
+    let issuer = Issuer::with_secret();
+    let guarded = guarded_by(&issuer).start();
+    let open = TestServer::start();
+    for path in [
+        "/api/v1/appointments/mega-stats?tenantId=clinic-a",
+        "/api/v1/%61ppointments/mega-stats?tenantId=clinic-a",
+        "/%61pi/v1/appointments/%6dega-stats/?tenantId=clinic-a",
+    ] {
+        for (server, status) in [(&guarded, 401), (&open, 200)] {
+            let reply = get(server, path, None, By::Bearer).await;
+            assert_eq!(reply.status, status, "{path}");
+        }
     }
 }
