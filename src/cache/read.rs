@@ -41,7 +41,7 @@ impl Reader {
         let began = Instant::now();
         let answer = match self.filler.look_up(key).await {
             Lookup::Hit(_, entry) => Answer::new(entry, Outcome::Hit, false),
-            // The rest are in boxes, so that a hit does not carry the room that they need.
+            // The other futures are boxed: otherwise that of a hit would be as large as the largest of them.
             Lookup::Miss(permit) => Box::pin(self.share(key, &permit, compute())).await?,
             Lookup::Expired(permit, entry) => {
                 Box::pin(self.replace_expired(key, &permit, entry, compute())).await?

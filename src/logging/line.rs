@@ -23,16 +23,16 @@ thread_local! {
     static BUFFER: Cell<String> = Cell::default();
 }
 
-/// What `take` makes of the line of `record`, which was logged at `time`. The line has the id of the
+/// Calls `write` with the line of `record`, which was logged at `time`. The line has the id of the
 /// request that it belongs to, if there is one.
 pub(super) fn with_line<T>(
     format: LogFormat,
     time: Timestamp,
     record: &Record<'_>,
-    take: impl FnOnce(&str) -> T,
+    write: impl FnOnce(&str) -> T,
 ) -> T {
-    // While this one is made, a line of its own may be logged by a value. That has a new buffer.
-    // A thread that ends has none any more.
+    // A value may itself log a line while it is written: that line gets a new buffer. So does a line of
+    // a thread that is ending, whose buffer is gone.
     let mut line = BUFFER.try_with(Cell::take).unwrap_or_default();
     line.clear();
     // Writing to a string fails only where a `Display` fails. Then the line is shorter.
@@ -41,11 +41,11 @@ pub(super) fn with_line<T>(
         LogFormat::Text => "\n",
         LogFormat::Json => "}\n",
     });
-    let taken = take(&line);
+    let written = write(&line);
     if line.capacity() <= LARGEST_KEPT {
         let _ = BUFFER.try_with(|buffer| buffer.set(line));
     }
-    taken
+    written
 }
 
 fn write_line(

@@ -11,7 +11,7 @@ thread_local! {
 /// The last second that a thread has written. At a high rate most lines have the one of the line before.
 #[derive(Default)]
 struct Second {
-    /// Since 1970.
+    /// Seconds since 1970.
     number: i64,
     /// All of it but the fraction; empty before the first one.
     text: String,
@@ -29,7 +29,7 @@ pub(super) fn push_time(line: &mut String, time: Timestamp) {
         }
         line.push_str(&second.text);
     });
-    // A thread that ends has none any more.
+    // The kept second of a thread that is ending is gone.
     if known.is_err() {
         line.push_str(&text());
     }

@@ -2,7 +2,7 @@
 //! If the reader is too slow, lines are dropped, and their number is counted and logged.
 
 use std::{
-    io::{self, Write},
+    io::{self, ErrorKind, Write},
     mem,
     sync::{
         Arc, OnceLock,
@@ -15,8 +15,8 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-/// How many bytes of lines may wait to be written; further lines are dropped. It is the lines of some
-/// 8,000 requests.
+/// How many bytes of lines may wait to be written; further lines are dropped. The lines of about 8,000
+/// requests have so many.
 const MAX_WAITING_BYTES: usize = 2 * 1024 * 1024;
 
 /// How long lines gather after a batch was written. Waking the thread for each line would cost more
@@ -138,11 +138,31 @@ fn write_batches(queue: &LineQueue, mut to: impl Write) {
             );
             reported = dropped;
         }
-        // If this fails, the reader of the log has gone, and there is nobody to report it to.
-        let _ = to.write_all(&batch).and_then(|()| to.flush());
+        write_all(&mut to, &batch);
         batch.clear();
         thread::sleep(BATCH_INTERVAL);
     }
+}
+
+/// Writes all of `lines`, and waits where no more can be written for now.
+fn write_all(to: &mut impl Write, mut lines: &[u8]) {
+    while !lines.is_empty() {
+        match to.write(lines) {
+            Ok(written) if written > 0 => lines = &lines[written..],
+            // Another process has made standard error non-blocking, or the disk is full.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::StorageFull
+                ) =>
+            {
+                thread::sleep(BATCH_INTERVAL);
+            }
+            // The reader of the log has gone, and there is nobody to report it to.
+            Ok(_) | Err(_) => return,
+        }
+    }
+    let _ = to.flush();
 }
 
 /// The log is written until this is dropped. Dropping it waits for the last lines to be written, but
@@ -248,6 +268,32 @@ mod tests {
         drop(held.guard);
         assert!(held.read.lock().is_empty());
         drop(held.go);
+    }
+
+    #[test]
+    fn a_reader_that_takes_little_or_nothing_for_now_gets_all_in_the_end() {
+        /// Refuses every second time, and takes three bytes otherwise.
+        #[derive(Default)]
+        struct Slow {
+            asked: usize,
+            read: Vec<u8>,
+        }
+        impl Write for Slow {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.asked += 1;
+                match self.asked % 4 {
+                    1 => Err(ErrorKind::WouldBlock.into()),
+                    3 => Err(ErrorKind::StorageFull.into()),
+                    _ => self.read.write(&bytes[..bytes.len().min(3)]),
+                }
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut slow = Slow::default();
+        write_all(&mut slow, b"a line\nanother\n");
+        assert_eq!(slow.read, b"a line\nanother\n");
     }
 
     #[test]

@@ -117,8 +117,8 @@ impl<Q> QueryId for UnionAll<Q> {
 impl<DB: Backend, Q: QueryFragment<DB>> QueryFragment<DB> for UnionAll<Q> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         let Self(queries) = self;
-        for (at, query) in queries.iter().enumerate() {
-            if at > 0 {
+        for (index, query) in queries.iter().enumerate() {
+            if index > 0 {
                 out.push_sql(" UNION ALL ");
             }
             query.walk_ast(out.reborrow())?;
@@ -195,6 +195,7 @@ fn counted(
     if rows.iter().filter(|row| row.minutes.is_none()).count() > MANY_CHANGES {
         merge_changes(conn, Some(tenant));
     }
+    // The quarters of these days are counted in their place.
     let is_divided = |row: &PeriodRow| {
         row.minutes == Some(DAY_MINUTES) && divided.iter().any(|days| days.contains(&row.at))
     };
@@ -221,8 +222,8 @@ fn total(counted: &[Starting], window: Window) -> Counts {
     counts
 }
 
-/// The UTC days that a bound of `windows` divides: of days that follow each other, when the first and the last
-/// begin.
+/// The UTC days that a bound of `windows` divides, as ranges: of days that follow each other, from the begin
+/// of the first to that of the last.
 fn divided_days(windows: &[Window]) -> Vec<RangeInclusive<UtcTime>> {
     let mut days: Vec<UtcTime> = bounds(windows)
         .filter(|bound| divides(*bound, DAY_MINUTES))

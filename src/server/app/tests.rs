@@ -25,8 +25,8 @@ fn route(method: &str, path: &str) -> Route {
 }
 
 /// The routes as the web server has them.
-async fn served() -> BTreeSet<Route> {
-    let app = test::init_service(App::new().configure(|config| paths(config, true))).await;
+async fn served(needs_token: bool) -> BTreeSet<Route> {
+    let app = test::init_service(App::new().configure(|config| paths(config, needs_token))).await;
     let answer = test::call_service(&app, test::TestRequest::default().to_request()).await;
     let tree: &web::Data<IntrospectionTree> = answer.request().app_data().unwrap();
     let items: Vec<Value> = serde_json::from_str(&tree.report_as_json()).unwrap();
@@ -64,5 +64,7 @@ fn described() -> BTreeSet<Route> {
 
 #[actix_web::test]
 async fn every_route_is_described_and_every_described_route_is_there() {
-    assert_eq!(served().await, described());
+    for needs_token in [true, false] {
+        assert_eq!(served(needs_token).await, described(), "{needs_token}");
+    }
 }
