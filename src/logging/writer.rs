@@ -19,6 +19,9 @@ use parking_lot::{Condvar, Mutex};
 /// requests have so many.
 const MAX_WAITING_BYTES: usize = 2 * 1024 * 1024;
 
+/// The memory of a larger batch is given back, in bytes.
+const LARGEST_KEPT: usize = 64 * 1024;
+
 /// How long lines gather after a batch was written. Waking the thread for each line would cost more
 /// than making the line.
 const BATCH_INTERVAL: Duration = Duration::from_millis(2);
@@ -140,6 +143,7 @@ fn write_batches(queue: &LineQueue, mut to: impl Write) {
         }
         write_all(&mut to, &batch);
         batch.clear();
+        batch.shrink_to(LARGEST_KEPT);
         thread::sleep(BATCH_INTERVAL);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use harness::{Folder, Process, Raw, Reply, TestServer, eventually, is_refused, poll};
+use harness::{Folder, Process, Raw, Reply, TestServer, eventually};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -130,9 +130,7 @@ async fn a_second_signal_ends_the_delay() {
         let folder = Folder::new();
         let process = leaving(folder.path(), "300").await;
         process.signal(signal);
-        poll("new connections are refused", || {
-            is_refused(process.url()).then_some(())
-        });
+        process.stops_listening();
         let (status, log) = process.wait();
         assert_eq!(status.code(), Some(0), "{log}");
     }

@@ -10,6 +10,9 @@ use std::{
 
 use super::{folder, poll};
 
+/// The state of a listening socket in the table of the kernel.
+const LISTEN: &str = "0A";
+
 /// A running `megastats`, killed when it is dropped.
 pub struct Process {
     child: Child,
@@ -148,6 +151,33 @@ impl Process {
     /// Sends a signal by its name, e.g. `TERM`.
     pub fn signal(&self, name: &str) {
         signal(self.child.id(), name);
+    }
+
+    /// Waits until it refuses new connections.
+    pub fn stops_listening(&self) {
+        poll("new connections are refused", || {
+            (!self.is_listening()).then_some(())
+        });
+    }
+
+    /// Whether it listens on the port of its URL. Once it has closed that, another process may listen
+    /// there, so that a connection proves nothing.
+    pub fn is_listening(&self) -> bool {
+        let (_, port) = self.url.rsplit_once(':').unwrap();
+        let port = format!(":{:04X}", port.parse::<u16>().unwrap());
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let listening: Vec<_> = sockets
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|fields| fields[1].ends_with(&port) && fields[3] == LISTEN)
+            .map(|fields| PathBuf::from(format!("socket:[{}]", fields[9])))
+            .collect();
+        // A process that has ended has no files.
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        files.into_iter().flatten().any(|file| {
+            let target = file.and_then(|file| std::fs::read_link(file.path()));
+            target.is_ok_and(|target| listening.contains(&target))
+        })
     }
 
     /// The memory that it has, in KiB.

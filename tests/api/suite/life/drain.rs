@@ -2,10 +2,7 @@
 
 use std::{path::Path, process::Command, time::Duration};
 
-use harness::{
-    Database, Folder, Gate, Leave, Process, Raw, Step, TestServer, command, eventually, is_refused,
-    poll,
-};
+use harness::{Database, Folder, Gate, Leave, Process, Raw, Step, TestServer, command, eventually};
 use reqwest::StatusCode;
 
 use super::{ROUTE, appointment};
@@ -43,10 +40,9 @@ async fn an_accepted_write_is_answered_and_nothing_new_is_accepted() {
         writer.post(&appointment("ana"));
         write_is_under_way(&process).await;
 
+        assert!(process.is_listening());
         process.signal(signal);
-        poll("new connections are refused", || {
-            is_refused(process.url()).then_some(())
-        });
+        process.stops_listening();
         assert!(process.is_running() && !writer.is_answered());
 
         drop(lock);
@@ -113,9 +109,7 @@ async fn a_write_whose_client_has_left_is_finished() {
         write_is_under_way(&process).await;
         drop(writer);
         process.signal("TERM");
-        poll("new connections are refused", || {
-            is_refused(process.url()).then_some(())
-        });
+        process.stops_listening();
         assert!(process.is_running(), "{leave:?}");
         drop(lock);
         assert_eq!(process.wait().0.code(), Some(0), "{leave:?}");
