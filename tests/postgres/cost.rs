@@ -129,7 +129,7 @@ async fn a_hit_costs_no_statement_a_miss_one_and_a_write_no_more_than_its_transa
 
     let miss = servers.cost(outdated, servers.read()).await;
     assert_eq!(miss.commands, ["MGET", "MGET", "SET", "EVAL"]);
-    assert_eq!(miss.statements, ["((SELECT"]);
+    assert_eq!(miss.statements, ["(SELECT"]);
 
     let write = servers.cost(filled, servers.write()).await;
     assert_eq!(write.commands, ["EVAL", "EVAL"]);

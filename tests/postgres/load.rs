@@ -148,9 +148,13 @@ async fn a_tenant_that_asks_for_more_than_its_share_keeps_no_other_from_its_turn
     // The next connection that becomes free is for another tenant, and so is the one after it, which the
     // writer lends out until its fence is raised.
     let end = format!("SELECT pg_cancel_backend(pid) {WAITING} AND {LIST} LIMIT 1");
-    for (ended, next) in ["query LIKE '%\"day\" >= %'", LIST, "query LIKE 'INSERT%'"]
-        .iter()
-        .enumerate()
+    for (ended, next) in [
+        "query LIKE '%\"day\" BETWEEN %'",
+        LIST,
+        "query LIKE 'INSERT%'",
+    ]
+    .iter()
+    .enumerate()
     {
         assert_eq!(server.query(&url, &end), "t");
         let waits = format!("SELECT count(*) = {CONNECTIONS} AND bool_or({next}) {WAITING}");
