@@ -13,7 +13,7 @@ thread_local! {
 struct Second {
     /// Seconds since 1970.
     number: i64,
-    /// All of it but the fraction; empty before the first one.
+    /// The text of a time, up to its fraction; empty until there was a line.
     text: String,
 }
 

@@ -110,11 +110,11 @@ impl Write for LineWriter {
 pub(super) fn start(to: impl Write + Send + 'static) -> (LineWriter, LogGuard) {
     let queue = Arc::new(LineQueue::default());
     let (alive, ended) = channel();
-    let of_thread = Arc::clone(&queue);
+    let written_queue = Arc::clone(&queue);
     thread::Builder::new()
         .name("megastats-log".to_owned())
         .spawn(move || {
-            write_batches(&of_thread, to);
+            write_batches(&written_queue, to);
             drop(alive);
         })
         .expect("a process that starts can start a thread");
@@ -133,6 +133,7 @@ fn write_batches(queue: &LineQueue, mut to: impl Write) {
         if batch.is_empty() {
             return;
         }
+        // Only now that the queue is empty is there room for this line.
         let dropped = queue.dropped();
         if dropped > reported {
             log::warn!(

@@ -222,8 +222,8 @@ fn total(counted: &[Starting], window: Window) -> Counts {
     counts
 }
 
-/// The UTC days that a bound of `windows` divides, as ranges: of days that follow each other, from the begin
-/// of the first to that of the last.
+/// The UTC days that a bound of `windows` divides. Days that follow each other are one range, from the start
+/// of the first to the start of the last.
 fn divided_days(windows: &[Window]) -> Vec<RangeInclusive<UtcTime>> {
     let mut days: Vec<UtcTime> = bounds(windows)
         .filter(|bound| divides(*bound, DAY_MINUTES))
