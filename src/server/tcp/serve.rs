@@ -2,7 +2,7 @@
 
 use std::{future::ready, io, time::Duration};
 
-use actix_http::{HttpService, Request, Response, body::MessageBody};
+use actix_http::{HttpService, KeepAlive, Request, Response, body::MessageBody};
 use actix_server::Server;
 use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long an idle connection is kept: longer than a dashboard's 30 s between polls.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// How long the client of a connection that ends may take to read the last answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -71,8 +71,7 @@ where
     let request = settings.request_timeout;
     let timeouts = ClientTimeouts {
         request,
-        // actix closes an idle connection earlier, and tells the client.
-        idle: KEEP_ALIVE + request,
+        idle: IDLE_TIMEOUT,
     };
     let mut servers = Vec::new();
     for share in shares {
@@ -97,7 +96,8 @@ where
                         let draining = draining.clone();
                         async move { draining.notified().await }
                     })
-                    .keep_alive(KEEP_ALIVE)
+                    // The connection itself ends when it is idle: actix would set a timer for each answer.
+                    .keep_alive(KeepAlive::Os)
                     .client_request_timeout(request)
                     .client_disconnect_timeout(CLOSE_TIMEOUT)
                     .h1_write_buffer_size(PIECE)

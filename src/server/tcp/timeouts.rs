@@ -89,3 +89,51 @@ impl Deadlines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, task::Poll};
+
+    use super::*;
+
+    const TIMEOUTS: ClientTimeouts = ClientTimeouts {
+        request: Duration::from_secs(30),
+        idle: Duration::from_secs(75),
+    };
+
+    /// How long the client may be silent from now on.
+    async fn time_left(deadlines: &mut Deadlines) -> Duration {
+        let began = Instant::now();
+        let failed = poll_fn(|cx| match deadlines.check(false, cx) {
+            Ok(()) => Poll::Pending,
+            Err(error) => Poll::Ready(error),
+        });
+        assert_eq!(failed.await.kind(), io::ErrorKind::TimedOut);
+        // A timer ends up to a millisecond late.
+        Duration::from_secs(began.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_ends_after_its_time_and_one_that_is_used_does_not() {
+        let mut deadlines = Deadlines::new(TIMEOUTS);
+        for _ in 0..3 {
+            tokio::time::advance(TIMEOUTS.idle - Duration::from_secs(1)).await;
+            poll_fn(|cx| Poll::Ready(deadlines.check(false, cx)))
+                .await
+                .unwrap();
+            deadlines.received();
+            deadlines.written();
+        }
+        assert_eq!(time_left(&mut deadlines).await, TIMEOUTS.idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_has_begun_must_end_in_the_time_of_a_request() {
+        let mut deadlines = Deadlines::new(TIMEOUTS);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        deadlines.received();
+        tokio::time::advance(Duration::from_secs(10)).await;
+        deadlines.received();
+        assert_eq!(time_left(&mut deadlines).await, Duration::from_secs(20));
+    }
+}
