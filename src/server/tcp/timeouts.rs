@@ -1,7 +1,8 @@
 //! How long a client may take to send a request, and to take its answer.
 //!
-//! actix itself limits only the first head of a connection and its idle time. Without further limits a
-//! client that sends a byte now and then, or does not read, would keep its connection for ever.
+//! actix itself limits only the first head of a connection, and its idle time by a timer that it would
+//! set anew for each answer. Without further limits a client that sends a byte now and then, or does not
+//! read, would keep its connection for ever.
 
 use std::{future::Future as _, io, pin::Pin, task::Context, time::Duration};
 
