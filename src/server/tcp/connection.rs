@@ -12,11 +12,15 @@ use std::{
 
 use actix_web::rt::net::TcpStream;
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::tcp::OwnedReadHalf,
+};
 
 use super::{
     current::CurrentRequest,
     heads::Heads,
+    outgoing::AnswerWriter,
     timeouts::{ClientTimeouts, Deadlines},
 };
 use crate::metrics::{ConnectionGauge, OpenConnection};
@@ -30,7 +34,8 @@ const DROPPED_AT_END: usize = 16 * READ_AT_ONCE;
 /// A client's connection, which fails once the client has taken too long.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    incoming: OwnedReadHalf,
+    answers: AnswerWriter,
     current: CurrentRequest,
     deadlines: Deadlines,
     heads: Heads,
@@ -48,8 +53,10 @@ pub(super) struct Connection {
 impl Connection {
     /// `open` counts it until it is dropped.
     pub(super) fn new(stream: TcpStream, timeouts: ClientTimeouts, open: &ConnectionGauge) -> Self {
+        let (incoming, outgoing) = stream.into_split();
         Self {
-            stream,
+            incoming,
+            answers: AnswerWriter::new(outgoing),
             current: CurrentRequest::default(),
             deadlines: Deadlines::new(timeouts),
             heads: Heads::default(),
@@ -77,7 +84,7 @@ impl Connection {
         bytes: &mut ReadBuf<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(cx, bytes);
+        let read = Pin::new(&mut self.incoming).poll_read(cx, bytes);
         if read.is_pending() {
             self.check_deadlines(cx)?;
         }
@@ -85,9 +92,9 @@ impl Connection {
     }
 
     /// Whether the client has gone, which is noticed without reading from it.
-    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut byte = [0];
-        match ready!(self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)))? {
+        match ready!(self.incoming.poll_peek(cx, &mut ReadBuf::new(&mut byte)))? {
             0 => Poll::Ready(Ok(())),
             _ => Poll::Pending,
         }
@@ -180,7 +187,7 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.has_undecoded_bytes = false;
-        if let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(cx, bytes) {
+        if let Poll::Ready(written) = self.answers.poll_write(cx, bytes) {
             self.deadlines.written();
             return Poll::Ready(written);
         }
@@ -193,7 +200,12 @@ impl AsyncWrite for Connection {
     /// actix calls this at the end of each of its turns in which all it wanted to write was written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.has_undecoded_bytes = false;
-        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        if self.answers.poll_flush(cx)?.is_pending() {
+            self.is_blocked = true;
+            self.deadlines.blocked();
+            self.check_deadlines(cx)?;
+            return Poll::Pending;
+        }
         self.is_blocked = false;
         self.deadlines.flushed();
         if self.wants_wake_up && self.current.wants_bytes() {
@@ -203,8 +215,8 @@ impl AsyncWrite for Connection {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.answers.poll_shutdown(cx)
     }
 }
 
@@ -212,10 +224,11 @@ impl Drop for Connection {
     /// Were it closed with bytes that nobody has read, the kernel would reset it, and the client might
     /// lose its last answer.
     fn drop(&mut self) {
+        self.answers.write_now();
         let mut bytes = [0; READ_AT_ONCE];
         let mut dropped = 0;
         while dropped < DROPPED_AT_END {
-            match self.stream.try_read(&mut bytes) {
+            match self.incoming.try_read(&mut bytes) {
                 Ok(count) if count > 0 => dropped += count,
                 _ => return,
             }
