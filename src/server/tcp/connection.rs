@@ -78,6 +78,13 @@ impl Connection {
         self.deadlines.check(self.current.is_in_progress(), cx)
     }
 
+    /// An answer waits for the client to take it. Fails if the client has taken too long.
+    fn wait_for_client(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.is_blocked = true;
+        self.deadlines.blocked();
+        self.check_deadlines(cx)
+    }
+
     /// Reads what has arrived into `bytes`, which are none at the client's end.
     fn poll_stream(
         &mut self,
@@ -191,9 +198,7 @@ impl AsyncWrite for Connection {
             self.deadlines.written();
             return Poll::Ready(written);
         }
-        self.is_blocked = true;
-        self.deadlines.blocked();
-        self.check_deadlines(cx)?;
+        self.wait_for_client(cx)?;
         Poll::Pending
     }
 
@@ -201,9 +206,7 @@ impl AsyncWrite for Connection {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.has_undecoded_bytes = false;
         if self.answers.poll_flush(cx)?.is_pending() {
-            self.is_blocked = true;
-            self.deadlines.blocked();
-            self.check_deadlines(cx)?;
+            self.wait_for_client(cx)?;
             return Poll::Pending;
         }
         self.is_blocked = false;

@@ -26,8 +26,8 @@ thread_local! {
     static TURN: RefCell<Vec<Rc<RefCell<Outgoing>>>> = RefCell::default();
 }
 
-/// Where the answers of a connection are written to. Its clones are of the same connection.
-#[derive(Debug, Clone)]
+/// Where the answers of a connection are written to.
+#[derive(Debug)]
 pub(super) struct AnswerWriter(Rc<RefCell<Outgoing>>);
 
 #[derive(Debug)]
@@ -37,10 +37,8 @@ struct Outgoing {
     waiting: Vec<u8>,
     /// Whether it waits for the end of the turn only, and not for the client.
     is_in_turn: bool,
-    /// Why the last write failed, until the connection is told.
-    failure: Option<io::Error>,
     /// Wakes the connection's task, which goes on with what could not be written at the end of a turn.
-    task: Option<Waker>,
+    task: Waker,
 }
 
 impl AnswerWriter {
@@ -50,8 +48,7 @@ impl AnswerWriter {
             socket,
             waiting: Vec::new(),
             is_in_turn: false,
-            failure: None,
-            task: None,
+            task: Waker::noop().clone(),
         })))
     }
 
@@ -62,16 +59,9 @@ impl AnswerWriter {
             ready!(outgoing.poll_write_waiting(cx))?;
             return Pin::new(&mut outgoing.socket).poll_write(cx, bytes);
         }
-        outgoing.fail()?;
         outgoing.waiting.extend_from_slice(bytes);
         outgoing.is_in_turn = true;
-        if !outgoing
-            .task
-            .as_ref()
-            .is_some_and(|task| task.will_wake(cx.waker()))
-        {
-            outgoing.task = Some(cx.waker().clone());
-        }
+        outgoing.task.clone_from(cx.waker());
         drop(outgoing);
         self.join_turn();
         Poll::Ready(Ok(bytes.len()))
@@ -113,14 +103,9 @@ impl AnswerWriter {
 }
 
 impl Outgoing {
-    fn fail(&mut self) -> io::Result<()> {
-        self.failure.take().map_or(Ok(()), Err)
-    }
-
     /// Writes all that waits.
     fn poll_write_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.is_in_turn = false;
-        self.fail()?;
         while !self.waiting.is_empty() {
             match ready!(Pin::new(&mut self.socket).poll_write(cx, &self.waiting))? {
                 0 => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
@@ -131,23 +116,16 @@ impl Outgoing {
     }
 
     /// Writes what it can of what waits for the end of the turn. If something remains, the connection's
-    /// task goes on with it.
+    /// task goes on with it, and learns there why it cannot be written.
     fn write_in_turn(&mut self) {
         if !mem::take(&mut self.is_in_turn) {
             return;
         }
-        match self.socket.try_write(&self.waiting) {
-            Ok(written) => drop(self.waiting.drain(..written)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => {
-                self.waiting.clear();
-                self.failure = Some(error);
-            }
+        if let Ok(written) = self.socket.try_write(&self.waiting) {
+            self.waiting.drain(..written);
         }
-        if (!self.waiting.is_empty() || self.failure.is_some())
-            && let Some(task) = &self.task
-        {
-            task.wake_by_ref();
+        if !self.waiting.is_empty() {
+            self.task.wake_by_ref();
         }
     }
 }
@@ -195,26 +173,53 @@ mod tests {
                     .repeat(usize::try_from(number % 700).unwrap())
             })
             .collect();
-        let writing = {
-            let (sent, answers) = (sent.clone(), answers.clone());
-            rt::spawn(async move {
-                for answer in &sent {
-                    write(&answers, answer).await;
-                    poll_fn(|cx| answers.poll_flush(cx)).await.unwrap();
-                    // Most answers are followed by another in the same turn, some are not.
-                    if answer.len() % 3 == 0 {
-                        tokio::task::yield_now().await;
-                    }
+        let expected = sent.concat();
+        let writing = rt::spawn(async move {
+            for answer in &sent {
+                write(&answers, answer).await;
+                poll_fn(|cx| answers.poll_flush(cx)).await.unwrap();
+                // Most answers are followed by another in the same turn, some are not.
+                if answer.len() % 3 == 0 {
+                    tokio::task::yield_now().await;
                 }
-                poll_fn(|cx| answers.poll_shutdown(cx)).await.unwrap();
-            })
-        };
+            }
+            poll_fn(|cx| answers.poll_shutdown(cx)).await.unwrap();
+        });
         // The client's buffer is full long before the last answer.
         tokio::task::yield_now().await;
         let mut read = Vec::new();
         client.read_to_end(&mut read).await.unwrap();
         writing.await.unwrap();
-        assert!(read == sent.concat());
+        assert!(read == expected);
+    }
+
+    #[actix_web::test]
+    async fn the_connection_is_woken_if_the_end_of_the_turn_cannot_write_its_answer() {
+        let (_incoming, answers, mut client) = connected().await;
+        let long = vec![0; LONGEST_WAITING + 1];
+        let mut sent = 0;
+        while let Poll::Ready(written) =
+            poll_fn(|cx| Poll::Ready(answers.poll_write(cx, &long))).await
+        {
+            sent += written.unwrap();
+        }
+        write(&answers, b"answer").await;
+        let mut is_woken = false;
+        poll_fn(|_| {
+            if mem::replace(&mut is_woken, true) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+        let reading = rt::spawn(async move {
+            let mut read = vec![0; sent + b"answer".len()];
+            client.read_exact(&mut read).await.unwrap();
+            read.split_off(sent)
+        });
+        poll_fn(|cx| answers.poll_flush(cx)).await.unwrap();
+        assert_eq!(reading.await.unwrap(), b"answer");
     }
 
     #[actix_web::test]
