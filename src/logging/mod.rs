@@ -16,17 +16,18 @@ mod request;
 mod time;
 mod writer;
 
-use std::{io::Write, panic};
+use std::{io::Write, panic, sync::Arc};
 
 use log::{Level, Log, Metadata, Record, SetLoggerError};
 
+use self::writer::LineQueue;
 pub use self::{
     request::{RequestId, with_request_id},
     writer::{LogGuard, dropped_lines},
 };
 use crate::{
     clock::{Clock, SystemClock},
-    settings::LogSettings,
+    settings::{LogFormat, LogSettings},
 };
 
 /// The targets of this program's own lines begin with this.
@@ -41,37 +42,40 @@ pub fn start(
     settings: &LogSettings,
     to: impl Write + Send + 'static,
 ) -> Result<LogGuard, SetLoggerError> {
-    let (writer, guard) = writer::start(to);
-    writer.count_dropped();
-    let format = settings.format;
-    let logger = env_logger::Builder::new()
+    let (lines, guard) = writer::start(to);
+    writer::count_dropped(&lines);
+    let filter = env_logger::Builder::new()
         .parse_filters(&settings.filter)
-        .format(move |buffer, record| {
-            let time = SystemClock.now();
-            line::with_line(format, time, record, |line| {
-                buffer.write_all(line.as_bytes())
-            })
-        })
-        .target(env_logger::Target::Pipe(Box::new(writer)))
         .build();
-    log::set_max_level(logger.filter());
-    log::set_boxed_logger(Box::new(QuietLibraries(logger)))?;
+    log::set_max_level(filter.filter());
+    log::set_boxed_logger(Box::new(LineLogger {
+        filter,
+        format: settings.format,
+        lines,
+    }))?;
     panic::set_hook(Box::new(|panic| log::error!("{panic}")));
     Ok(guard)
 }
 
-/// Logs only warnings and errors of libraries.
-struct QuietLibraries(env_logger::Logger);
+/// Hands each line to the thread that writes it. Of libraries it logs only warnings and errors.
+struct LineLogger {
+    /// Only says what is logged: its own way to the thread would copy each line twice.
+    filter: env_logger::Logger,
+    format: LogFormat,
+    lines: Arc<LineQueue>,
+}
 
-impl Log for QuietLibraries {
+impl Log for LineLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        is_loud(metadata) && self.0.enabled(metadata)
+        is_loud(metadata) && self.filter.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        // The filter is asked within.
-        if is_loud(record.metadata()) {
-            self.0.log(record);
+        if is_loud(record.metadata()) && self.filter.matches(record) {
+            let time = SystemClock.now();
+            line::with_line(self.format, time, record, |line| {
+                self.lines.push(line.as_bytes());
+            });
         }
     }
 

@@ -2,7 +2,7 @@
 //! If the reader is too slow, lines are dropped, and their number is counted and logged.
 
 use std::{
-    io::{self, ErrorKind, Write},
+    io::{ErrorKind, Write},
     mem,
     sync::{
         Arc, OnceLock,
@@ -20,11 +20,11 @@ use parking_lot::{Condvar, Mutex};
 const MAX_WAITING_BYTES: usize = 2 * 1024 * 1024;
 
 /// The memory of a larger batch is given back, in bytes.
-const LARGEST_KEPT: usize = 64 * 1024;
+const LARGEST_KEPT: usize = 512 * 1024;
 
 /// How long lines gather after a batch was written. Waking the thread for each line would cost more
 /// than making the line.
-const BATCH_INTERVAL: Duration = Duration::from_millis(2);
+const BATCH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How long the end of the program waits for the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ pub fn dropped_lines() -> u64 {
 /// empty one. A channel would need memory of its own for each line, which the other thread frees: that
 /// costs more than the line.
 #[derive(Debug, Default)]
-struct LineQueue {
+pub(super) struct LineQueue {
     waiting: Mutex<WaitingLines>,
     changed: Condvar,
     dropped: AtomicU64,
@@ -54,7 +54,8 @@ struct WaitingLines {
 }
 
 impl LineQueue {
-    fn push(&self, line: &[u8]) {
+    /// Adds a whole line, without waiting. It is dropped if too many wait.
+    pub(super) fn push(&self, line: &[u8]) {
         let mut waiting = self.waiting.lock();
         if waiting.bytes.len() + line.len() > MAX_WAITING_BYTES {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -83,31 +84,14 @@ impl LineQueue {
     }
 }
 
-/// Takes whole lines, and never makes whoever writes them wait.
-#[derive(Debug)]
-pub(super) struct LineWriter(Arc<LineQueue>);
-
-impl LineWriter {
-    /// Makes the lines that this log drops those of [`dropped_lines`].
-    pub(super) fn count_dropped(&self) {
-        // There is a second log only where the first one could not be started.
-        let _ = QUEUE.set(Arc::clone(&self.0));
-    }
-}
-
-impl Write for LineWriter {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(line);
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// Makes the lines that `queue` drops those of [`dropped_lines`].
+pub(super) fn count_dropped(queue: &Arc<LineQueue>) {
+    // There is a second log only where the first one could not be started.
+    let _ = QUEUE.set(Arc::clone(queue));
 }
 
 /// Starts a thread that writes to `to`.
-pub(super) fn start(to: impl Write + Send + 'static) -> (LineWriter, LogGuard) {
+pub(super) fn start(to: impl Write + Send + 'static) -> (Arc<LineQueue>, LogGuard) {
     let queue = Arc::new(LineQueue::default());
     let (alive, ended) = channel();
     let written_queue = Arc::clone(&queue);
@@ -122,7 +106,7 @@ pub(super) fn start(to: impl Write + Send + 'static) -> (LineWriter, LogGuard) {
         queue: Arc::clone(&queue),
         ended,
     };
-    (LineWriter(queue), guard)
+    (queue, guard)
 }
 
 fn write_batches(queue: &LineQueue, mut to: impl Write) {
@@ -189,7 +173,7 @@ impl Drop for LogGuard {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::Sender;
+    use std::{io, sync::mpsc::Sender};
 
     use super::*;
 
@@ -215,7 +199,7 @@ mod tests {
     }
 
     struct HeldLog {
-        log: LineWriter,
+        log: Arc<LineQueue>,
         guard: LogGuard,
         begun: Receiver<()>,
         go: Sender<()>,
@@ -243,7 +227,7 @@ mod tests {
     #[test]
     fn what_was_logged_is_written_before_the_end() {
         let HeldLog {
-            mut log,
+            log,
             guard,
             go,
             read,
@@ -251,7 +235,7 @@ mod tests {
         } = held_log();
         drop(go);
         for number in 0..1000 {
-            log.write_all(format!("{number}\n").as_bytes()).unwrap();
+            log.push(format!("{number}\n").as_bytes());
         }
         drop(guard);
         let read = String::from_utf8(read.lock().clone()).unwrap();
@@ -261,14 +245,14 @@ mod tests {
 
     #[test]
     fn a_reader_that_hangs_holds_nobody_up_and_the_lines_that_wait_are_bounded() {
-        let mut held = held_log();
-        held.log.write_all(b"first\n").unwrap();
+        let held = held_log();
+        held.log.push(b"first\n");
         held.begun.recv().unwrap();
         let line = [b'x'; 1024];
         for _ in 0..MAX_WAITING_BYTES / line.len() + 100 {
-            held.log.write_all(&line).unwrap();
+            held.log.push(&line);
         }
-        assert_eq!(held.log.0.dropped(), 100);
+        assert_eq!(held.log.dropped(), 100);
         // Nor does it hold up the end.
         drop(held.guard);
         assert!(held.read.lock().is_empty());
@@ -313,9 +297,9 @@ mod tests {
             }
         }
         let (alive, ended) = channel();
-        let (mut log, guard) = start(Gone(alive));
+        let (log, guard) = start(Gone(alive));
         for _ in 0..100_000 {
-            log.write_all(b"line\n").unwrap();
+            log.push(b"line\n");
         }
         drop(guard);
         ended.recv().unwrap_err();
