@@ -1,12 +1,18 @@
 //! The id of a request, and which request a line of the log belongs to.
 
-use std::future::Future;
+use std::{cell::RefCell, future::Future};
 
 use bytes::Bytes;
+use rand::{RngExt as _, rngs::SmallRng};
 
 /// Allowed beside letters and digits: common ids have them between their parts.
 const ALLOWED: &[u8] = b"-_.:/+=";
 const MAX_LENGTH: usize = 128;
+
+thread_local! {
+    /// Makes a thread's ids. They need to differ, not to be secret.
+    static IDS: RefCell<SmallRng> = RefCell::new(rand::make_rng());
+}
 
 tokio::task_local! {
     static CURRENT: RequestId;
@@ -30,8 +36,8 @@ impl RequestId {
     /// A new id: 128 random bits in 32 hexadecimal digits.
     pub fn random() -> Self {
         let mut digits = [0; 32];
-        hex::encode_to_slice(rand::random::<[u8; 16]>(), &mut digits)
-            .expect("two digits for each byte");
+        let bits: [u8; 16] = IDS.with_borrow_mut(SmallRng::random);
+        hex::encode_to_slice(bits, &mut digits).expect("two digits for each byte");
         Self(Bytes::copy_from_slice(&digits))
     }
 
