@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::{Timestamp, civil::Date};
+use jiff::Timestamp;
 
 use super::{windows, zones::Zone};
 use crate::{
@@ -64,7 +64,6 @@ impl Hash for Poll {
 pub(super) struct DatedPoll {
     pub(super) poll: Poll,
     pub(super) key: StatsKey,
-    date: Date,
 }
 
 impl DatedPoll {
@@ -74,12 +73,7 @@ impl DatedPoll {
         let date = windows::local_date(now, poll.zone.rules());
         let segments: [&dyn Display; 2] = [&poll.zone.name(), &date];
         let key = StatsKey::new(poll.statistic.name(), &poll.tenant, &segments);
-        Self { poll, key, date }
-    }
-
-    /// Whether its date is that of `now`.
-    pub(super) fn is_of_date(&self, now: Timestamp) -> bool {
-        self.date == windows::local_date(now, self.poll.zone.rules())
+        Self { poll, key }
     }
 }
 

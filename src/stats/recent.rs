@@ -6,7 +6,10 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc};
 use ahash::RandomState;
 use jiff::{SignedDuration, Timestamp};
 
-use super::polls::DatedPoll;
+use super::{
+    polls::DatedPoll,
+    windows::{self, Window},
+};
 
 /// How many targets a worker remembers at most. One more, and it starts anew.
 const MAX_TARGETS: usize = 1_000;
@@ -14,26 +17,26 @@ const MAX_TARGETS: usize = 1_000;
 /// The longest target that is kept, in bytes.
 const LONGEST_TARGET: usize = 256;
 
-/// How long targets are kept: the rules of a zone may change meanwhile.
+/// How long a target is kept: the rules of a zone may change meanwhile.
 const TARGET_LIFE: SignedDuration = SignedDuration::from_mins(1);
 
 /// What requests ask for, by their targets: the path and the query. Each worker has its own.
 #[derive(Debug, Default)]
-pub(crate) struct RecentPolls(RefCell<Recent>);
+pub(crate) struct RecentPolls(RefCell<HashMap<Box<str>, RecentPoll, RandomState>>);
 
-#[derive(Debug, Default)]
-struct Recent {
-    polls: HashMap<Box<str>, Rc<DatedPoll>, RandomState>,
-    /// When the first of them was kept.
-    since: Timestamp,
+#[derive(Debug)]
+struct RecentPoll {
+    poll: Rc<DatedPoll>,
+    /// When the target asks for that.
+    window: Window,
 }
 
 impl RecentPolls {
     /// What `target` asks for at `now`, if that was kept.
     pub(super) fn get(&self, target: &str, now: Timestamp) -> Option<Rc<DatedPoll>> {
-        let recent = self.0.borrow();
-        let poll = recent.polls.get(target)?;
-        (!recent.is_old(now) && poll.is_of_date(now)).then(|| Rc::clone(poll))
+        let polls = self.0.borrow();
+        let recent = polls.get(target)?;
+        recent.window.contains(now).then(|| Rc::clone(&recent.poll))
     }
 
     /// Keeps that `target` asks for `poll` at `now`.
@@ -41,20 +44,17 @@ impl RecentPolls {
         if target.len() > LONGEST_TARGET {
             return;
         }
-        let mut recent = self.0.borrow_mut();
-        if recent.polls.len() == MAX_TARGETS || recent.is_old(now) {
-            recent.polls.clear();
+        let mut polls = self.0.borrow_mut();
+        if polls.len() == MAX_TARGETS {
+            polls.clear();
         }
-        if recent.polls.is_empty() {
-            recent.since = now;
-        }
-        recent.polls.insert(target.into(), Rc::clone(poll));
-    }
-}
-
-impl Recent {
-    fn is_old(&self, now: Timestamp) -> bool {
-        !(SignedDuration::ZERO..TARGET_LIFE).contains(&now.duration_since(self.since))
+        let date = windows::rest_of_date(now, poll.poll.zone.rules());
+        let window = date.intersect(Window {
+            start: now,
+            end: now + TARGET_LIFE,
+        });
+        let poll = Rc::clone(poll);
+        polls.insert(target.into(), RecentPoll { poll, window });
     }
 }
 
@@ -90,8 +90,8 @@ mod tests {
         assert_eq!(key("2025-11-01T03:00:00Z"), None, "it is another day");
         kept(&recent, "/a?b", "2025-11-01T03:00:00Z");
         let second = "mega_stats:clinic:America/Recife:2025-11-01";
-        assert_eq!(key("2025-11-01T03:00:29Z").as_deref(), Some(second));
-        assert_eq!(key("2025-11-01T03:00:30Z"), None, "a minute has passed");
+        assert_eq!(key("2025-11-01T03:00:59Z").as_deref(), Some(second));
+        assert_eq!(key("2025-11-01T03:01:00Z"), None, "a minute has passed");
         assert!(
             recent
                 .get("/a?c", "2025-11-01T03:00:00Z".parse().unwrap())
@@ -107,10 +107,10 @@ mod tests {
             &"x".repeat(LONGEST_TARGET + 1),
             "2025-10-31T12:00:00Z",
         );
-        assert_eq!(recent.0.borrow().polls.len(), 0);
+        assert_eq!(recent.0.borrow().len(), 0);
         for number in 0..3 * MAX_TARGETS {
             kept(&recent, &number.to_string(), "2025-10-31T12:00:00Z");
-            assert!(recent.0.borrow().polls.len() <= MAX_TARGETS);
+            assert!(recent.0.borrow().len() <= MAX_TARGETS);
         }
     }
 }

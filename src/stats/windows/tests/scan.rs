@@ -147,4 +147,19 @@ proptest! {
         let end = all.iter().map(|window| window.end).max().unwrap();
         prop_assert_eq!(found.span(), Window { start, end });
     }
+
+    #[test]
+    fn the_rest_of_a_date_is_of_that_date_and_ends_with_it_or_with_its_offset((zone, now) in moment()) {
+        let date = local_date(now, &zone);
+        let rest = rest_of_date(now, &zone);
+        prop_assert_eq!(rest.start, now);
+        let mut change = zone.following(now).map(|transition| transition.timestamp());
+        if rest.contains(now) {
+            prop_assert_eq!(local_date(rest.end - SignedDuration::from_nanos(1), &zone), date);
+            prop_assert!(local_date(rest.end, &zone) != date || change.next() == Some(rest.end));
+        } else {
+            // The date was left and has begun again.
+            prop_assert!(local_midnight(date.tomorrow().unwrap(), &zone) <= now);
+        }
+    }
 }
