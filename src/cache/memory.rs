@@ -14,7 +14,7 @@ use std::{
 use ahash::RandomState;
 use async_trait::async_trait;
 use bytes::Bytes;
-use cached::ShardedLruTtlCache;
+use cached::ShardedLruCache;
 
 use super::{
     key::StatsKey,
@@ -43,7 +43,7 @@ pub struct MemoryCache {
 
 #[derive(Debug)]
 struct Inner {
-    entries: ShardedLruTtlCache<StatsKey, Stored>,
+    entries: ShardedLruCache<StatsKey, Stored>,
     slots: Box<[Slot]>,
     /// Seeded at random, so that no client can choose a tenant that shares another's slot.
     hasher: RandomState,
@@ -62,13 +62,12 @@ impl MemoryCache {
     pub fn new(life: Lifetime, max_entries: usize) -> Self {
         let shards = (max_entries / ENTRIES_PER_SHARD).clamp(1, MAX_SHARDS);
         let shards = 1 << shards.ilog2();
-        let entries = ShardedLruTtlCache::builder()
+        let entries = ShardedLruCache::builder()
             .shards(shards)
             // This is rounded down, so that the bound holds for the sum.
             .per_shard_max_size(max_entries / shards)
-            .ttl(life.whole())
             .build()
-            .expect("the settings bound the size and the time to live, both above zero");
+            .expect("the settings say how many, at least one");
         let slots = (0..SLOTS).map(|_| Slot::default()).collect();
         Self {
             inner: Arc::new(Inner {
