@@ -7,10 +7,13 @@ use std::{
 };
 
 use actix_web::{
-    FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, Resource, Responder,
-    http::header::{
-        AcceptEncoding, CACHE_CONTROL, ContentEncoding, ETag, Encoding, EntityTag, IfNoneMatch,
-        VARY,
+    FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, Resource, Responder, guard,
+    http::{
+        Method,
+        header::{
+            AcceptEncoding, CACHE_CONTROL, ContentEncoding, ETag, Encoding, EntityTag, IfNoneMatch,
+            VARY,
+        },
     },
     web::{self, Bytes},
 };
@@ -35,7 +38,11 @@ where
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
+    // actix notes every method that it compares with a request's, in case it must refuse it. Most requests
+    // need no such note.
+    let is_get = guard::fn_guard(|request| request.head().method == Method::GET);
     web::resource(path)
+        .route(web::route().guard(is_get).to(handler.clone()))
         .get(handler.clone())
         .route(web::head().to(handler))
 }
