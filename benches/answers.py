@@ -56,9 +56,6 @@ def measure(servers: Servers, extent: Extent) -> list[Section]:
         wait_for(case.name, lambda: get(case.port, PATH, case.headers)[0].status == 200)
     in_turns(extent.rounds_of_hits, in_memory + in_redis, extent.connections)
 
-    def ratio(case: Case, other: Case) -> float:
-        return case.figure(64) / other.figure(64)
-
     return [
         Section(
             "HIT in memory",
@@ -72,12 +69,12 @@ SQLAlchemy, cachetools, uvicorn). The request log is on unless a line says that 
             ["", *map(connections_in_words, extent.connections)],
             rows(in_memory, extent),
             [
-                Target("HIT without request log / limit", ratio(hit_quiet, limit), at_least=0.90),
-                Target("HIT / limit", ratio(hit, limit), at_least=0.80),
-                Target("HIT without request log / nginx", ratio(hit_quiet, nginx), at_least=1.0),
-                Target("HIT / nginx", ratio(hit, nginx), at_least=1.0),
+                Target("HIT without request log / limit", hit_quiet.ratio(limit, 64), at_least=0.90),
+                Target("HIT / limit", hit.ratio(limit, 64), at_least=0.80),
+                Target("HIT without request log / nginx", hit_quiet.ratio(nginx, 64), at_least=1.0),
+                Target("HIT / nginx", hit.ratio(nginx, 64), at_least=1.0),
             ],
-            {case.name: ratio(case, limit) for case in in_memory},
+            {case.name: case.ratio(limit, 64) for case in in_memory},
         ),
         Section(
             "HIT in Redis",
@@ -86,8 +83,8 @@ The same beside *limit + MGET*: that handler, which first looks up three keys in
 """,
             ["", *map(connections_in_words, extent.connections)],
             rows(in_redis, extent),
-            [Target("HIT in Redis / limit + MGET", ratio(hit_redis, limit_mget), at_least=1.2)],
-            {case.name: ratio(case, limit) for case in in_redis},
+            [Target("HIT in Redis / limit + MGET", hit_redis.ratio(limit_mget, 64), at_least=1.2)],
+            {case.name: case.ratio(limit, 64) for case in in_redis},
         ),
     ]
 
@@ -97,7 +94,7 @@ def rows(cases: list[Case], extent: Extent) -> list[list[str]]:
     for case in cases:
         line = [case.name]
         for number in extent.connections:
-            ratio = case.figure(number) / cases[0].figure(number)
+            ratio = case.ratio(cases[0], number)
             line.append(f"{ratio:.2f} ± {case.spread(number):.0%}; {case.times(number)}")
         lines.append(line)
     return lines

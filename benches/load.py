@@ -59,6 +59,12 @@ class Case:
         """The median of the rounds; times are in microseconds."""
         return statistics.median(figures[name] for figures in self.measured[connections])
 
+    def ratio(self, other: "Case", connections: int) -> float:
+        """The rate as a multiple of that of `other`, measured in the same round: the median of the rounds.
+        A machine is often faster in one round than in the next."""
+        rounds = zip(self.measured[connections], other.measured[connections])
+        return statistics.median(mine["per_second"] / its["per_second"] for mine, its in rounds)
+
     def spread(self, connections: int) -> float:
         """Half of the difference between the fastest and the slowest round, as a part of the median."""
         rates = [figures["per_second"] for figures in self.measured[connections]]

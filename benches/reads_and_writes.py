@@ -212,7 +212,7 @@ def cost_of_counts(measured: list[Measured], imports: list[float]) -> Section:
             rows.append([name])
             for database in measured:
                 counted, uncounted = getattr(database, what), getattr(database, f"{what}_uncounted")
-                ratio = counted.figure(writers) / uncounted.figure(writers)
+                ratio = counted.ratio(uncounted, writers)
                 rows[-1].append(f"{ratio:.2f}")
                 text = f"{name}, with counts / without, {database.kind}"
                 targets.append(Target(text, ratio, at_least=0.7))
