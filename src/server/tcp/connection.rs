@@ -41,12 +41,10 @@ pub(super) struct Connection {
     heads: Heads,
     /// What was read ahead; without a buffer of its own while there is nothing.
     ahead: BytesMut,
-    /// Whether actix got bytes in this turn that it has not decoded yet.
+    /// Whether actix got bytes in this poll that it has not decoded yet.
     has_undecoded_bytes: bool,
     /// Whether actix asked for bytes and got none, so that it has to be woken to ask again.
     wants_wake_up: bool,
-    /// Whether an answer waits for the client to take it.
-    is_blocked: bool,
     _counted: OpenConnection,
 }
 
@@ -63,7 +61,6 @@ impl Connection {
             ahead: BytesMut::new(),
             has_undecoded_bytes: false,
             wants_wake_up: false,
-            is_blocked: false,
             _counted: open.open(),
         }
     }
@@ -73,6 +70,11 @@ impl Connection {
         self.current.clone()
     }
 
+    /// Whether an answer waits for the client to take it.
+    fn is_blocked(&self) -> bool {
+        self.deadlines.is_blocked() || self.answers.is_blocked()
+    }
+
     /// Fails if the client has taken too long. Otherwise the connection is polled again in time.
     fn check_deadlines(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.deadlines.check(self.current.is_in_progress(), cx)
@@ -80,7 +82,6 @@ impl Connection {
 
     /// An answer waits for the client to take it. Fails if the client has taken too long.
     fn wait_for_client(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.is_blocked = true;
         self.deadlines.blocked();
         self.check_deadlines(cx)
     }
@@ -140,10 +141,11 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.is_blocked || !this.current.wants_bytes() {
+        let is_blocked = this.is_blocked();
+        if is_blocked || !this.current.wants_bytes() {
             this.wants_wake_up = true;
             this.check_deadlines(cx)?;
-            if this.is_blocked || !this.ahead.is_empty() {
+            if is_blocked || !this.ahead.is_empty() {
                 return Poll::Pending;
             }
             return this.poll_gone(cx);
@@ -194,7 +196,9 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.has_undecoded_bytes = false;
-        if let Poll::Ready(written) = self.answers.poll_write(cx, bytes) {
+        // actix closes the connection as soon as its own answer, to what is no request, was taken.
+        let may_wait = self.current.is_answered();
+        if let Poll::Ready(written) = self.answers.poll_write(cx, bytes, may_wait) {
             self.deadlines.written();
             return Poll::Ready(written);
         }
@@ -202,14 +206,15 @@ impl AsyncWrite for Connection {
         Poll::Pending
     }
 
-    /// actix calls this at the end of each of its turns in which all it wanted to write was written.
+    /// actix calls this at the end of each of its polls in which all it wanted to write was taken. What
+    /// waits for the end of the round counts as written. If it cannot be written there, `poll_read` hands
+    /// over nothing more, and `poll_shutdown` waits, until the client has taken it.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.has_undecoded_bytes = false;
         if self.answers.poll_flush(cx)?.is_pending() {
             self.wait_for_client(cx)?;
             return Poll::Pending;
         }
-        self.is_blocked = false;
         self.deadlines.flushed();
         if self.wants_wake_up && self.current.wants_bytes() {
             self.wants_wake_up = false;
@@ -218,8 +223,12 @@ impl AsyncWrite for Connection {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.answers.poll_shutdown(cx)
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ended = self.answers.poll_shutdown(cx);
+        if ended.is_pending() {
+            self.wait_for_client(cx)?;
+        }
+        ended
     }
 }
 
@@ -227,7 +236,6 @@ impl Drop for Connection {
     /// Were it closed with bytes that nobody has read, the kernel would reset it, and the client might
     /// lose its last answer.
     fn drop(&mut self) {
-        self.answers.write_now();
         let mut bytes = [0; READ_AT_ONCE];
         let mut dropped = 0;
         while dropped < DROPPED_AT_END {
@@ -236,5 +244,116 @@ impl Drop for Connection {
                 _ => return,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, future::ready, time::Duration};
+
+    use actix_http::{HttpService, Request, Response};
+    use actix_service::{Service as _, ServiceFactory as _, fn_service};
+    use actix_web::rt::{self, net::TcpListener};
+    use futures_util::FutureExt as _;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        task::yield_now,
+        time::{Instant, timeout},
+    };
+
+    use super::*;
+    use crate::{metrics::Metrics, settings::CacheBackend};
+
+    const TIMEOUTS: ClientTimeouts = ClientTimeouts {
+        request: Duration::from_secs(30),
+        idle: Duration::from_secs(75),
+    };
+
+    /// A connection, and its client.
+    async fn connected() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let (stream, _) = listener.accept().await.unwrap();
+        let metrics = Metrics::new(CacheBackend::Memory);
+        let connection = Connection::new(stream, TIMEOUTS, &metrics.requests.connections);
+        (connection, client.unwrap())
+    }
+
+    /// Writes until the client must read. Returns how much it has to read.
+    async fn fill(connection: &mut Connection) -> usize {
+        let long = vec![0; 1024 * 1024];
+        let mut filled = connection.write(&long).await.unwrap();
+        while let Some(written) = connection.write(&long).now_or_never() {
+            filled += written.unwrap();
+        }
+        connection.flush().await.unwrap();
+        filled
+    }
+
+    #[actix_web::test]
+    async fn what_was_sent_ahead_is_not_read_while_the_client_must_take_an_answer() {
+        let (mut connection, mut client) = connected().await;
+        let filled = fill(&mut connection).await;
+        connection.write_all(b"answer").await.unwrap();
+        connection.flush().await.unwrap();
+        // The round ends.
+        yield_now().await;
+        client.write_all(b"GET").await.unwrap();
+        connection.incoming.readable().await.unwrap();
+        let mut head = [0; 3];
+        assert!(connection.read(&mut head).now_or_never().is_none());
+        let mut read = vec![0; filled + 6];
+        let (_, flushed) = tokio::join!(client.read_exact(&mut read), connection.flush());
+        flushed.unwrap();
+        assert!(read.ends_with(b"answer"));
+        connection.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"GET");
+    }
+
+    #[actix_web::test]
+    async fn a_client_that_reads_late_gets_the_answer_to_what_is_no_request() {
+        let (mut connection, mut client) = connected().await;
+        let filled = fill(&mut connection).await;
+        client.write_all(b"GET / HTTP/9.9\r\n\r\n").await.unwrap();
+        connection.incoming.readable().await.unwrap();
+        let answer = |_: Request| ready(Ok::<_, Infallible>(Response::ok()));
+        let http = HttpService::build().h1(fn_service(answer));
+        let http = http.new_service(()).await.unwrap();
+        drop(rt::spawn(http.call((connection, None))));
+        // It is answered.
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        let mut read = Vec::new();
+        client.read_to_end(&mut read).await.unwrap();
+        assert!(read[filled..].starts_with(b"HTTP/1.1 400 "));
+        assert!(read.ends_with(b"\r\n\r\n"));
+    }
+
+    /// How long it takes until the client has taken too long. The clock leaps to the next timer.
+    async fn time_until_failure<T>(waiting: impl Future<Output = io::Result<T>>) -> Duration {
+        tokio::time::pause();
+        let began = Instant::now();
+        let ended = timeout(2 * TIMEOUTS.idle, waiting).await;
+        let failure = ended.unwrap().err().unwrap();
+        assert_eq!(failure.kind(), io::ErrorKind::TimedOut);
+        // A timer ends up to a millisecond late.
+        Duration::from_secs(began.elapsed().as_secs())
+    }
+
+    #[actix_web::test]
+    async fn an_idle_connection_fails() {
+        let (mut connection, _client) = connected().await;
+        let time = time_until_failure(connection.read(&mut [0])).await;
+        assert_eq!(time, TIMEOUTS.idle);
+    }
+
+    #[actix_web::test]
+    async fn a_connection_whose_client_does_not_take_the_last_answer_fails() {
+        let (mut connection, _client) = connected().await;
+        fill(&mut connection).await;
+        connection.write_all(b"answer").await.unwrap();
+        let time = time_until_failure(connection.shutdown()).await;
+        assert_eq!(time, TIMEOUTS.request);
     }
 }

@@ -53,6 +53,11 @@ impl CurrentRequest {
         matches!(self.0.stage.get(), BodyAwaited | BodyLater | Whole)
     }
 
+    /// Whether a handler has answered all that was handed over.
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_head() && self.0.received.get() == 0
+    }
+
     /// Whether further bytes have a use now.
     pub(super) fn wants_bytes(&self) -> bool {
         !matches!(

@@ -7,7 +7,7 @@
 //! | `serve` | accepting connections, and answering requests on them |
 //! | `connection` | one connection: what is read and written, and when |
 //! | `current` | the request of a connection that is in progress: the next one waits for it |
-//! | `outgoing` | answers that wait to be written together |
+//! | `outgoing` | small answers, which wait to be written together |
 //! | `heads` | where a request's head ends |
 //! | `timeouts` | how long a client may take to send a request, and to take its answer |
 

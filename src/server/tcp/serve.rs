@@ -22,7 +22,8 @@ use crate::{
 /// How long an idle connection is kept: longer than a dashboard's 30 s between polls.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// How long the client of a connection that ends may take to read the last answer.
+/// How long actix goes on reading from a client that was answered before its body was read. Were the
+/// connection closed at once, the client might lose the answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many connections there may be to `auth.admin_listen`. They are not counted among

@@ -26,7 +26,7 @@ pub(super) struct Deadlines {
     request: Option<Instant>,
     /// Whether the first byte of it has come.
     is_request_begun: bool,
-    /// When the client must have taken what was written, if some of it waits.
+    /// When the client must have taken the answers, if one waits for it.
     answer: Option<Instant>,
     /// Wakes the connection's task at the next deadline, or earlier.
     timer: Pin<Box<Sleep>>,
@@ -53,33 +53,40 @@ impl Deadlines {
         }
     }
 
-    /// A part of an answer was written.
+    /// A part of an answer was taken to be written.
     pub(super) fn written(&mut self) {
         self.is_request_begun = false;
         self.request = Some(Instant::now() + self.timeouts.idle);
     }
 
-    /// A part of an answer waits to be written.
+    /// A part of an answer waits for the client to take it.
     pub(super) fn blocked(&mut self) {
         if self.answer.is_none() {
             self.answer = Some(Instant::now() + self.timeouts.request);
         }
     }
 
-    /// All that waited was written.
+    /// Nothing waits for the client any more.
     pub(super) fn flushed(&mut self) {
-        self.answer = None;
+        if self.answer.take().is_some() {
+            self.written();
+        }
+    }
+
+    /// Whether an answer waits for the client to take it.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.answer.is_some()
     }
 
     /// Fails if the client has taken too long. Otherwise wakes the connection's task at the next
     /// deadline, so that this is called again. While a request `is_in_progress`, the client may be
-    /// silent.
+    /// silent. While an answer waits for it, no request is read.
     pub(super) fn check(&mut self, is_in_progress: bool, cx: &mut Context<'_>) -> io::Result<()> {
         let request = (!is_in_progress).then(|| {
             let begin = || Instant::now() + self.timeouts.request;
             *self.request.get_or_insert_with(begin)
         });
-        let Some(next) = request.into_iter().chain(self.answer).min() else {
+        let Some(next) = self.answer.or(request) else {
             return Ok(());
         };
         loop {
@@ -144,5 +151,20 @@ mod tests {
             tokio::time::advance(Duration::from_secs(5)).await;
         }
         assert_eq!(time_left(&mut deadlines).await, Duration::from_secs(20));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_may_take_longer_than_a_connection_may_be_idle() {
+        let request = Duration::from_secs(300);
+        let mut deadlines = Deadlines::new(ClientTimeouts {
+            request,
+            ..TIMEOUTS
+        });
+        deadlines.blocked();
+        tokio::time::advance(Duration::from_secs(200)).await;
+        deadlines.flushed();
+        assert_eq!(time_left(&mut deadlines).await, TIMEOUTS.idle);
+        deadlines.blocked();
+        assert_eq!(time_left(&mut deadlines).await, request);
     }
 }

@@ -40,7 +40,8 @@ async fn thousands_of_idle_connections_cost_little_and_keep_nobody_waiting() {
                 "MEGASTATS__SERVER__MAX_CONNECTIONS",
                 &(count + 100).to_string(),
             ),
-            // Longer than the test: those that say nothing stay.
+            // Longer than the 75 s for which any connection may say nothing; a new one gets no longer than
+            // this.
             ("MEGASTATS__SERVER__REQUEST_TIMEOUT_SECONDS", "300"),
             ("MEGASTATS__CACHE__TTL_SECONDS", "3600"),
         ],

@@ -52,6 +52,16 @@ async fn a_head_that_never_ends_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_silent_between_its_requests_keeps_its_connection() {
+    let server = impatient().start();
+    let mut client = connected(&server);
+    // Longer than a request may take, and than actix by itself would keep the connection.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    client.mega_stats("clinic");
+    assert_eq!(client.reply().status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_body_that_nobody_reads_is_not_waited_for() {
     let server = impatient().start();
     for length in ["Transfer-Encoding: chunked", "Content-Length: 60000"] {
