@@ -2,7 +2,7 @@ FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /build
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/build/target \
-    cargo build --locked --profile dist && cp target/dist/megastats /
+    cargo build --locked --release && cp target/release/megastats /
 
 FROM debian:12.12-slim
 # The authorities behind rediss:// and sslmode=verify-full, and the rules of stats.tzdb = "system".
