@@ -94,7 +94,6 @@ def rows(cases: list[Case], extent: Extent) -> list[list[str]]:
     for case in cases:
         line = [case.name]
         for number in extent.connections:
-            ratio = case.ratio(cases[0], number)
-            line.append(f"{ratio:.2f} ± {case.spread(number):.0%}; {case.times(number)}")
+            line.append(f"{case.multiple(cases[0], number)}; {case.times(number)}")
         lines.append(line)
     return lines

@@ -45,7 +45,7 @@ def entries(servers: Servers, extent: Extent) -> Section:
     resident = [service.resident() for service in services]
     rows = [
         ["HIT, as a multiple of the first"]
-        + [f"{case.ratio(cases[0], 64):.2f} ± {case.spread(64):.0%}" for case in cases],
+        + [case.multiple(cases[0], 64) for case in cases],
         ["resident memory, MiB", *(f"{size / MIB:.0f}" for size in resident)],
         ["bytes for each entry", "", *(
             f"{(bytes - resident[0]) / (size - sizes[0]):,.0f}" if size > 1_000 else ""

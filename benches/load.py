@@ -59,21 +59,34 @@ class Case:
         """The median of the rounds; times are in microseconds."""
         return statistics.median(figures[name] for figures in self.measured[connections])
 
+    def ratios(self, other: "Case", connections: int) -> list[float]:
+        """The rate of each round as a multiple of that of `other` in the same round: a machine is often
+        faster in one round than in the next."""
+        rounds = zip(self.measured[connections], other.measured[connections], strict=True)
+        return [mine["per_second"] / max(its["per_second"], 1) for mine, its in rounds]
+
     def ratio(self, other: "Case", connections: int) -> float:
-        """The rate as a multiple of that of `other`, measured in the same round: the median of the rounds.
-        A machine is often faster in one round than in the next."""
-        rounds = zip(self.measured[connections], other.measured[connections])
-        return statistics.median(mine["per_second"] / its["per_second"] for mine, its in rounds)
+        """The median of the rounds' ratios."""
+        return statistics.median(self.ratios(other, connections))
+
+    def multiple(self, other: "Case", connections: int) -> str:
+        """The ratio to `other`, and half of the rounds' spread."""
+        ratios = self.ratios(other, connections)
+        return f"{statistics.median(ratios):.2f} ± {spread(ratios):.0%}"
 
     def spread(self, connections: int) -> float:
         """Half of the difference between the fastest and the slowest round, as a part of the median."""
-        rates = [figures["per_second"] for figures in self.measured[connections]]
-        return (max(rates) - min(rates)) / 2 / statistics.median(rates)
+        return spread([figures["per_second"] for figures in self.measured[connections]])
 
     def times(self, connections: int) -> str:
         """The time that 50, 99 and 99.9 % of the requests took at most, in milliseconds."""
         names = ["p50", "p99", "p999"]
         return " / ".join(f"{self.figure(connections, name) / 1000:.3g}" for name in names)
+
+
+def spread(figures: list[float]) -> float:
+    """Half of the difference between the largest and the smallest, as a part of the median."""
+    return (max(figures) - min(figures)) / 2 / statistics.median(figures)
 
 
 def printed(wrk: subprocess.Popen) -> dict:

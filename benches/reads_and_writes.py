@@ -82,8 +82,8 @@ class Measured:
         self.misses = [miss(str(size)) for size in extent.appointments]
         self.last_pages = [last_page(size) for size in extent.appointments]
         self.misses_of_clinics = [miss_of_clinics(number) for number in extent.clinics]
-        self.create = create(writer)
-        self.update = update(writer)
+        self.create, self.create_counted = create(writer), create(writer)
+        self.update, self.update_counted = update(writer), update(writer)
         self.create_uncounted = create(uncounting)
         self.update_uncounted = update(uncounting)
 
@@ -91,7 +91,12 @@ class Measured:
         return [*self.misses, *self.last_pages, *self.misses_of_clinics]
 
     def writes(self) -> list[Case]:
-        return [self.create, self.create_uncounted, self.update, self.update_uncounted]
+        return [
+            self.create_counted,
+            self.create_uncounted,
+            self.update_counted,
+            self.update_uncounted,
+        ]
 
 
 def known_zones(service: Service) -> list[str]:
@@ -211,8 +216,8 @@ def cost_of_counts(measured: list[Measured], imports: list[float]) -> Section:
             name = f"{what}, {writers} " + ("writer" if writers == 1 else "writers")
             rows.append([name])
             for database in measured:
-                counted, uncounted = getattr(database, what), getattr(database, f"{what}_uncounted")
-                ratio = counted.ratio(uncounted, writers)
+                counted = getattr(database, f"{what}_counted")
+                ratio = counted.ratio(getattr(database, f"{what}_uncounted"), writers)
                 rows[-1].append(f"{ratio:.2f}")
                 text = f"{name}, with counts / without, {database.kind}"
                 targets.append(Target(text, ratio, at_least=0.7))
