@@ -21,9 +21,8 @@ pub(super) struct ClientTimeouts {
 #[derive(Debug)]
 pub(super) struct Deadlines {
     timeouts: ClientTimeouts,
-    /// When the head of the client's next request must be complete. `None`: if it is not yet at the next
-    /// check, its time begins then. Most heads are complete by then, and need no look at the clock.
-    request: Option<Instant>,
+    /// When the head of the client's next request must be complete.
+    request: Instant,
     /// Whether the first byte of it has come.
     is_request_begun: bool,
     /// When the client must have taken the answers, if one waits for it.
@@ -38,7 +37,7 @@ impl Deadlines {
         let request = Instant::now() + timeouts.idle;
         Self {
             timeouts,
-            request: Some(request),
+            request,
             is_request_begun: false,
             answer: None,
             timer: Box::pin(tokio::time::sleep_until(request)),
@@ -49,14 +48,14 @@ impl Deadlines {
     pub(super) fn received(&mut self) {
         if !self.is_request_begun {
             self.is_request_begun = true;
-            self.request = None;
+            self.request = Instant::now() + self.timeouts.request;
         }
     }
 
     /// A part of an answer was taken to be written.
     pub(super) fn written(&mut self) {
         self.is_request_begun = false;
-        self.request = Some(Instant::now() + self.timeouts.idle);
+        self.request = Instant::now() + self.timeouts.idle;
     }
 
     /// A part of an answer waits for the client to take it.
@@ -82,10 +81,7 @@ impl Deadlines {
     /// deadline, so that this is called again. While a request `is_in_progress`, the client may be
     /// silent. While an answer waits for it, no request is read.
     pub(super) fn check(&mut self, is_in_progress: bool, cx: &mut Context<'_>) -> io::Result<()> {
-        let request = (!is_in_progress).then(|| {
-            let begin = || Instant::now() + self.timeouts.request;
-            *self.request.get_or_insert_with(begin)
-        });
+        let request = (!is_in_progress).then_some(self.request);
         let Some(next) = self.answer.or(request) else {
             return Ok(());
         };
