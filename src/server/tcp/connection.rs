@@ -150,13 +150,15 @@ impl AsyncRead for Connection {
             }
             return this.poll_gone(cx);
         }
-        if !this.has_undecoded_bytes && this.hand_over_ahead(buffer) > 0 {
-            return Poll::Ready(Ok(()));
-        }
-        if this.has_undecoded_bytes && !this.ahead.is_empty() {
-            // Once actix has decoded what it was handed.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        if !this.ahead.is_empty() {
+            if this.has_undecoded_bytes {
+                // Once actix has decoded what it was handed.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if this.hand_over_ahead(buffer) > 0 {
+                return Poll::Ready(Ok(()));
+            }
         }
         let mut bytes = [MaybeUninit::uninit(); READ_AT_ONCE];
         loop {
