@@ -59,7 +59,7 @@ pub fn start(
 
 /// Hands each line to the thread that writes it. Of libraries it logs only warnings and errors.
 struct LineLogger {
-    /// Only says what is logged: its own way to the thread would copy each line twice.
+    /// Only says what is logged: its own writer would copy each line twice more, under a second lock.
     filter: env_logger::Logger,
     format: LogFormat,
     lines: Arc<LineQueue>,

@@ -89,6 +89,11 @@ mod tests {
             Some(made.clone())
         );
         assert_ne!(made, RequestId::random());
+        let others = std::thread::spawn(|| [RequestId::random(), RequestId::random()]);
+        assert!(
+            !others.join().unwrap().contains(&made),
+            "threads make the same ids"
+        );
     }
 
     #[tokio::test]

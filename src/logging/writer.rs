@@ -26,6 +26,9 @@ const LARGEST_KEPT: usize = 512 * 1024;
 /// than making the line.
 const BATCH_INTERVAL: Duration = Duration::from_millis(10);
 
+/// The wait before another try where no more can be written for now.
+const RETRY_INTERVAL: Duration = Duration::from_millis(2);
+
 /// How long the end of the program waits for the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -145,7 +148,7 @@ fn write_all(to: &mut impl Write, mut lines: &[u8]) {
                     ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::StorageFull
                 ) =>
             {
-                thread::sleep(BATCH_INTERVAL);
+                thread::sleep(RETRY_INTERVAL);
             }
             // The reader of the log has gone, and there is nobody to report it to.
             Ok(_) | Err(_) => return,
