@@ -27,7 +27,7 @@ pub(crate) struct RecentPolls(RefCell<HashMap<Box<str>, RecentPoll, RandomState>
 #[derive(Debug)]
 struct RecentPoll {
     poll: Rc<DatedPoll>,
-    /// When the target asks for that.
+    /// The moments at which the target asks for it.
     window: Window,
 }
 
@@ -45,7 +45,7 @@ impl RecentPolls {
             return;
         }
         let mut polls = self.0.borrow_mut();
-        if polls.len() == MAX_TARGETS {
+        if polls.len() == MAX_TARGETS && !polls.contains_key(target) {
             polls.clear();
         }
         let date = windows::rest_of_date(now, poll.poll.zone.rules());
