@@ -1,4 +1,5 @@
-//! The backend `memory`: entries in this process, bounded in number and in time.
+//! The backend `memory`: entries in this process, bounded in number. One past its lifetime is not found any
+//! more, and makes room for others as one that is seldom asked for.
 //!
 //! Generations and fences live in a fixed table of slots, so that a flood of tenants cannot grow
 //! it. A write to one of two tenants that share a slot also fences and invalidates the other.
@@ -35,7 +36,7 @@ const ENTRIES_PER_SHARD: usize = 64;
 /// Enough locks that the workers of any one machine rarely meet at one.
 const MAX_SHARDS: usize = 64;
 
-/// Keeps entries in a sharded LRU map, each for its lifetime.
+/// Keeps entries in a sharded LRU map, and finds each for its lifetime.
 #[derive(Debug, Clone)]
 pub struct MemoryCache {
     inner: Arc<Inner>,
