@@ -11,9 +11,10 @@ use tokio::time::{Instant, Sleep};
 /// How long a client may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ClientTimeouts {
-    /// From the first byte of a request's head to its last one. Also, to take an answer.
+    /// From the first byte of a request's head to its last one. Also, to take what waits to be written: of
+    /// a long answer, one piece.
     pub(super) request: Duration,
-    /// From an answer to the last byte of the next request's head.
+    /// From an answer to the first byte of the next request's head.
     pub(super) idle: Duration,
 }
 
@@ -79,11 +80,13 @@ impl Deadlines {
 
     /// Fails if the client has taken too long. Otherwise wakes the connection's task at the next
     /// deadline, so that this is called again. While a request `is_in_progress`, the client may be
-    /// silent. While an answer waits for it, no request is read.
+    /// silent, and the task is woken now and then: the request may end without another check. While an
+    /// answer waits, no request is read, so that only the answer's deadline counts.
     pub(super) fn check(&mut self, is_in_progress: bool, cx: &mut Context<'_>) -> io::Result<()> {
-        let request = (!is_in_progress).then_some(self.request);
-        let Some(next) = self.answer.or(request) else {
-            return Ok(());
+        let next = match self.answer {
+            Some(answer) => answer,
+            None if is_in_progress => Instant::now() + self.timeouts.idle,
+            None => self.request,
         };
         loop {
             if self.timer.as_mut().poll(cx).is_ready() {
@@ -133,6 +136,27 @@ mod tests {
             deadlines.written();
         }
         assert_eq!(time_left(&mut deadlines).await, TIMEOUTS.idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_outlives_the_timer_leaves_another_to_the_idle_connection() {
+        let mut deadlines = Deadlines::new(TIMEOUTS);
+        deadlines.received();
+        tokio::time::advance(TIMEOUTS.idle).await;
+        poll_fn(|cx| Poll::Ready(deadlines.check(true, cx)))
+            .await
+            .unwrap();
+        deadlines.written();
+        let answered = Instant::now();
+        let mut is_woken = false;
+        let woken = poll_fn(|_| match std::mem::replace(&mut is_woken, true) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        });
+        // Without a timer it is polled once more at the end of this one.
+        let _ = tokio::time::timeout(2 * TIMEOUTS.idle, woken).await;
+        let waited = answered.elapsed();
+        assert!(waited < 2 * TIMEOUTS.idle, "{waited:?}");
     }
 
     #[tokio::test(start_paused = true)]
