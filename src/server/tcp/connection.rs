@@ -152,7 +152,7 @@ impl AsyncRead for Connection {
         }
         if !this.ahead.is_empty() {
             if this.has_undecoded_bytes {
-                // Once actix has decoded what it was handed.
+                // More is handed over once actix has decoded what it has.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -166,7 +166,7 @@ impl AsyncRead for Connection {
             ready!(this.poll_stream(&mut bytes, cx))?;
             let is_end = bytes.filled().is_empty();
             if is_end {
-                // A line that was kept will not be longer.
+                // The kept part of a line is all that will come of it.
                 buffer.put_slice(&this.ahead);
                 this.ahead = BytesMut::new();
                 return Poll::Ready(Ok(()));
@@ -198,7 +198,8 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.has_undecoded_bytes = false;
-        // actix closes the connection as soon as its own answer, to what is no request, was taken.
+        // actix closes the connection as soon as its own answer, to bytes that are no valid request, was taken:
+        // that one must be written at once.
         let may_wait = self.current.is_answered();
         if let Poll::Ready(written) = self.answers.poll_write(cx, bytes, may_wait) {
             self.deadlines.written();
@@ -263,7 +264,7 @@ mod tests {
         time::{Instant, timeout},
     };
 
-    use super::*;
+    use super::{super::current::MOST_UNANSWERED, *};
     use crate::{metrics::Metrics, settings::CacheBackend};
 
     const TIMEOUTS: ClientTimeouts = ClientTimeouts {
@@ -310,6 +311,21 @@ mod tests {
         assert!(read.ends_with(b"answer"));
         connection.read_exact(&mut head).await.unwrap();
         assert_eq!(&head, b"GET");
+    }
+
+    #[actix_web::test]
+    async fn what_actix_is_handed_before_it_answers_is_bounded() {
+        let (mut connection, mut client) = connected().await;
+        let sending = rt::spawn(async move { client.write_all(&[b'x'; 1024 * 1024]).await });
+        let mut handed_over = 0;
+        let mut buffer = [0; READ_AT_ONCE];
+        while handed_over < MOST_UNANSWERED {
+            handed_over += connection.read(&mut buffer).await.unwrap();
+            connection.flush().await.unwrap();
+        }
+        connection.incoming.readable().await.unwrap();
+        assert!(connection.read(&mut buffer).now_or_never().is_none());
+        sending.abort();
     }
 
     #[actix_web::test]

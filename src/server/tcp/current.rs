@@ -15,6 +15,11 @@ use futures_util::{Stream, StreamExt as _, stream};
 /// the buffer that the head was read into for as long as the connection is open.
 const LARGE_HEAD: usize = 16 * 1024;
 
+/// How many bytes are handed over before the next answer, at most. actix refuses a head that is as long.
+/// Behind an answer that goes on, such as a stream of events, it would hold as many without decoding them,
+/// and then ask for more again and again without a pause.
+pub(super) const MOST_UNANSWERED: usize = 128 * 1024;
+
 /// How far the current request of a connection is: told by what handles it, asked by the connection.
 #[derive(Debug, Clone, Default)]
 pub(super) struct CurrentRequest(Rc<Progress>);
@@ -33,9 +38,9 @@ enum RequestStage {
     Head,
     /// Its handler waits for more of its body.
     BodyAwaited,
-    /// It is handled; its handler does not wait for its body just now.
+    /// It is being handled; its handler does not wait for its body just now.
     BodyLater,
-    /// It is handled; all of its body was read, or it has none.
+    /// It is being handled; all of its body was read, or it has none.
     Whole,
     /// It was answered before its body was read: the next byte may still belong to that.
     BodyUnread,
@@ -53,17 +58,20 @@ impl CurrentRequest {
         matches!(self.0.stage.get(), BodyAwaited | BodyLater | Whole)
     }
 
-    /// Whether a handler has answered all that was handed over.
+    /// Whether a handler has answered all that was handed over, but for what came in one piece with the end
+    /// of its body.
     pub(super) fn is_answered(&self) -> bool {
         self.is_head() && self.0.received.get() == 0
     }
 
     /// Whether further bytes have a use now.
     pub(super) fn wants_bytes(&self) -> bool {
-        !matches!(
-            self.0.stage.get(),
-            RequestStage::BodyLater | RequestStage::Whole
-        )
+        use RequestStage::{BodyAwaited, BodyLater, BodyUnread, Head, Whole};
+        match self.0.stage.get() {
+            Head => self.0.received.get() < MOST_UNANSWERED,
+            BodyAwaited | BodyUnread => true,
+            BodyLater | Whole => false,
+        }
     }
 
     /// `count` further bytes were handed over.
