@@ -1,5 +1,5 @@
 //! The backend `memory`: entries in this process, bounded in number. One past its lifetime is not found any
-//! more, and makes room for others as one that is seldom asked for.
+//! more. It is removed once it is the one that was not read for longest, or when the keys are listed.
 //!
 //! Generations and fences live in a fixed table of slots, so that a flood of tenants cannot grow
 //! it. A write to one of two tenants that share a slot also fences and invalidates the other.

@@ -103,8 +103,8 @@ pub fn local_date(now: Timestamp, zone: &TimeZone) -> Date {
     zone.to_datetime(now).date()
 }
 
-/// Instants from `now` on, an instant of the years 1900 to 2200, whose local date is that of `now`: up to
-/// midnight, or to an earlier change of the zone's offset.
+/// The instants from `now` on whose local date is that of `now`, up to midnight or to an earlier change of
+/// the zone's offset. `now` is of the years 1900 to 2200.
 pub fn rest_of_date(now: Timestamp, zone: &TimeZone) -> Window {
     let midnight = local_midnight(days_after(local_date(now, zone), 1), zone);
     let transition = zone.following(now).next();

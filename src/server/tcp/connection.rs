@@ -316,7 +316,7 @@ mod tests {
     #[actix_web::test]
     async fn what_actix_is_handed_before_it_answers_is_bounded() {
         let (mut connection, mut client) = connected().await;
-        let sending = rt::spawn(async move { client.write_all(&[b'x'; 1024 * 1024]).await });
+        let sending = rt::spawn(async move { client.write_all(&vec![b'x'; 1024 * 1024]).await });
         let mut handed_over = 0;
         let mut buffer = [0; READ_AT_ONCE];
         while handed_over < MOST_UNANSWERED {

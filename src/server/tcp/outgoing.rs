@@ -19,12 +19,12 @@ use tokio::{io::AsyncWrite, net::tcp::OwnedWriteHalf};
 /// A longer write does not wait, in bytes. Each connection keeps a buffer of up to twice this size.
 const LONGEST_WAITING: usize = 2048;
 
-/// How many connections' answers wait for each other, at most.
+/// A round ends early once so many answers wait.
 const MOST_TOGETHER: usize = 64;
 
 thread_local! {
-    /// The connections with an answer that waits for the end of this round. The first one starts the task
-    /// that ends it, which is certain to run: a worker's thread has one runtime for its whole life.
+    /// The connections with an answer that waits for the end of this round. The first one to join starts the
+    /// task that ends the round. That task always runs: a worker's thread has one runtime for its whole life.
     static ROUND: RefCell<Vec<Weak<RefCell<Outgoing>>>> = RefCell::default();
 }
 

@@ -149,9 +149,12 @@ mod tests {
         deadlines.written();
         let answered = Instant::now();
         let mut is_woken = false;
-        let woken = poll_fn(|_| match std::mem::replace(&mut is_woken, true) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+        let woken = poll_fn(|_| {
+            if std::mem::replace(&mut is_woken, true) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         });
         // Without a timer it is polled once more at the end of this one.
         let _ = tokio::time::timeout(2 * TIMEOUTS.idle, woken).await;
