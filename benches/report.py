@@ -58,7 +58,8 @@ def page(sections: list[Section], extent: Extent) -> str:
 
 `scripts/bench` has measured all of this in one run, and has written this page. Servers run on one core
 and the load on another. What is compared is measured in turns, and with what was measured in the same round;
-figures are medians of {extent.rounds_of_hits} rounds for hits and of {extent.rounds} for the rest, of one second each.
+figures are medians of {extent.rounds} rounds of one second each, for hits of {extent.rounds_of_hits}, with 64
+connections of {2 * extent.rounds_of_hits}.
 Compare figures of one run only: they depend on the machine, and their ratios much less so.
 
 {machine()}
