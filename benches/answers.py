@@ -55,7 +55,7 @@ def measure(servers: Servers, extent: Extent) -> list[Section]:
     for case in in_memory + in_redis:
         wait_for(case.name, lambda: get(case.port, PATH, case.headers)[0].status == 200)
     in_turns(extent.rounds_of_hits, in_memory + in_redis, extent.connections)
-    # The targets are about these, and single rounds differ by as much as what is compared.
+    # The targets are about 64 connections. Single rounds differ by up to a tenth: more of them are measured.
     in_turns(extent.rounds_of_hits, in_memory + in_redis, (64,))
 
     return [

@@ -71,8 +71,8 @@ class Case:
 
     def multiple(self, other: "Case", connections: int) -> str:
         """The ratio to `other`, and half of the rounds' spread."""
-        ratios = self.ratios(other, connections)
-        return f"{statistics.median(ratios):.2f} ± {spread(ratios):.0%}"
+        ratio = self.ratio(other, connections)
+        return f"{ratio:.2f} ± {spread(self.ratios(other, connections)):.0%}"
 
     def spread(self, connections: int) -> float:
         """Half of the difference between the fastest and the slowest round, as a part of the median."""

@@ -57,9 +57,9 @@ def page(sections: list[Section], extent: Extent) -> str:
 # Benchmarks
 
 `scripts/bench` has measured all of this in one run, and has written this page. Servers run on one core
-and the load on another. What is compared is measured in turns, and with what was measured in the same round;
-figures are medians of {extent.rounds} rounds of one second each, for hits of {extent.rounds_of_hits}, with 64
-connections of {2 * extent.rounds_of_hits}.
+and the load on another. What is compared is measured in turns, and a ratio is of figures of the same round.
+Figures are medians of {extent.rounds} rounds of one second each. Of *HIT in memory* and *HIT in Redis* there are
+{extent.rounds_of_hits} rounds, and {2 * extent.rounds_of_hits} with 64 connections.
 Compare figures of one run only: they depend on the machine, and their ratios much less so.
 
 {machine()}

@@ -36,7 +36,7 @@ const ENTRIES_PER_SHARD: usize = 64;
 /// Enough locks that the workers of any one machine rarely meet at one.
 const MAX_SHARDS: usize = 64;
 
-/// Keeps entries in a sharded LRU map, and finds each for its lifetime.
+/// A sharded LRU map, in which a lookup finds an entry until its lifetime has passed.
 #[derive(Debug, Clone)]
 pub struct MemoryCache {
     inner: Arc<Inner>,
@@ -59,7 +59,7 @@ struct Stored {
 }
 
 impl MemoryCache {
-    /// Holds at most `max_entries`, each for `life`.
+    /// Holds at most `max_entries`, which lookups find for `life`.
     pub fn new(life: Lifetime, max_entries: usize) -> Self {
         let shards = (max_entries / ENTRIES_PER_SHARD).clamp(1, MAX_SHARDS);
         let shards = 1 << shards.ilog2();
@@ -68,7 +68,7 @@ impl MemoryCache {
             // This is rounded down, so that the bound holds for the sum.
             .per_shard_max_size(max_entries / shards)
             .build()
-            .expect("the settings say how many, at least one");
+            .expect("`max_entries` is at least 1, and so is the size of a shard");
         let slots = (0..SLOTS).map(|_| Slot::default()).collect();
         Self {
             inner: Arc::new(Inner {

@@ -198,8 +198,8 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.has_undecoded_bytes = false;
-        // actix closes the connection as soon as its own answer, to bytes that are no valid request, was taken:
-        // that one must be written at once.
+        // actix itself answers bytes that are no valid request, and closes the connection as soon as that
+        // answer was taken: it must be written at once.
         let may_wait = self.current.is_answered();
         if let Poll::Ready(written) = self.answers.poll_write(cx, bytes, may_wait) {
             self.deadlines.written();

@@ -58,8 +58,8 @@ impl CurrentRequest {
         matches!(self.0.stage.get(), BodyAwaited | BodyLater | Whole)
     }
 
-    /// Whether a handler has answered all that was handed over, but for what came in one piece with the end
-    /// of its body.
+    /// Whether a handler has answered all that was handed over. What came in one piece with the end of its
+    /// request's body does not count.
     pub(super) fn is_answered(&self) -> bool {
         self.is_head() && self.0.received.get() == 0
     }

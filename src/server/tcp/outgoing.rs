@@ -16,7 +16,7 @@ use std::{
 use actix_web::rt;
 use tokio::{io::AsyncWrite, net::tcp::OwnedWriteHalf};
 
-/// A longer write does not wait, in bytes. Each connection keeps a buffer of up to twice this size.
+/// The longest write that waits, in bytes. Each connection keeps a buffer of up to twice this size.
 const LONGEST_WAITING: usize = 2048;
 
 /// A round ends early once so many answers wait.
